@@ -1,0 +1,74 @@
+"""Errors of connectors, by what the orchestrator has to do about them.
+
+Drivers' exceptions end at a connector's `translate(exc)`; nothing above a connector catches a driver's class. Messages
+say what happened, where and what to do; they never hold a URI, a password or a document's values.
+"""
+
+from __future__ import annotations
+
+
+class ConnectorError(Exception):
+    """Base of all errors that a connector raises."""
+
+
+class TransientError(ConnectorError):
+    """The server or the way to it failed for the moment; the same call may succeed later. Nothing was committed."""
+
+
+class AmbiguousCommitError(ConnectorError):
+    """The connection was lost while COMMIT was under way: read the mark before anything is repeated (`rules.md` I1)."""
+
+
+class RefusedError(ConnectorError):
+    """The server is there but does not allow this: credentials, privileges, topology, version. A person must act."""
+
+
+class NotOursError(RefusedError):
+    """Something exists in the target that this run did not make; it is never overwritten or dropped."""
+
+
+class MarkMovedError(ConnectorError):
+    """The compare-and-swap of a mark failed: another attempt committed first. Nothing of this one was kept."""
+
+
+class EpochMovedError(ConnectorError):
+    """Another orchestrator took over (the epoch is not ours any more). Nothing of this transaction was kept."""
+
+
+class UniqueConflictError(ConnectorError):
+    """Rows of the batch hold unique values that other rows hold (SQLSTATE 23505). Nothing was kept.
+
+    `stream` and `constraint` name the place; `claimants` are the canonical keys of those rows of the batch, `owners`
+    those of the rows outside the batch that hold their values (none when two rows of the batch hold the same one).
+    """
+
+    def __init__(
+        self, message: str, *, stream: str, constraint: str, claimants: tuple[bytes, ...], owners: tuple[bytes, ...]
+    ) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.constraint = constraint
+        self.claimants = claimants
+        self.owners = owners
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled by its keywords, because workers send their errors to the orchestrator."""
+        return (_unique_conflict, (str(self), self.stream, self.constraint, self.claimants, self.owners))
+
+
+def _unique_conflict(
+    message: str, stream: str, constraint: str, claimants: tuple[bytes, ...], owners: tuple[bytes, ...]
+) -> UniqueConflictError:
+    return UniqueConflictError(message, stream=stream, constraint=constraint, claimants=claimants, owners=owners)
+
+
+class PositionLostError(ConnectorError):
+    """The source's history no longer reaches back to our position (MongoDB 286): changes may have been missed."""
+
+
+class SourceChangedError(ConnectorError):
+    """A migrated collection was dropped, renamed or invalidated, or an event of unknown kind came: stop, say why."""
+
+
+class UnmappableError(ConnectorError):
+    """A document does not fit the plan and the plan's policy for that is `fail`."""

@@ -1,0 +1,210 @@
+"""The memory target's progress: chunks, lanes, dirty keys, position, quarantine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tranship.connectors.batch import Quarantined
+from tranship.connectors.errors import MarkMovedError
+from tranship.connectors.memory.state import Round, TargetState
+from tranship.connectors.memory.store import MemoryStore
+from tranship.connectors.memory.target import Hook, no_hook
+from tranship.connectors.protocols import (
+    Backlog,
+    Changes,
+    Chunk,
+    ChunkMark,
+    DirtyKey,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Progress,
+    Scope,
+    Span,
+)
+from tranship.plans.streams import Stream
+
+
+class MemoryProgress:
+    """`Progress` over a `MemoryStore`. `hook` is called with the name of each crash site that is reached."""
+
+    def __init__(self, store: MemoryStore, hook: Hook = no_hook) -> None:
+        self._store = store
+        self._hook = hook
+
+    # --- capture
+
+    def start_capture(self, scope: Scope, position: Position, lanes: int) -> Position:
+        def work(state: TargetState) -> Position:
+            round_ = state.round(scope)
+            if round_.position is None:
+                round_.position = position
+                round_.kept_at = round_.changed_at = self._store.clock()
+                round_.lanes = [0] * lanes
+            return round_.position
+
+        return self._store.transact("start_capture", scope, work)
+
+    def keep(self, scope: Scope, changes: Changes) -> None:
+        def work(state: TargetState) -> None:
+            round_ = _capturing(state, scope)
+            now = self._store.clock()
+            for key in changes.keys:
+                round_.make_dirty(key, now)
+            round_.markers.update(changes.markers)
+            round_.position = changes.position
+            round_.kept_at = now
+            if changes.keys:
+                round_.changed_at = now
+
+        self._hook("keep.before_position")
+        self._hook("keep.before_commit")
+        self._store.transact("keep", scope, work)
+        self._hook("keep.after_commit")
+
+    def position(self, scope: Scope) -> Position | None:
+        return self._round(scope).position
+
+    def restart_capture(self, scope: Scope, position: Position) -> None:
+        def work(state: TargetState) -> None:
+            round_ = _capturing(state, scope)
+            round_.position = position
+            round_.kept_at = self._store.clock()
+
+        self._store.transact("restart_capture", scope, work)
+
+    def marker_seen(self, scope: Scope, name: str) -> bool:
+        return name in self._round(scope).markers
+
+    def stop_capture(self, scope: Scope) -> None:
+        def work(state: TargetState) -> None:
+            known = state.round(scope)
+            state.rounds[scope.run, scope.round] = Round(
+                quarantine=known.quarantine,
+                chunks=known.chunks,
+                attempts=known.attempts,
+                divergences=known.divergences,
+            )
+
+        self._store.transact("stop_capture", scope, work)
+
+    # --- chunks
+
+    def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
+        def work(state: TargetState) -> None:
+            chunks = [Chunk(stream.name, number, span, "planned", 0) for number, span in enumerate(spans)]
+            state.round(scope).chunks.setdefault(stream.name, chunks)
+
+        self._store.transact("plan_chunks", scope, work)
+
+    def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
+        return list(self._round(scope).chunks.get(stream.name, ()))
+
+    def begin_chunk(self, scope: Scope, chunk: Chunk) -> ChunkMark | None:
+        def work(state: TargetState) -> ChunkMark | None:
+            round_ = state.round(scope)
+            chunks = round_.chunks.get(chunk.stream, [])
+            if chunk.number >= len(chunks) or chunks[chunk.number].span != chunk.span:
+                raise MarkMovedError(f"chunk {chunk.number} of {chunk.stream} is not planned any more")
+            if chunks[chunk.number].state == "loaded":
+                return None
+            attempt = round_.next_attempt(chunk)
+            chunks[chunk.number] = replace(chunks[chunk.number], state="pending", attempt=attempt)
+            return ChunkMark(scope, chunk.stream, chunk.number, attempt)
+
+        return self._store.transact("begin_chunk", scope, work)
+
+    def forget_chunks(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        def work(state: TargetState) -> None:
+            round_ = state.round(scope)
+            names = {stream.name for stream in streams}
+            for stream in streams:
+                state.empty(scope, stream)
+                round_.chunks.pop(stream.name, None)
+            round_.quarantine = {key: q for key, q in round_.quarantine.items() if key[0] not in names}
+            # A batch that was taken while the chunks were loaded must not put rows into the emptied tables (I2).
+            round_.lanes = [seq + 1 for seq in round_.lanes]
+
+        self._store.transact("forget_chunks", scope, work)
+
+    # --- dirty keys
+
+    def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
+        round_ = self._round(scope)
+        mark = _lane_marks(scope, round_)[lane]
+        ready = [key for key in round_.dirty if round_.lane_of(key) == lane and round_.is_loaded(key)]
+        of_one_stream = [key for key in ready if key[0] == ready[0][0]][:limit]
+        return mark, [DirtyKey(*key, round_.dirty[key].generation) for key in of_one_stream]
+
+    def lane_marks(self, scope: Scope) -> list[LaneMark]:
+        return _lane_marks(scope, self._round(scope))
+
+    def backlog(self, scope: Scope) -> Backlog:
+        round_ = self._round(scope)
+        now = self._store.clock()
+        oldest = min((entry.since for entry in round_.dirty.values()), default=now)
+        if round_.position is None:
+            return Backlog(len(round_.dirty), now - oldest, 0.0, 0.0)
+        return Backlog(len(round_.dirty), now - oldest, now - round_.kept_at, now - round_.changed_at)
+
+    def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
+        def work(state: TargetState) -> None:
+            for key in keys:
+                state.round(scope).make_dirty(key, self._store.clock())
+
+        self._store.transact("mark_dirty", scope, work)
+
+    def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
+        dirty = self._round(scope).dirty
+        return {key for key in keys if (stream.name, key) in dirty}
+
+    def forget_touched(self, scope: Scope) -> None:
+        self._store.transact("forget_touched", scope, lambda state: state.round(scope).touched.clear())
+
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+        keys = sorted(key for name, key in self._round(scope).touched if name == stream.name)
+        return [key for key in keys if after is None or key > after][:limit]
+
+    # --- findings
+
+    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
+        def work(state: TargetState) -> None:
+            state.round(scope).divergences = list(divergences)
+
+        self._store.transact("keep_divergences", scope, work)
+
+    def divergences(self, scope: Scope) -> list[Mismatch]:
+        return list(self._round(scope).divergences)
+
+    def quarantine(self, scope: Scope, stream: Stream | None = None) -> list[tuple[str, Quarantined]]:
+        entries = sorted(self._round(scope).quarantine.items())
+        return [(name, entry) for (name, _), entry in entries if stream is None or name == stream.name]
+
+    def quarantine_count(self, scope: Scope) -> dict[str, int]:
+        return dict(Counter(name for name, _ in self._round(scope).quarantine))
+
+    def close(self) -> None:
+        """Nothing to release; the store lives on."""
+
+    def _round(self, scope: Scope) -> Round:
+        """A snapshot, to read from."""
+        return self._store.state.rounds.get((scope.run, scope.round), Round())
+
+
+def _capturing(state: TargetState, scope: Scope) -> Round:
+    """The round, whose capture has to be on: a position that nobody started from must not appear."""
+    round_ = state.round(scope)
+    if round_.position is None:
+        raise MarkMovedError(f"run {scope.run}, round {scope.round}: capture has not started or was stopped")
+    return round_
+
+
+def _lane_marks(scope: Scope, round_: Round) -> list[LaneMark]:
+    return [LaneMark(scope, lane, seq) for lane, seq in enumerate(round_.lanes)]
+
+
+def _implements(progress: MemoryProgress) -> Progress:
+    return progress

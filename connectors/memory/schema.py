@@ -1,0 +1,137 @@
+"""The memory target's catalog."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tranship.connectors.errors import NotOursError
+from tranship.connectors.memory.rows import tables
+from tranship.connectors.memory.state import Table, TargetState, constraint_name
+from tranship.connectors.memory.store import MemoryStore
+from tranship.connectors.protocols import Finding, Scope, TargetSchema
+from tranship.plans.streams import Stream
+
+
+class MemorySchema:
+    """`TargetSchema` over a `MemoryStore`. A table and its child tables are one entry of the catalog."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def identity(self) -> str:
+        return f"memory:{self._store.name}:target"
+
+    def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
+        catalog = self._store.state.catalog
+        taken = [s.table for s in streams if s.table in catalog and catalog[s.table].run != run]
+        return [
+            Finding("target.taken", "error", f"table {table} exists and is not this run's", "drop or rename it")
+            for table in taken
+        ]
+
+    def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        def work(state: TargetState) -> list[str]:
+            made = []
+            for stream in streams:
+                known = state.catalog.setdefault(stream.table, Table(scope.run, stream))
+                if known.run != scope.run:
+                    raise NotOursError(f"table {stream.table} exists and was made by run {known.run}, not {scope.run}")
+                if stream.table not in state.rows:
+                    state.rows[stream.table] = {}
+                    made += tables(stream)
+            return made
+
+        return self._store.transact("create_tables", scope, work)
+
+    def table_differences(self, streams: Sequence[Stream]) -> list[str]:
+        catalog = self._store.state.catalog
+        missing = [f"table {s.table} is missing" for s in streams if s.table not in catalog]
+        other = [
+            f"table {s.table} has other columns or children than the plan"
+            for s in streams
+            if s.table in catalog and _shape(catalog[s.table].stream) != _shape(s)
+        ]
+        return missing + other
+
+    def drop_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        def work(state: TargetState) -> list[str]:
+            ours = [s for s in streams if s.table in state.catalog and state.catalog[s.table].run == scope.run]
+            for stream in ours:
+                del state.catalog[stream.table], state.rows[stream.table]
+            names = {stream.table for stream in ours}
+            state.indexes = {index for index in state.indexes if index[0] not in names}
+            state.unique = {unique: values for unique, values in state.unique.items() if unique[0] not in names}
+            return [name for stream in ours for name in tables(stream)]
+
+        return self._store.transact("drop_tables", scope, work)
+
+    def create_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        self._store.transact("create_indexes", scope, lambda state: state.indexes.update(_indexes(streams)))
+
+    def drop_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        self._store.transact("drop_indexes", scope, lambda state: state.indexes.difference_update(_indexes(streams)))
+
+    def index_differences(self, streams: Sequence[Stream]) -> list[str]:
+        missing = _indexes(streams) - self._store.state.indexes
+        return [f"index of {table} on {', '.join(columns)} is missing" for table, columns in sorted(missing)]
+
+    def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        """Raises `UniqueConflictError` while two rows hold one value; then none of the streams' new ones is kept."""
+
+        def work(state: TargetState) -> None:
+            for stream, column in _unique(streams):
+                if (stream.table, column) not in state.unique:
+                    state.build_unique(stream, column)
+
+        self._store.transact("create_constraints", scope, work)
+
+    def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        def work(state: TargetState) -> None:
+            for stream, column in _unique(streams):
+                state.unique.pop((stream.table, column), None)
+
+        self._store.transact("drop_constraints", scope, work)
+
+    def constraint_differences(self, streams: Sequence[Stream]) -> list[str]:
+        built = self._store.state.unique
+        return [
+            f"unique constraint {constraint_name(stream, column)} is missing"
+            for stream, column in _unique(streams)
+            if (stream.table, column) not in built
+        ]
+
+    def dangling(self, stream: Stream) -> dict[str, int]:
+        state = self._store.state
+        by_name = {table.stream.name: table.stream for table in state.catalog.values()}
+        counts: Counter[str] = Counter()
+        for column in stream.columns:
+            if column.references is None:
+                continue
+            referenced = by_name[column.references.stream]
+            known = {row[referenced.key[0].name] for row in state.table(referenced).values()}
+            values = (row[column.name] for row in state.table(stream).values())
+            counts[column.name] = sum(value is not None and value not in known for value in values)
+        return dict(counts)
+
+    def count(self, stream: Stream) -> int:
+        return len(self._store.state.table(stream))
+
+    def close(self) -> None:
+        """Nothing to release; the store lives on."""
+
+
+def _shape(stream: Stream) -> tuple[object, ...]:
+    return stream.key, stream.columns, stream.children, stream.rest_column
+
+
+def _indexes(streams: Sequence[Stream]) -> set[tuple[str, tuple[str, ...]]]:
+    return {(stream.table, index.columns) for stream in streams for index in stream.indexes}
+
+
+def _unique(streams: Sequence[Stream]) -> list[tuple[Stream, str]]:
+    return [(stream, column.name) for stream in streams for column in stream.columns if column.unique]
+
+
+def _implements(schema: MemorySchema) -> TargetSchema:
+    return schema

@@ -1,0 +1,215 @@
+"""The target's tables as one value: rows, catalog, and each round's progress.
+
+`MemoryStore` runs every transaction on a fork and keeps the fork if it succeeds. Whatever hangs in a state by the
+name of a dataclass is frozen; the dicts and sets are copied by `fork`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+from zlib import crc32
+
+from tranship.connectors.batch import KEY, Quarantined
+from tranship.connectors.errors import (
+    ConnectorError,
+    EpochMovedError,
+    MarkMovedError,
+    RefusedError,
+    UniqueConflictError,
+)
+from tranship.connectors.memory.rows import Row, holds
+from tranship.connectors.protocols import Chunk, ChunkMark, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
+from tranship.plans.streams import Stream
+
+StreamKey: TypeAlias = tuple[str, Key]
+
+
+@dataclass(frozen=True)
+class Dirty:
+    """One dirty entry: how often its key changed since it was made, and since when it waits."""
+
+    generation: int
+    since: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """One root table with its children: who made it, from which stream."""
+
+    run: str
+    stream: Stream
+
+
+@dataclass
+class Round:
+    """The progress of one run in one round. `position` is None before capture and after it was stopped."""
+
+    position: Position | None = None
+    kept_at: float = 0.0
+    changed_at: float = 0.0
+    lanes: list[int] = field(default_factory=list)
+    markers: set[str] = field(default_factory=set)
+    dirty: dict[StreamKey, Dirty] = field(default_factory=dict)  # oldest first
+    touched: set[StreamKey] = field(default_factory=set)
+    quarantine: dict[StreamKey, Quarantined] = field(default_factory=dict)
+    divergences: list[Mismatch] = field(default_factory=list)
+    chunks: dict[str, list[Chunk]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
+
+    def fork(self) -> Round:
+        return replace(
+            self,
+            lanes=list(self.lanes),
+            markers=set(self.markers),
+            dirty=dict(self.dirty),
+            touched=set(self.touched),
+            quarantine=dict(self.quarantine),
+            divergences=list(self.divergences),
+            chunks={stream: list(chunks) for stream, chunks in self.chunks.items()},
+            attempts=dict(self.attempts),
+        )
+
+    def lane_of(self, key: StreamKey) -> int:
+        """The one lane in which a key is applied."""
+        return crc32(key[0].encode() + b"\0" + key[1]) % len(self.lanes)
+
+    def is_loaded(self, key: StreamKey) -> bool:
+        """Whether the chunk that the key belongs to is loaded."""
+        stream, value = key
+        return any(c.state == "loaded" for c in self.chunks.get(stream, ()) if holds(c.span, value))
+
+    def make_dirty(self, key: StreamKey, now: float) -> None:
+        """Insert an entry or bump its generation."""
+        known = self.dirty.get(key, Dirty(0, now))
+        self.dirty[key] = replace(known, generation=known.generation + 1)
+
+    def settle(self, dirty: DirtyKey, now: float) -> bool:
+        """After a key was made equal: remove its entry, or let it wait anew if a further change came."""
+        key = (dirty.stream, dirty.key)
+        self.touched.add(key)
+        known = self.dirty.pop(key, None)
+        if known is not None and known.generation != dirty.generation:
+            self.dirty[key] = replace(known, since=now)
+        return known is not None and key not in self.dirty
+
+    def next_attempt(self, chunk: Chunk) -> int:
+        """A number that no attempt of this chunk had before in this round."""
+        place = (chunk.stream, chunk.number)
+        self.attempts[place] = self.attempts.get(place, 0) + 1
+        return self.attempts[place]
+
+    def swap_chunk(self, mark: ChunkMark, rows: int, quarantined: int) -> None:
+        """`pending(attempt)` → `loaded(attempt)`; raises `MarkMovedError`."""
+        chunks = self.chunks.get(mark.stream, [])
+        known = chunks[mark.chunk] if mark.chunk < len(chunks) else None
+        if known is None or (known.state, known.attempt) != ("pending", mark.attempt):
+            raise MarkMovedError(f"chunk {mark.chunk} of {mark.stream}: attempt {mark.attempt} is not the pending one")
+        chunks[mark.chunk] = replace(known, state="loaded", rows=rows, quarantined=quarantined)
+
+    def swap_lanes(self, marks: Sequence[LaneMark]) -> None:
+        """`seq` → `seq + 1` of each lane; raises `MarkMovedError`."""
+        for mark in marks:
+            if mark.lane >= len(self.lanes) or self.lanes[mark.lane] != mark.seq:
+                raise MarkMovedError(f"lane {mark.lane}: batch {mark.seq} was applied already")
+            self.lanes[mark.lane] += 1
+
+
+@dataclass
+class TargetState:
+    """All of the target. `unique` maps a column's value to the key of the row that holds it, per unique constraint."""
+
+    epochs: dict[str, int] = field(default_factory=dict)
+    catalog: dict[str, Table] = field(default_factory=dict)
+    rows: dict[str, dict[Key, Row]] = field(default_factory=dict)
+    indexes: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
+    unique: dict[tuple[str, str], dict[Any, Key]] = field(default_factory=dict)
+    rounds: defaultdict[tuple[str, int], Round] = field(default_factory=lambda: defaultdict(Round))
+
+    def fork(self) -> TargetState:
+        return replace(
+            self,
+            epochs=dict(self.epochs),
+            catalog=dict(self.catalog),
+            rows={table: dict(rows) for table, rows in self.rows.items()},
+            indexes=set(self.indexes),
+            unique={constraint: dict(values) for constraint, values in self.unique.items()},
+            rounds=defaultdict(Round, {name: known.fork() for name, known in self.rounds.items()}),
+        )
+
+    def check_epoch(self, scope: Scope) -> None:
+        """The last statement of every transaction; raises `EpochMovedError`."""
+        if self.epochs.get(scope.run) != scope.epoch:
+            raise EpochMovedError(f"run {scope.run}: epoch {scope.epoch} is over, another orchestrator took over")
+
+    def round(self, scope: Scope) -> Round:
+        """Progress of a run's round, empty at first."""
+        return self.rounds[scope.run, scope.round]
+
+    def table(self, stream: Stream) -> dict[Key, Row]:
+        """The rows of a stream by key; raises `RefusedError` when its table does not exist."""
+        if stream.table not in self.catalog:
+            raise RefusedError(f"table {stream.table} does not exist; run expand first")
+        return self.rows[stream.table]
+
+    def delete(self, stream: Stream, keys: Iterable[Key]) -> None:
+        """Delete rows, each with its children."""
+        rows = self.table(stream)
+        for key in keys:
+            row = rows.pop(key, None)
+            for column, values in self._constraints(stream):
+                if row is not None and values.get(_value(row[column])) == key:
+                    del values[_value(row[column])]
+
+    def empty(self, scope: Scope, stream: Stream) -> None:
+        """Delete all rows of a table, if it is there and the run's own."""
+        table = self.catalog.get(stream.table)
+        if table is not None and table.run == scope.run:
+            self.delete(stream, list(self.rows[stream.table]))
+
+    def insert(self, stream: Stream, rows: Sequence[Row]) -> None:
+        """Insert rows; raises `UniqueConflictError`, and `ConnectorError` for a key that is there already."""
+        table = self.table(stream)
+        for row in rows:
+            if table.setdefault(row[KEY], row) is not row:
+                raise ConnectorError(f"stream {stream.name}: the table holds a row with this key already")
+        for column, values in self._constraints(stream):
+            self._claim(stream, column, values, rows)
+
+    def build_unique(self, stream: Stream, column: str) -> None:
+        """Build a unique constraint over the rows that are there; raises `UniqueConflictError`."""
+        self.unique[stream.table, column] = {}
+        self._claim(stream, column, self.unique[stream.table, column], list(self.table(stream).values()))
+
+    def _constraints(self, stream: Stream) -> list[tuple[str, dict[Any, Key]]]:
+        return [(column, values) for (table, column), values in self.unique.items() if table == stream.table]
+
+    def _claim(self, stream: Stream, column: str, values: dict[Any, Key], rows: Sequence[Row]) -> None:
+        inside = {row[KEY] for row in rows}
+        holders = [
+            (row[KEY], values.setdefault(_value(row[column]), row[KEY])) for row in rows if row[column] is not None
+        ]
+        conflicts = [(key, holder) for key, holder in holders if holder != key]
+        if conflicts:
+            outside = dict.fromkeys(holder for _, holder in conflicts if holder not in inside)
+            claimants = dict.fromkeys(one for pair in conflicts for one in pair if one in inside)
+            constraint = constraint_name(stream, column)
+            raise UniqueConflictError(
+                f"stream {stream.name}: constraint {constraint} holds one of the values already",
+                stream=stream.name,
+                constraint=constraint,
+                claimants=tuple(claimants),
+                owners=tuple(outside),
+            )
+
+
+def constraint_name(stream: Stream, column: str) -> str:
+    """The name of a unique constraint."""
+    return f"{stream.table}_{column}_key"
+
+
+def _value(value: Any) -> Any:
+    """What a unique index compares: to it, all NaN are equal."""
+    return "NaN" if isinstance(value, float) and value != value else value  # noqa: PLR0124 - only NaN differs from itself

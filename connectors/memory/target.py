@@ -1,0 +1,94 @@
+"""The memory target: writes and reads rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.errors import MarkMovedError
+from tranship.connectors.memory.rows import Row, child_rows, holds, make_batch
+from tranship.connectors.memory.state import TargetState
+from tranship.connectors.memory.store import MemoryStore
+from tranship.connectors.protocols import BatchTarget, ChunkMark, DirtyKey, Key, LaneMark, Loaded, Span
+from tranship.plans.streams import Stream
+
+BATCH_ROWS = 1000
+
+Hook = Callable[[str], None]
+
+
+def no_hook(_name: str) -> None:
+    """Nothing happens at a crash site."""
+
+
+class MemoryTarget:
+    """`BatchTarget` over a `MemoryStore`.
+
+    `hook` is called with the name of each crash site that is reached. A transaction is sent as a whole, so all sites
+    before COMMIT come before any of its statements.
+    """
+
+    def __init__(self, store: MemoryStore, hook: Hook = no_hook) -> None:
+        self._store = store
+        self._hook = hook
+
+    def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
+        rows: list[Row] = []
+        quarantined: list[Quarantined] = []
+        for batch in batches:
+            rows += batch.rows.to_pylist()
+            quarantined += batch.quarantined
+        loaded = Loaded(len(rows), sum(child_rows(stream.children, row) for row in rows), len(quarantined))
+
+        def work(state: TargetState) -> Loaded:
+            round_ = state.round(mark.scope)
+            round_.swap_chunk(mark, loaded.rows, loaded.quarantined)
+            state.insert(stream, rows)
+            round_.quarantine |= {(stream.name, q.key): q for q in quarantined}
+            return loaded
+
+        for site in ("load.before_mark", "load.before_epoch", "load.before_commit"):
+            self._hook(site)
+        self._store.transact("load", mark.scope, work)
+        self._hook("load.after_commit")
+        return loaded
+
+    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+        scope = marks[0].scope
+        rows: list[Row] = batch.rows.to_pylist()
+        keys = [(stream.name, d.key) for d in dirty]
+
+        def work(state: TargetState) -> int:
+            round_ = state.round(scope)
+            round_.swap_lanes(marks)
+            if not all(map(round_.is_loaded, keys)):
+                raise MarkMovedError(f"stream {stream.name}: a chunk of the keys is not loaded any more")
+            state.delete(stream, (d.key for d in dirty))
+            state.insert(stream, rows)
+            for key in keys:
+                round_.quarantine.pop(key, None)
+            round_.quarantine |= {(stream.name, q.key): q for q in batch.quarantined}
+            return sum([round_.settle(d, self._store.clock()) for d in dirty])
+
+        for site in ("replace.before_delete", "replace.before_mark", "replace.before_epoch", "replace.before_commit"):
+            self._hook(site)
+        removed = self._store.transact("replace", scope, work)
+        self._hook("replace.after_commit")
+        return removed
+
+    def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
+        rows = self._store.state.table(stream)
+        keys = sorted(key for key in rows if holds(span, key))
+        for start in range(0, len(keys), BATCH_ROWS):
+            yield make_batch(stream, [rows[key] for key in keys[start : start + BATCH_ROWS]])
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        rows = self._store.state.table(stream)
+        return make_batch(stream, [rows[key] for key in sorted(set(keys)) if key in rows])
+
+    def close(self) -> None:
+        """Nothing to release; the store lives on."""
+
+
+def _implements(target: MemoryTarget) -> BatchTarget:
+    return target

@@ -1,0 +1,97 @@
+"""The connection that reading and watching share, and the form of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
+from pymongo import MongoClient, ReadPreference
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from tranship.connectors.errors import ConnectorError, RefusedError
+from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.mapper import Mapper
+from tranship.connectors.protocols import Position
+from tranship.plans.streams import Endpoint, Stream
+
+RAW = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+SERVER_SELECTION_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_MS = 10_000
+SOCKET_TIMEOUT_MS = 120_000  # a `$sample` of a large collection may take a while; a dead peer is noticed in the end
+
+
+class MongoConnection:
+    """One client of the source. Reads from the primary, majority committed data only."""
+
+    def __init__(self, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
+        self._client = _client(endpoint.uri)
+        with translated("choosing the database"):
+            self._database: Database[dict[str, Any]] = self._client.get_database(
+                endpoint.database,
+                read_preference=ReadPreference.PRIMARY,
+                read_concern=ReadConcern("majority"),
+                write_concern=WriteConcern("majority"),
+            )
+        self._mappers = {stream.name: Mapper(stream) for stream in streams}
+
+    def close(self) -> None:
+        """Close all connections to the server."""
+        self._client.close()
+
+    def _mapper(self, stream: Stream) -> Mapper:
+        found = self._mappers.get(stream.name)
+        if found is None or found.stream != stream:
+            found = self._mappers[stream.name] = Mapper(stream)
+        return found
+
+    def _session(self, after: Position) -> ClientSession:
+        """A session whose reads see at least what the position had seen."""
+        session = self._client.start_session(causal_consistency=True)
+        session.advance_operation_time(position_time(after))
+        return session
+
+
+def _client(uri: str) -> MongoClient[dict[str, Any]]:
+    """A client that connects when it is first used. Options in the URI win over our defaults."""
+    defaults: dict[str, Any] = {
+        "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_MS,
+        "connectTimeoutMS": CONNECT_TIMEOUT_MS,
+        "socketTimeoutMS": SOCKET_TIMEOUT_MS,
+    }
+    try:
+        with translated("connecting to the source"):
+            left_open = {name: value for name, value in defaults.items() if name.lower() not in uri.lower()}
+            return MongoClient(uri, appname="tranship", **left_open)
+    except ValueError:  # the driver's text shows parts of the URI
+        raise RefusedError("connecting to the source: the MongoDB URI cannot be read") from None
+
+
+def make_position(token: Mapping[str, Any], time: Timestamp) -> Position:
+    """A position: the change stream's resume token, and a cluster time at or after all that came before it."""
+    return Position(bson.encode({"token": token, "ts": time}))
+
+
+def position_token(position: Position) -> RawBSONDocument:
+    """The resume token of a position. Raises `ConnectorError` for bytes that are no position."""
+    return _position(position)["token"]  # type: ignore[no-any-return]
+
+
+def position_time(position: Position) -> Timestamp:
+    """The cluster time of a position. Raises `ConnectorError` for bytes that are no position."""
+    return _position(position)["ts"]  # type: ignore[no-any-return]
+
+
+def _position(position: Position) -> RawBSONDocument:
+    with translated("reading a position of the source"):
+        found = RawBSONDocument(position.token, RAW)
+        if isinstance(found.get("token"), RawBSONDocument) and isinstance(found.get("ts"), Timestamp):
+            return found
+    raise ConnectorError("these bytes are not a position of a MongoDB source")

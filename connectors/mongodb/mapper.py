@@ -1,0 +1,191 @@
+"""The mapper: a stream compiled once, then documents into rows and rows into documents.
+
+The projection law: `unproject(project(raw)) == raw`, byte for byte, for every document that `project` accepts; any
+other is quarantined with its path and reason, or refused by the plan's policy. Nothing is changed or dropped silently.
+This Python mapper is the reference; a native one may replace it with the same results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import pyarrow as pa
+
+from tranship.connectors import keycodec
+from tranship.connectors.batch import Batch, Quarantined, schema
+from tranship.connectors.errors import UnmappableError
+from tranship.connectors.mongodb import bsonwalk, rows
+from tranship.connectors.mongodb.fields import (
+    Branch,
+    Document,
+    DocumentItem,
+    Item,
+    Leaf,
+    Node,
+    Row,
+    Rows,
+    Slot,
+    ValueItem,
+)
+from tranship.connectors.mongodb.residue import Residue, encode
+from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
+from tranship.connectors.mongodb.values import compile_column
+from tranship.plans.streams import Child, Column, Rest, Stream
+
+
+class Mapper:
+    """Translates the documents of one stream. Holds no state between calls."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.schema = schema(stream)
+        self._root = _root(stream, len(self.schema))
+
+    def project(self, raw: bytes) -> Row:
+        """The row of a document. Raises `UnfitError` when it belongs into quarantine, or as the policy says."""
+        row, _ = self._project(raw)
+        return row
+
+    def unproject(self, row: Row) -> bytes:
+        """The document of a row: what was projected, with what has changed in the row since."""
+        if row[-1] is None:
+            return self._root.give(row)
+        residue = Residue(row[-1])
+        return self._root.restore(row, residue, residue.root)
+
+    def batch(self, documents: Iterable[bytes]) -> Batch:
+        """The documents as a batch: rows, quarantine entries, counts of residues. Raises `UnmappableError`."""
+        found: list[Row] = []
+        quarantined: list[Quarantined] = []
+        residues: Counter[tuple[str, str]] = Counter()
+        size = 0
+        for raw in documents:
+            size += len(raw)
+            try:
+                row, notes = self._project(raw)
+            except UnfitError as error:
+                quarantined.append(Quarantined(key_of(raw), error.path, error.reason, raw))
+                continue
+            found.append(row)
+            if notes:
+                residues.update(notes)
+        return Batch(rows.to_batch(found, self.schema), tuple(quarantined), size, residues)
+
+    def documents(self, batch: pa.RecordBatch) -> list[bytes]:
+        """The documents of a batch's rows, in its order."""
+        return [self.unproject(row) for row in rows.from_batch(batch)]
+
+    def _project(self, raw: bytes) -> tuple[Row, list[tuple[str, str]]]:
+        doc = Document(raw)
+        row = self._root.new_row()
+        try:
+            template = self._root.take(doc, 0, len(raw), row)
+        except bsonwalk.MalformedBSONError as error:
+            raise UnfitError(error.path, f"malformed: {error.reason}") from error
+        except (ValueError, IndexError, struct.error) as error:
+            raise _malformed(raw, error) from error
+        if row[0] is None:
+            raise UnfitError(ID, "missing")
+        if template is not None:
+            row[-1] = encode(template)
+        if doc.notes and self.stream.rest is not Rest.RESIDUE:
+            self._refuse(*doc.notes[0])
+        return row, doc.notes
+
+    def _refuse(self, path: str, reason: str) -> None:
+        if self.stream.rest is Rest.FAIL:
+            raise UnmappableError(f"stream {self.stream.name}: a document does not fit the plan at {path}: {reason}")
+        raise UnfitError(path, reason)
+
+
+def _malformed(raw: bytes, error: Exception) -> Exception:
+    """What decoding stumbled over, with its path; the error itself when the document is well formed after all."""
+    try:
+        bsonwalk.check_document(raw, 0, len(raw), "")
+    except bsonwalk.MalformedBSONError as found:
+        return UnfitError(found.path, f"malformed: {found.reason}")
+    return error
+
+
+def key_of(raw: bytes) -> bytes:
+    """The canonical key of a document that may be malformed behind its `_id`.
+
+    Where not even that can be read, a key that no document has: 0xFF and the document's SHA-256.
+    """
+    try:
+        if raw[5 : 6 + len(ID)] == ID.encode() + b"\0":
+            start = 6 + len(ID)
+            end = start + keycodec.value_size(raw[4], raw, start)
+            if end <= len(raw):
+                return keycodec.encode(raw[4], raw[start:end])
+        for kind, name, start, end in bsonwalk.split(raw, 0, len(raw)):
+            if name == ID.encode():
+                return keycodec.encode(kind, raw[start:end])
+    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error):
+        pass
+    return b"\xff" + hashlib.sha256(raw).digest()
+
+
+_Factory = tuple[tuple[str, ...], Callable[[str, str], Slot]]
+"""A slot's path, and what makes it from its name and its whole path."""
+
+
+def _root(stream: Stream, width: int) -> Node:
+    composite = None
+    if stream.key[0].path != (ID,):
+        keys = [_leaf(column, place) for place, column in enumerate(stream.key, 1)]
+        composite = Node(_slots([(path[1:], make) for path, make in keys], ID), ID)
+    factories: list[_Factory] = [((ID,), lambda _name, _path: KeySlot(stream.key, composite))]
+    index = 1 + len(stream.key)
+    factories += [_leaf(column, index + place) for place, column in enumerate(stream.columns)]
+    index += len(stream.columns)
+    rest = index
+    if stream.rest_column is not None:
+        named = {path[0] for path, _ in factories} | {child.path[0] for child in stream.children}
+        factories += [((name,), lambda name, _path: RestSlot(name, rest)) for name in stream.order if name not in named]
+        index += 1
+    factories += [_rows(child, index + place) for place, child in enumerate(stream.children)]
+    slots = _in_order(_slots(factories, ""), stream.order)
+    return Node(slots, "", width) if stream.rest_column is None else RestNode(slots, width, rest)
+
+
+def _in_order(slots: list[Slot], order: Sequence[str]) -> list[Slot]:
+    """The slots that the plan orders, in that order; then the others as declared."""
+    places = {name.encode(): place for place, name in enumerate(order)}
+    return sorted(slots, key=lambda slot: places.get(slot.name, len(places)))
+
+
+def _slots(factories: Sequence[_Factory], parent: str) -> list[Slot]:
+    """The slots of a node, one for each first name; names with more behind them become branches."""
+    groups: dict[str, list[_Factory]] = {}
+    for path, make in factories:
+        groups.setdefault(path[0], []).append((path[1:], make))
+    slots: list[Slot] = []
+    for name, inner in groups.items():
+        whole = f"{parent}.{name}" if parent else name
+        if all(rest for rest, _ in inner):
+            slots.append(Branch(name, whole, Node(_slots(inner, whole), whole)))
+        elif len(inner) == 1:
+            slots.append(inner[0][1](name, whole))
+        else:
+            raise ValueError(f"{whole}: two columns or child tables want the same field")
+    return slots
+
+
+def _leaf(column: Column, index: int) -> _Factory:
+    return column.path, lambda name, path: Leaf(name, path, index, compile_column(column), column.null)
+
+
+def _rows(child: Child, index: int) -> _Factory:
+    return child.path, lambda name, path: Rows(name, path, index, _item(child, path), child.empty)
+
+
+def _item(child: Child, path: str) -> Item:
+    if [column.path for column in child.columns] == [()]:
+        return ValueItem(Leaf("", path, 0, compile_column(child.columns[0]), "null"))
+    factories = [_leaf(column, place) for place, column in enumerate(child.columns)]
+    factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
+    return DocumentItem(Node(_slots(factories, path), path, len(factories) + 1), path)

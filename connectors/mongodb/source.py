@@ -1,0 +1,155 @@
+"""The MongoDB source: reading and watching together, its identity, and what preflight finds. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pymongo.errors import ExecutionTimeout, OperationFailure
+
+from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
+from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.filters import where as where_of
+from tranship.connectors.mongodb.reader import MongoReader
+from tranship.connectors.mongodb.watcher import MongoWatcher
+from tranship.connectors.protocols import Finding
+from tranship.plans.rules import MARKER_COLLECTION as MARKERS
+from tranship.plans.streams import Stream
+
+MIN_WIRE_VERSION = 17
+"""MongoDB 6.0, the first that reports DDL in change streams."""
+
+FILTER_TIME_MS = 2000
+"""How long preflight lets the server look for a document that a plan's filter takes."""
+
+_UNKNOWN_COMMAND, _UNAUTHORIZED = 59, 13
+
+
+class MongoSource(MongoReader, MongoWatcher):
+    """One MongoDB database as `BatchSource` and `ChangeSource`. Used by one thread at a time."""
+
+    def identity(self) -> str:
+        """The replica set and the database: by the set's id where we may read it, else by its name."""
+        hello = self._hello()
+        with translated("reading the configuration of the replica set"):
+            try:
+                config = self._client.admin.command("replSetGetConfig")["config"]
+            except OperationFailure as error:
+                if error.code not in {_UNKNOWN_COMMAND, _UNAUTHORIZED}:
+                    raise
+                config = {}
+        replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
+        return f"mongodb:{replica_set}/{self._database.name}"
+
+    def findings(self, streams: Sequence[Stream]) -> list[Finding]:
+        """Whether the server and each stream can be read and watched."""
+        try:
+            found = _topology(self._hello())
+            if any(finding.severity == "error" for finding in found):
+                return found
+            for stream in streams:
+                found += self._stream_findings(stream)
+            return found + self._watch_findings() + self._marker_findings()
+        except (RefusedError, TransientError) as error:
+            return [Finding("source.unusable", "error", str(error), "check the URI, the server and the user's roles")]
+
+    def _hello(self) -> Mapping[str, Any]:
+        with translated("asking the source who it is"):
+            return self._client.admin.command("hello")
+
+    def _stream_findings(self, stream: Stream) -> list[Finding]:
+        where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"
+        if stream.collection == MARKERS:
+            return [Finding("source.markers", "error", f"{where} is kept for markers", "copy another collection")]
+        with translated(f"reading the options of {stream.collection}"):
+            infos = list(self._database.list_collections(filter={"name": stream.collection}))
+        if not infos:
+            return [_missing(where)]
+        found = _kind(where, infos[0])
+        if found:
+            return found
+        try:
+            with translated(f"reading {stream.collection}"):
+                self._try_filter(stream)
+        except ConnectorError as error:
+            hint = "check `where` in the plan, and that the user has the role `read` on the database"
+            return [Finding("source.unreadable", "error", str(error), hint)]
+        return []
+
+    def _try_filter(self, stream: Stream) -> None:
+        """Have the server look for one document of the stream; that it does not find one soon is no matter."""
+        with suppress(ExecutionTimeout):
+            self._database[stream.collection].find_one(where_of(stream), {"_id": 1}, max_time_ms=FILTER_TIME_MS)
+
+    def _watch_findings(self) -> list[Finding]:
+        try:
+            self.position()
+        except ConnectorError as error:
+            hint = "the user needs the privileges `find` and `changeStream` on the database (role `read`)"
+            return [Finding("source.unwatchable", "error", str(error), hint)]
+        return []
+
+    def _marker_findings(self) -> list[Finding]:
+        """Whether markers may be written, by an update that meets no document: authorised, it changes nothing."""
+        try:
+            with translated(f"checking that {MARKERS} may be written"):
+                self._database[MARKERS].update_one({"_id": ""}, {"$inc": {"written": 1}})
+        except ConnectorError as error:
+            hint = f"the user needs `insert`, `update` and `dropCollection` on {MARKERS} (role `readWrite`)"
+            return [Finding("source.unwritable", "error", str(error), hint)]
+        return []
+
+
+def _topology(hello: Mapping[str, Any]) -> list[Finding]:
+    """Whether this is the primary of a replica set that is new enough."""
+    if hello.get("msg") == "isdbgrid":
+        return [
+            Finding(
+                "source.sharded",
+                "error",
+                "the source is a sharded cluster (mongos), which is not supported yet",
+                "a migration must start from a replica set",
+            )
+        ]
+    if "setName" not in hello:
+        return [
+            Finding(
+                "source.standalone",
+                "error",
+                "the source is a standalone server, which cannot be followed: it has no change streams",
+                "restart mongod with --replSet and run rs.initiate(); one member is enough",
+            )
+        ]
+    found: list[Finding] = []
+    if not hello.get("isWritablePrimary"):
+        hint = "connect to the replica set (without directConnection), or to its primary"
+        found.append(Finding("source.secondary", "error", "the source's server is not the primary", hint))
+    if hello.get("maxWireVersion", 0) < MIN_WIRE_VERSION:
+        message = "the source is older than MongoDB 6.0, which does not report drops and renames to a change stream"
+        found.append(Finding("source.version", "error", message, "upgrade the source to MongoDB 6.0 or later"))
+    return found
+
+
+def _missing(where: str) -> Finding:
+    hint = "check the name in the plan (`from`), and the database; an empty collection has to be created first"
+    return Finding("source.missing", "error", f"{where} does not exist", hint)
+
+
+def _kind(where: str, info: Mapping[str, Any]) -> list[Finding]:
+    """Collections that are more than plain ones, each with what to do about it."""
+    options = info.get("options", {})
+    found: list[Finding] = []
+    if info.get("type") == "view":
+        found.append(Finding("source.view", "error", f"{where} is a view, not data", "copy the collection it reads"))
+    if info.get("type") == "timeseries" or "timeseries" in options:
+        message = f"{where} is a time-series collection, which has no change stream"
+        found.append(Finding("source.timeseries", "error", message, "leave it out and copy it while nobody writes"))
+    if options.get("capped"):
+        message = f"{where} is capped: documents vanish from it as new ones come"
+        found.append(Finding("source.capped", "error", message, "copy it into a plain collection, or leave it out"))
+    if options.get("collation", {}).get("locale", "simple") != "simple":
+        message = f"{where} has a default collation, which also decides which _ids are equal and how they sort"
+        hint = "copy it into a collection without a default collation and migrate that one"
+        found.append(Finding("source.collation", "error", message, hint))
+    return found

@@ -1,0 +1,193 @@
+"""Watching streams: one change stream on the database, payloads projected away, as changed keys.
+
+Why the order of things here is safe: a position is the token of what has been handed out, never of what the driver has
+fetched; and what is handed out names keys only, so seeing an event twice, or late, does no harm.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+from pymongo.change_stream import ChangeStream
+from pymongo.client_session import ClientSession
+
+from tranship.connectors.errors import ConnectorError, RefusedError, SourceChangedError
+from tranship.connectors.keycodec import encode
+from tranship.connectors.mongodb import bsonwalk
+from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_token
+from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.protocols import Changes, Key, Position
+from tranship.plans.rules import MARKER_COLLECTION as MARKERS
+from tranship.plans.streams import Stream
+
+KEYS_PER_CHANGES = 1000
+GATHER_S = 0.1
+IDLE_S = 1.0
+_AWAIT_MS = 100
+
+_WRITES = frozenset({"insert", "update", "replace", "delete"})
+_HARMLESS = frozenset({"create", "createIndexes", "dropIndexes"})
+"""Events that change no document. Any other kind, also one that is not known yet, stops the run: `rules.md` B7."""
+
+_WANTED = ("operationType", "ns", "to", "documentKey", "clusterTime", "wallTime")
+
+
+@dataclass
+class _Gathered:
+    """What has come since the last yield."""
+
+    keys: dict[tuple[str, Key], None] = field(default_factory=dict)  # ordered and without duplicates
+    markers: list[str] = field(default_factory=list)
+    seen_at: float | None = None
+    events: int = 0
+
+    def changes(self, position: Position) -> Changes:
+        return Changes(tuple(self.keys), position, tuple(self.markers), self.seen_at)
+
+
+class MongoWatcher(MongoConnection):
+    """`ChangeSource`."""
+
+    def position(self) -> Position:
+        """Now: the token that a new change stream starts with. Raises `ConnectorError` if the server gives none."""
+        with (
+            translated("opening a change stream"),
+            self._client.start_session() as session,
+            self._watch([], session) as stream,
+        ):
+            return _position(stream, session)
+
+    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+        """Changed keys since a position, without end; see `ChangeSource`."""
+        watched: dict[str, list[str]] = {}
+        for stream in streams:
+            watched.setdefault(stream.collection, []).append(stream.name)
+        token = position_token(since)
+        with (
+            translated("reading the change stream"),
+            self._client.start_session() as session,
+            self._watch(sorted(watched), session, resume_after=token) as events,
+        ):
+            yield from self._follow(events, session, watched)
+
+    def put_marker(self, name: str) -> None:
+        """Write a marker; majority committed, in the same database, hence behind all earlier writes in the stream."""
+        with translated("writing a marker"):
+            self._database[MARKERS].update_one({"_id": name}, {"$inc": {"written": 1}}, upsert=True)
+
+    def drop_markers(self) -> None:
+        """Drop the collection of markers; the change stream does not mind."""
+        with translated("dropping the markers"):
+            self._database[MARKERS].drop()
+
+    def _watch(
+        self, collections: Sequence[str], session: ClientSession, **options: Any
+    ) -> ChangeStream[RawBSONDocument]:
+        names = [*collections, MARKERS]
+        match: dict[str, Any] = {
+            "$or": [
+                {"ns.coll": {"$in": names}},
+                {"to.coll": {"$in": names}},
+                {"operationType": {"$in": ["invalidate", "dropDatabase"]}},
+            ]
+        }
+        pipeline: list[dict[str, Any]] = [{"$match": match}, {"$project": {"_id": 1, **dict.fromkeys(_WANTED, 1)}}]
+        return self._database.with_options(codec_options=RAW).watch(
+            pipeline,
+            session=session,
+            max_await_time_ms=_AWAIT_MS,
+            batch_size=KEYS_PER_CHANGES,
+            show_expanded_events=True,
+            **options,
+        )
+
+    def _follow(
+        self, stream: ChangeStream[RawBSONDocument], session: ClientSession, watched: Mapping[str, Sequence[str]]
+    ) -> Iterator[Changes]:
+        while True:
+            gathered = _Gathered()
+            deadline = time.monotonic() + IDLE_S
+            while len(gathered.keys) < KEYS_PER_CHANGES and time.monotonic() < deadline:
+                event = stream.try_next()
+                if event is None:
+                    if gathered.events:
+                        break
+                    if not stream.alive:
+                        raise SourceChangedError("the server ended the change stream")
+                    continue
+                if not gathered.events:
+                    deadline = min(deadline, time.monotonic() + GATHER_S)
+                gathered.events += 1
+                _gather(bytes(event.raw), watched, gathered)
+            # All that the driver has handed out is in `gathered`, so its token covers just that, and at the end of the
+            # driver's buffer also the time in which nothing happened.
+            yield gathered.changes(_position(stream, session))
+
+
+def _gather(raw: bytes, watched: Mapping[str, Sequence[str]], gathered: _Gathered) -> None:
+    """Add what an event says. Raises `SourceChangedError` for one that is more than a write."""
+    event = {name: (kind, start, end) for kind, name, start, end in bsonwalk.split(raw, 0, len(raw))}
+    operation = _text(raw, event[b"operationType"])
+    collection = _collection(raw, event.get(b"ns"))
+    target = _collection(raw, event.get(b"to"))
+    if operation in _WRITES:
+        gathered.seen_at = _seen_at(raw, event)
+        kind, value = _key_value(raw, event[b"documentKey"])
+        if collection in watched:
+            key = encode(kind, value)
+            gathered.keys.update(dict.fromkeys((name, key) for name in watched[collection]))
+        elif collection == MARKERS and operation != "delete" and kind == bsonwalk.STRING:
+            gathered.markers.append(value[4:-1].decode())
+    elif operation not in _HARMLESS and not (collection == MARKERS and target not in watched):
+        where = " and ".join(name for name in (collection, target) if name) or "the database"
+        raise SourceChangedError(
+            f"the source was changed by more than writes: event {operation} of {where}; what was copied is no longer "
+            "the whole of it, so the run cannot go on"
+        )
+
+
+_Place = tuple[int, int, int]
+"""Type byte, start and end of a value in an event."""
+
+
+def _text(raw: bytes, place: _Place) -> str:
+    return raw[place[1] + 4 : place[2] - 1].decode()
+
+
+def _collection(raw: bytes, namespace: _Place | None) -> str:
+    """The collection of a namespace; empty when the event names none."""
+    if namespace is None or namespace[0] != bsonwalk.DOCUMENT:
+        return ""
+    for kind, name, start, end in bsonwalk.split(raw, namespace[1], namespace[2]):
+        if name == b"coll":
+            return _text(raw, (kind, start, end))
+    return ""
+
+
+def _key_value(raw: bytes, document_key: _Place) -> tuple[int, bytes]:
+    for kind, name, start, end in bsonwalk.split(raw, document_key[1], document_key[2]):
+        if name == b"_id":
+            return kind, raw[start:end]
+    raise ConnectorError("an event of the change stream names no _id")
+
+
+def _seen_at(raw: bytes, event: Mapping[bytes, _Place]) -> float:
+    """The source's wall time of an event in seconds; its cluster time where a server does not send that."""
+    if b"wallTime" in event:
+        return float(_int64(raw, event[b"wallTime"][1])[0]) / 1000
+    return float(_uint32(raw, event[b"clusterTime"][1] + 4)[0])
+
+
+_int64, _uint32 = struct.Struct("<q").unpack_from, struct.Struct("<I").unpack_from
+
+
+def _position(stream: ChangeStream[RawBSONDocument], session: ClientSession) -> Position:
+    token, time_ = stream.resume_token, session.operation_time
+    if token is None or time_ is None:
+        raise RefusedError("the server gives no resume token or no cluster time: only a replica set can be followed")
+    return make_position(token, time_)

@@ -1,0 +1,91 @@
+"""PostgreSQL as a target: loads, replaces and reads back rows, keeps progress beside them, owns what it makes.
+
+Versions: 14 and later. Roles: batch target, progress, target schema.
+
+Guarantees:
+- Rows, their progress and their mark commit in one transaction, which checks the epoch last.
+- Sessions that write are recorded under their epoch and ended at takeover, so that a stopped process blocks nobody.
+- Only what a run made (and noted in the state schema) is emptied or dropped.
+- What was loaded is read back equal, column by column, in key order, with bounded memory.
+
+Cannot:
+- Hold what its types cannot: U+0000 in text, times before 4714 BC; the source leaves such values to the residue.
+- Read values that others put into its tables and that the plan's types lack (NaN or infinity in a `numeric`, infinite
+  times): reading such a row is an error that names the column.
+- Tell which session is which behind a pooler in transaction mode: there takeover ends only those that hold the epoch's
+  row. Nothing else depends on sessions, but give the server's own address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tranship.connectors.postgresql.progress import KEEP_SITES, PostgresProgress
+from tranship.connectors.postgresql.schema import PostgresSchema
+from tranship.connectors.postgresql.target import LOAD_SITES, REPLACE_SITES, PostgresTarget
+from tranship.connectors.protocols import Scope
+from tranship.plans.streams import Endpoint, Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.protocols import BatchTarget, Progress, TargetSchema
+
+Hook = Callable[[str], None]
+
+SITES = (*LOAD_SITES, *REPLACE_SITES, *KEEP_SITES)
+"""Names that a `hook` is called with, each at one place: for failpoints."""
+
+
+def _no_hook(_: str) -> None: ...
+
+
+def connect_target(
+    endpoint: Endpoint,
+    streams: Sequence[Stream],  # noqa: ARG001 - every connector is opened alike
+    scope: Scope,
+    *,
+    hook: Hook = _no_hook,
+) -> PostgresTarget:
+    """A writer under `scope`: its session is recorded under the epoch before anything else.
+
+    Raises `EpochMovedError`, `RefusedError` or `TransientError`.
+    """
+    return PostgresTarget(endpoint, scope, hook)
+
+
+def connect_progress(
+    endpoint: Endpoint,
+    streams: Sequence[Stream],
+    *,
+    hook: Hook = _no_hook,
+) -> PostgresProgress:
+    """The durable progress of the streams; connects when it is first used."""
+    return PostgresProgress(endpoint, streams, hook)
+
+
+def connect_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> PostgresSchema:
+    """The catalog; `streams` are all of the plan's, so that references are found. Connects when it is first used."""
+    return PostgresSchema(endpoint, streams)
+
+
+if TYPE_CHECKING:
+
+    def _is_target(target: PostgresTarget) -> BatchTarget:
+        return target
+
+    def _is_progress(progress: PostgresProgress) -> Progress:
+        return progress
+
+    def _is_schema(schema: PostgresSchema) -> TargetSchema:
+        return schema
+
+
+__all__ = [
+    "SITES",
+    "PostgresProgress",
+    "PostgresSchema",
+    "PostgresTarget",
+    "connect_progress",
+    "connect_schema",
+    "connect_target",
+]

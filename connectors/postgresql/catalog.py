@@ -1,0 +1,133 @@
+"""What the catalog says about tables and indexes, and how that differs from the plan. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from tranship.connectors.postgresql.layout import NAME_BYTES, Layout
+
+_HASH = 8
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """An index as it is."""
+
+    table: str
+    columns: tuple[str, ...]
+    unique: bool
+    valid: bool
+    constraint: bool
+
+
+def ddl(connection: Connection, statement: str) -> None:
+    """Run a statement whose names are already quoted."""
+    connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def relation_exists(connection: Connection, name: str) -> bool:
+    """Whether anything (table, view, index…) has this quoted name."""
+    return connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
+
+
+def schema_exists(connection: Connection, schema: str) -> bool:
+    found = text("SELECT 1 FROM pg_namespace WHERE nspname = :schema")
+    return connection.execute(found, {"schema": schema}).first() is not None
+
+
+def server_identity(connection: Connection) -> str:
+    """System identifier and database: the same after a restart or a move, another one after initdb."""
+    statement = text("SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()")
+    identity: str = connection.execute(statement).scalar_one()
+    return identity
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def table_differences(connection: Connection, table: Layout, parent: Layout | None) -> list[str]:
+    """What in one table differs from its layout."""
+    label = f"table {table.schema}.{table.table}"
+    if not relation_exists(connection, table.name):
+        return [f"{label} is missing"]
+    wanted = {field.name: (field.native, not field.nullable, field.collate_c) for field in table.fields}
+    found = _columns(connection, table)
+    problems = [f"{label}: column {name} is missing" for name in wanted if name not in found]
+    problems += [f"{label}: column {name} is not in the plan" for name in found if name not in wanted]
+    problems += [
+        f"{label}: column {name} is {_spoken(found[name])}, the plan wants {_spoken(wanted[name])}"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
+    ]
+    primary = _primary_key(connection, table)
+    if primary != [field.name for field in table.primary]:
+        problems.append(f"{label}: its primary key is ({', '.join(primary)})")
+    if parent is not None and not _refers(connection, table, parent):
+        problems.append(f"{label}: its foreign key to {parent.table} is missing or does not cascade")
+    return problems
+
+
+def _spoken(column: tuple[str, bool, bool]) -> str:
+    native, required, collate_c = column
+    return native + (' COLLATE "C"' if collate_c else "") + (" NOT NULL" if required else "")
+
+
+def _columns(connection: Connection, table: Layout) -> dict[str, tuple[str, bool, bool]]:
+    statement = text(
+        "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS native, a.attnotnull AS required, "
+        "coalesce(c.collname = 'C', false) AS collate_c FROM pg_attribute a "
+        "LEFT JOIN pg_collation c ON c.oid = a.attcollation "
+        "WHERE a.attrelid = to_regclass(:name) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+    rows = connection.execute(statement, {"name": table.name})
+    return {row.name: (row.native, row.required, row.collate_c) for row in rows}
+
+
+def _primary_key(connection: Connection, table: Layout) -> list[str]:
+    statement = text(
+        "SELECT a.attname FROM pg_index i "
+        "CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number "
+        "WHERE i.indrelid = to_regclass(:name) AND i.indisprimary ORDER BY k.place"
+    )
+    return list(connection.execute(statement, {"name": table.name}).scalars())
+
+
+def _refers(connection: Connection, table: Layout, parent: Layout) -> bool:
+    statement = text(
+        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND conrelid = to_regclass(:name) "
+        "AND confrelid = to_regclass(:parent) AND confdeltype = 'c' AND convalidated"
+    )
+    return connection.execute(statement, {"name": table.name, "parent": parent.name}).first() is not None
+
+
+# --- indexes ----------------------------------------------------------------------------------------------------------
+
+
+def index_name(table: str, columns: Sequence[str], suffix: str) -> str:
+    """The deterministic name of an index; cut and made unique by a hash when it would be too long."""
+    whole = "_".join((table, *columns, suffix))
+    if len(whole.encode()) <= NAME_BYTES:
+        return whole
+    tail = f"_{hashlib.sha256(whole.encode()).hexdigest()[:_HASH]}_{suffix}"
+    return whole.encode()[: NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
+
+
+def index_state(connection: Connection, schema: str, name: str) -> IndexState | None:
+    """An index by name, or None."""
+    statement = text(
+        "SELECT t.relname AS table_name, i.indisunique AS is_unique, i.indisvalid AND i.indisready AS valid, "
+        "EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid AND contype = 'u') AS is_constraint, "
+        "ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place) AS columns "
+        "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :name"
+    )
+    row = connection.execute(statement, {"schema": schema, "name": name}).first()
+    if row is None:
+        return None
+    return IndexState(row.table_name, tuple(row.columns), row.is_unique, row.valid, row.is_constraint)

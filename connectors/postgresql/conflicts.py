@@ -1,0 +1,79 @@
+"""Who owns the unique values that a refused batch holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tranship.connectors.batch import Batch
+from tranship.connectors.errors import ConnectorError, UniqueConflictError
+from tranship.connectors.postgresql.catalog import index_name
+from tranship.connectors.postgresql.errors import DuplicateError
+from tranship.connectors.postgresql.frames import Rows
+from tranship.connectors.postgresql.keyspace import KeySpace, expression, texts
+from tranship.connectors.postgresql.layout import Layout, quote
+from tranship.connectors.postgresql.sessions import DataSession
+from tranship.connectors.protocols import DirtyKey, Key
+
+
+def unique_conflict(
+    session: DataSession, keys: KeySpace, error: DuplicateError, dirty: Sequence[DirtyKey], batch: Batch
+) -> ConnectorError:
+    """The error to raise for a batch that a unique index refused, after its transaction was rolled back.
+
+    The owners are looked up anew: between the roll-back and this look they may have changed, or even gone; then the
+    caller, which reads all of them anew anyway, finds fewer of them and tries again.
+    """
+    table, column = _place(keys.root, error)
+    if table is None:
+        return ConnectorError(
+            f"stream {keys.stream.name}: table {error.table} refuses a row ({error.constraint}), and this is not a "
+            "unique constraint of the plan. Nothing of the batch was kept. Who made it, or wrote into the table?"
+        )
+    inside = {entry.key for entry in dirty}
+    with session.read():
+        held = _holders(session, keys, table, column, batch)
+    owners = {owner for _, owner in held} - inside
+    doubled = _doubled(batch, column)
+    claimants = {claimant for claimant, owner in held if owner not in inside} | doubled
+    return UniqueConflictError(
+        f"stream {keys.stream.name}: another row of table {table.table} holds a value that {error.constraint} allows "
+        "once",
+        stream=keys.stream.name,
+        constraint=error.constraint,
+        claimants=tuple(sorted(claimants)),
+        owners=tuple(sorted(owners)),
+    )
+
+
+def _place(root: Layout, error: DuplicateError) -> tuple[Layout | None, str]:
+    """The table and unique column that the error is about; not looked up, because the index may be gone already."""
+    for table, _ in root.walk():
+        for column in table.unique:
+            if (table.table, index_name(table.table, (column,), "key")) == (error.table, error.constraint):
+                return table, column
+    return None, ""
+
+
+def _holders(session: DataSession, keys: KeySpace, table: Layout, column: str, batch: Batch) -> list[tuple[Key, Key]]:
+    """(row of the batch, row of the table) for each value of the batch that the table holds."""
+    field = next(field for field in table.columns if field.name == column)
+    owner = ", ".join(f"held.{quote(field.name)}" for field in table.key)
+    found = session.run(
+        f"SELECT given.number AS _number, {owner} FROM unnest($1::text[]) WITH ORDINALITY AS given(value, number) "
+        f"JOIN {table.name} AS held ON held.{quote(column)} = {expression(field, 'given.value')}",
+        [texts(field, batch.rows.column(column))],
+    )
+    key = Layout(table.schema, table.table, table.key, (), (), ())
+    owners = keys.canonical(Rows(key, found.drop_columns(["_number"])).key_columns())
+    numbers = found.column("_number").to_pylist()
+    claimants = batch.keys
+    return [(claimants[number - 1], owner) for number, owner in zip(numbers, owners, strict=True)]
+
+
+def _doubled(batch: Batch, column: str) -> set[Key]:
+    """Rows of the batch that hold the same value: they were read at different moments."""
+    rows: dict[object, list[Key]] = {}
+    for key, value in zip(batch.keys, batch.rows.column(column).to_pylist(), strict=True):
+        if value is not None:
+            rows.setdefault(value, []).append(key)
+    return {key for same in rows.values() if len(same) > 1 for key in same}

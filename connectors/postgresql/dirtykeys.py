@@ -1,0 +1,137 @@
+"""Dirty keys: changed keys that wait to be applied, and touched ones that were.
+
+A key's lane is the first byte of its digest modulo the number of lanes, but for streams with unique columns. Entries
+are locked in the order of stream and digest everywhere, so that capture and the appliers cannot deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from zlib import crc32
+
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Table, and_, bindparam, false, func, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from tranship.connectors.errors import ConnectorError
+from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
+from tranship.connectors.protocols import Backlog, DirtyKey, Key, Scope
+from tranship.plans.streams import Stream
+
+
+class DirtyKeys:
+    """The dirty and touched keys of one round, inside of the caller's transaction."""
+
+    def __init__(self, connection: Connection, tables: StateTables, scope: Scope) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._scope = scope
+
+    def bump(self, keys: Sequence[tuple[str, Key]], single_lane: Collection[str]) -> None:
+        """Insert entries, or count up the generation of those that are there: one statement for all.
+
+        The streams in `single_lane` have unique columns, and values move between their rows. All keys of such a stream
+        share a lane: there the row that gives a value up comes before the one that takes it, being older, or with it;
+        in several lanes each move would be a conflict, or a deadlock of two lanes.
+        """
+        if not keys:
+            return
+        lanes = self._connection.execute(select(func.count()).where(self._mine(self._tables.lane))).scalar_one()
+        if lanes == 0:
+            raise ConnectorError(
+                f"run {self._scope.run}, round {self._scope.round}: capture has not started or was stopped"
+            )
+        statement = text(
+            f"INSERT INTO {in_text(self._tables.dirty)} AS d (run, round, stream, digest, key, lane, generation) "
+            "SELECT :run, :round, g.stream, g.digest, g.key, g.number % :lanes, 1 "
+            "FROM unnest(CAST(:streams AS text[]), CAST(:digests AS bytea[]), CAST(:keys AS bytea[]), "
+            "CAST(:numbers AS int8[])) AS g(stream, digest, key, number) "
+            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET generation = d.generation + 1"
+        )
+        entries = sorted({(stream, digest(key), key) for stream, key in keys})
+        streams, digests, plain = zip(*entries, strict=True)
+        numbers = [crc32(stream.encode()) if stream in single_lane else digest_[0] for stream, digest_, _ in entries]
+        values = {"streams": list(streams), "digests": list(digests), "keys": list(plain), "numbers": numbers}
+        place = {"run": self._scope.run, "round": self._scope.round, "lanes": lanes}
+        self._connection.execute(statement, {**place, **values})
+
+    def oldest(self, lane: int, limit: int) -> list[DirtyKey]:
+        """Up to `limit` entries of one stream, of those whose chunk is loaded: the oldest's stream, oldest first."""
+        dirty = self._tables.dirty
+        ready = and_(self._mine(dirty), dirty.c.lane == lane, self._loaded())
+        order = (dirty.c.first_seen, dirty.c.stream, dirty.c.digest)
+        first = select(dirty.c.stream).where(ready).order_by(*order).limit(1)
+        stream = self._connection.execute(first).scalar()
+        if stream is None:
+            return []
+        query = (
+            select(dirty.c.key, dirty.c.generation).where(ready, dirty.c.stream == stream).order_by(*order).limit(limit)
+        )
+        return [DirtyKey(stream, row.key, row.generation) for row in self._connection.execute(query)]
+
+    def _loaded(self) -> ColumnElement[bool]:
+        """The condition that an entry's key lies in a loaded chunk.
+
+        Neighbouring loaded chunks are put together: while a load goes on there are about as many ranges as workers, not
+        as many as chunks; afterwards it is one, without bounds, per stream.
+        """
+        dirty = self._tables.dirty
+        name = in_text(self._tables.chunk)
+        query = text(
+            "WITH islands AS (SELECT stream, min(number) AS first, max(number) AS last FROM "
+            "(SELECT stream, number, number - row_number() OVER (PARTITION BY stream ORDER BY number) AS island "
+            f"FROM {name} WHERE run = :run AND round = :round AND state = 'loaded') AS loaded "
+            "GROUP BY stream, island) "
+            f"SELECT i.stream, f.lower, l.upper FROM islands AS i JOIN {name} AS f ON f.run = :run "
+            "AND f.round = :round AND f.stream = i.stream AND f.number = i.first "
+            f"JOIN {name} AS l ON l.run = :run AND l.round = :round AND l.stream = i.stream AND l.number = i.last"
+        )
+        conditions = []
+        for row in self._connection.execute(query, {"run": self._scope.run, "round": self._scope.round}):
+            bounds = [dirty.c.stream == row.stream]
+            if row.lower is not None:
+                bounds.append(dirty.c.key >= row.lower)
+            if row.upper is not None:
+                bounds.append(dirty.c.key < row.upper)
+            conditions.append(and_(*bounds))
+        return or_(false(), *conditions)
+
+    def backlog(self) -> Backlog:
+        """Counts and ages by the database's clock. All ages are 0 while nothing is captured."""
+        dirty, position = self._tables.dirty, self._tables.position
+        waiting = self._connection.execute(
+            select(func.count(), _age(func.min(dirty.c.first_seen))).where(self._mine(dirty))
+        ).one()
+        kept = self._connection.execute(
+            select(_age(position.c.kept_at), _age(position.c.changed_at)).where(self._mine(position))
+        ).first()
+        ages = (waiting[1], *(kept or (0, 0)))
+        # A row that was written by a statement after this one's clock was read is not younger than now.
+        oldest, capture, quiet = (max(float(age or 0), 0.0) for age in ages)
+        return Backlog(waiting[0], oldest_s=oldest, capture_age_s=capture, quiet_s=quiet)
+
+    def still_dirty(self, stream: Stream, keys: Sequence[Key]) -> set[Key]:
+        """Which of the keys have an entry."""
+        dirty = self._tables.dirty
+        wanted = bindparam("digests", [digest(key) for key in keys], type_=ARRAY(LargeBinary))
+        query = select(dirty.c.key).where(
+            self._mine(dirty), dirty.c.stream == stream.name, dirty.c.digest == func.any(wanted)
+        )
+        return set(self._connection.execute(query).scalars())
+
+    def touched(self, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+        """One page of the keys that were applied, ordered by digest."""
+        table = self._tables.touched
+        mine = and_(self._mine(table), table.c.stream == stream.name)
+        if after is not None:
+            mine = and_(mine, table.c.digest > digest(after))
+        query = select(table.c.key).where(mine).order_by(table.c.digest).limit(limit)
+        return list(self._connection.execute(query).scalars())
+
+    def _mine(self, table: Table) -> ColumnElement[bool]:
+        return and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+
+
+def _age(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Seconds since then."""
+    return func.extract("epoch", func.clock_timestamp() - moment)

@@ -1,0 +1,139 @@
+"""The epoch, and the sessions that write under it.
+
+`check_epoch` is the last statement of every writing transaction: it locks the run's epoch row in share mode, so that
+the epoch cannot move between the check and COMMIT. `bump_epoch` needs that row exclusively; so it first ends the
+sessions of the old epoch, which could hold it for ever (a stopped process), and only then bumps.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
+from tranship.connectors.postgresql.errors import ConnectionLostError, LockTimeoutError, translating
+from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.statetables import StateTables, in_text, quoted
+
+TERMINATE_MS = 10_000
+"""How long one session may take to end. Ending is a signal and the roll-back of its transaction."""
+
+BUMP_TRIES = 10
+
+
+def ensure_epoch(connection: Connection, tables: StateTables, run: str) -> None:
+    """The run's epoch row, if absent: epoch 0, under which nobody writes."""
+    connection.execute(upsert(tables.epoch).values(run=run, epoch=0).on_conflict_do_nothing())
+
+
+def check_epoch(connection: Connection, tables: StateTables, run: str, epoch: int) -> None:
+    """Last statement before COMMIT: `EpochMovedError` when the epoch is not ours any more; else it stays ours."""
+    mine = (tables.epoch.c.run == run) & (tables.epoch.c.epoch == epoch)
+    if connection.execute(select(tables.epoch.c.epoch).where(mine).with_for_update(read=True)).first() is None:
+        raise EpochMovedError(f"run {run}: another orchestrator took over; epoch {epoch} is over")
+
+
+def register_backend(
+    connection: psycopg.Connection[tuple[object, ...]], schema: str, run: str, epoch: int, pid: int
+) -> None:
+    """Record a session that is going to write, if the epoch is still ours; `EpochMovedError` if not.
+
+    A session that was ended meanwhile raises `ConnectionLostError`: nobody took over, it only has to be opened anew.
+
+    `connection` is in autocommit mode and the statement goes out as one simple-protocol message: recording begins and
+    commits inside the server, so a process that is stopped here can neither hold the epoch's row nor write unrecorded.
+    FOR SHARE makes it wait for a bump that is under way, and see the bumped epoch then.
+    """
+    name = quote(schema).replace("%", "%%")
+    statement = (
+        f"INSERT INTO {name}.backend (run, epoch, pid, started) "
+        f"SELECT e.run, e.epoch, a.pid, a.backend_start FROM {name}.epoch e, pg_stat_activity a "
+        "WHERE e.run = %s AND e.epoch = %s AND a.pid = %s FOR SHARE OF e "
+        "ON CONFLICT (run, epoch, pid) DO UPDATE SET started = excluded.started RETURNING pid"
+    )
+    ours = f"SELECT 1 FROM {name}.epoch WHERE run = %s AND epoch = %s"
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(statement.encode(), (run, epoch, pid))
+        if cursor.fetchone() is not None:
+            return
+        cursor.execute(ours.encode(), (run, epoch))
+        if cursor.fetchone() is not None:
+            raise ConnectionLostError("the connection to PostgreSQL was lost before its session was recorded")
+    raise EpochMovedError(f"run {run}: another orchestrator took over; epoch {epoch} is over")
+
+
+def terminate_backends(connection: Connection, tables: StateTables, run: str) -> None:
+    """End every recorded session of the run (but this one) and wait until it is gone.
+
+    A session is known by its process id and start time: a process id alone may belong to somebody else by now.
+    """
+    statement = text(
+        f"SELECT a.pid, pg_terminate_backend(a.pid, {TERMINATE_MS}) AS gone "
+        f"FROM {in_text(tables.backend)} b JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.started "
+        "WHERE b.run = :run AND a.pid <> pg_backend_pid()"
+    )
+    connection.execute(text("SELECT pg_stat_clear_snapshot()"))  # else this transaction sees the sessions of its start
+    stuck = [row.pid for row in connection.execute(statement, {"run": run}) if not row.gone]
+    if stuck:
+        raise TransientError(f"run {run}: sessions {stuck} of the earlier orchestrator do not end")
+
+
+def bump_epoch(connection: Connection, tables: StateTables, run: str) -> int:
+    """Take the next epoch: afterwards no session of an earlier one is alive, can register, or can commit.
+
+    The order:
+    1. End the recorded sessions. One of them may be stopped between its epoch check and its COMMIT and would hold the
+       epoch's row for ever. One that registers after this look is met in step 2 or 3.
+    2. Lock the row. A transaction that has locked any epoch row for a whole lock timeout is stuck, recorded or not, and
+       is ended: the lock is the last thing that a transaction takes, so a living one keeps it for a moment only.
+    3. Holding the row, end the recorded sessions once more: registering takes the same row in share mode, so no session
+       can register from here on until we commit, and then it finds the epoch moved.
+    4. Bump. Were this done before 1, a stopped session would block it; before 3, a session that registered late would
+       live on with its locks, though it could not commit.
+    """
+    mine = tables.epoch.c.run == run
+    for _ in range(BUMP_TRIES):
+        terminate_backends(connection, tables, run)
+        before = _holders(connection, tables)
+        if _lock_epoch(connection, tables, run):
+            break
+        _terminate(connection, before & _holders(connection, tables))
+    else:
+        raise TransientError(f"run {run}: the epoch's row stays locked by another session")
+    terminate_backends(connection, tables, run)
+    epoch: int = connection.execute(
+        update(tables.epoch).where(mine).values(epoch=tables.epoch.c.epoch + 1).returning(tables.epoch.c.epoch)
+    ).scalar_one()
+    connection.execute(delete(tables.backend).where(tables.backend.c.run == run))
+    return epoch
+
+
+def _lock_epoch(connection: Connection, tables: StateTables, run: str) -> bool:
+    """Lock the run's row; False after a second of waiting."""
+    lock = select(tables.epoch.c.epoch).where(tables.epoch.c.run == run).with_for_update()
+    try:
+        with translating(), connection.begin_nested():
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            if connection.execute(lock).first() is None:
+                raise RefusedError(f"run {run} has no epoch; it was not created here, or its state was removed")
+    except LockTimeoutError:
+        return False
+    return True
+
+
+def _holders(connection: Connection, tables: StateTables) -> set[tuple[int, object]]:
+    """Sessions whose transaction has locked a row of the epoch table: it keeps this table lock until it ends."""
+    statement = text(
+        "SELECT a.pid, a.xact_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+        "WHERE l.relation = CAST(:name AS regclass) AND l.mode = 'RowShareLock' AND l.granted "
+        "AND a.pid <> pg_backend_pid()"
+    )
+    connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+    name = quoted(tables.epoch)
+    return {(row.pid, row.xact_start) for row in connection.execute(statement, {"name": name})}
+
+
+def _terminate(connection: Connection, sessions: set[tuple[int, object]]) -> None:
+    for pid, _ in sessions:
+        connection.execute(text(f"SELECT pg_terminate_backend(:pid, {TERMINATE_MS})"), {"pid": pid})

@@ -1,0 +1,146 @@
+"""Drivers' errors (psycopg, SQLAlchemy, ADBC) become the connector's, by SQLSTATE.
+
+Messages keep the server's primary message only: DETAIL lines, parameters and refused values hold rows, and a failed
+connection's text may hold a URI. For the same reason the driver's exception is not chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager
+import psycopg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
+
+
+class ConnectionLostError(TransientError):
+    """The session is gone. During COMMIT its outcome is unknown; before, nothing was committed."""
+
+
+class LockTimeoutError(TransientError):
+    """A lock was not granted in time."""
+
+
+class DuplicateError(ConnectorError):
+    """A unique constraint refused a row (23505)."""
+
+    def __init__(self, message: str, table: str = "", constraint: str = "") -> None:
+        super().__init__(message)
+        self.table = table
+        self.constraint = constraint
+
+
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+"""Connection exceptions; the server shuts down, crashed, starts up, ended an idle session or a long transaction."""
+
+_TRANSIENT = ("40001", "40P01", "53", "57014", "58030")
+"""Serialization failure, deadlock, no resources, statement cancelled, I/O error."""
+
+_REFUSED = ("0A", "25006", "28", "2BP01", "3D000", "3F000", "42501", "54", "55000", "58P01")
+"""Not supported, read-only, credentials, something depends on it, no such database or schema, privileges, limits."""
+
+_TEMPORARY = ("starting up", "shutting down", "recovery", "too many", "connection slots", "terminating")
+"""Server messages at connect that pass by themselves; libpq gives no SQLSTATE there. Pinned by a test."""
+
+_DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError, adbc_driver_manager.Error)
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise drivers' errors as the connector's."""
+    try:
+        yield
+    except _DRIVER_ERRORS as error:
+        raise translate(error) from None
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """Around COMMIT: a connection that is lost here leaves the outcome unknown."""
+    try:
+        with translating():
+            yield
+    except ConnectionLostError as error:
+        raise AmbiguousCommitError(
+            f"the connection to PostgreSQL was lost during COMMIT, its outcome is unknown: {error}"
+        ) from None
+
+
+def translate(error: Exception) -> ConnectorError:
+    """The connector's error for a driver's one."""
+    if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
+        error = error.orig
+    if isinstance(error, psycopg.Error):
+        return _from_psycopg(error)
+    if isinstance(error, adbc_driver_manager.Error):
+        return _from_adbc(error)
+    return ConnectorError(f"PostgreSQL: {type(error).__name__}")
+
+
+def _from_psycopg(error: psycopg.Error) -> ConnectorError:
+    if error.sqlstate is not None:
+        diagnosis = error.diag
+        return _by_state(
+            error.sqlstate,
+            diagnosis.message_primary or "",
+            table=diagnosis.table_name or "",
+            constraint=diagnosis.constraint_name or "",
+        )
+    if isinstance(error, psycopg.OperationalError):
+        return _without_state(str(error))
+    if isinstance(error, psycopg.ProgrammingError) and "URI" in str(error):
+        return RefusedError("PostgreSQL: the connection URI is not valid; see libpq's documentation of its form")
+    return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
+
+
+def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
+    if error.sqlstate:
+        details = {_text(name): _text(value) for name, value in error.details}
+        return _by_state(
+            error.sqlstate,
+            details.get("PG_DIAG_MESSAGE_PRIMARY", ""),
+            table=details.get("PG_DIAG_TABLE_NAME", ""),
+            constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
+        )
+    if error.status_code == adbc_driver_manager.AdbcStatusCode.IO:
+        return _without_state(str(error))
+    return ConnectorError(
+        f"the PostgreSQL data driver failed ({error.status_code.name}); a stored value may lie outside of what the "
+        "column's type can be read as (infinity, NaN)"
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _by_state(state: str, message: str, *, table: str, constraint: str) -> ConnectorError:
+    if state.startswith("22"):  # the message quotes the value
+        message = "a value does not fit its column"
+    text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state})"
+    if state == "23505":
+        return DuplicateError(text, table=table, constraint=constraint)
+    if state == "55P03":
+        return LockTimeoutError(text)
+    if state.startswith(_LOST):
+        return ConnectionLostError(text)
+    if state.startswith(_TRANSIENT):
+        return TransientError(text)
+    if state.startswith(_REFUSED):
+        return RefusedError(text)
+    return ConnectorError(text)
+
+
+def _without_state(message: str) -> ConnectorError:
+    """A failed or broken connection. What the server itself says at connect comes with "FATAL"."""
+    fatal = message.partition("FATAL:")[2].strip().partition("\n")[0]
+    if fatal and not any(words in fatal for words in _TEMPORARY):
+        return RefusedError(f"PostgreSQL refused the connection: {fatal}")
+    if fatal:
+        return ConnectionLostError(f"PostgreSQL: {fatal}")
+    if message.startswith(("connection", "IO: [libpq] Failed to connect")):
+        return ConnectionLostError("PostgreSQL cannot be reached; is the server running and the address right?")
+    return ConnectionLostError("the connection to PostgreSQL was lost")

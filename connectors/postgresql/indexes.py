@@ -1,0 +1,213 @@
+"""Non-unique indexes, and unique constraints that are built while rows change.
+
+Correct data breaks a unique constraint for a moment: a value moves from one document to another, and the target has the
+new owner before it has lost the old one. So a unique index is built concurrently and, when the build meets such a
+moment, dropped and built again once the values are unique.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from tranship.connectors.errors import NotOursError, UniqueConflictError
+from tranship.connectors.postgresql import ownership
+from tranship.connectors.postgresql.catalog import IndexState, ddl, index_name, index_state
+from tranship.connectors.postgresql.errors import DuplicateError, translating
+from tranship.connectors.postgresql.layout import Layout, layout, quote
+from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.statetables import StateTables
+from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
+from tranship.connectors.protocols import Scope
+from tranship.plans.streams import Stream
+
+BUILD_TRIES = 10
+"""How often a unique index is built before its duplicates are taken as real."""
+
+UNIQUE_WAIT_S = 15.0
+"""How long to wait for duplicates to go away between two builds: as long as a batch may wait for its turn."""
+
+PAUSE_S = 0.25
+
+CONCURRENT_LOCK_TIMEOUT = "SET lock_timeout = '60s'"
+"""A concurrent build waits for every older transaction; after this long it is better tried again later."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One index or unique constraint of the plan."""
+
+    stream: str
+    table: Layout
+    columns: tuple[str, ...]
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.table.schema}.{self.table.table} ({', '.join(self.columns)})"
+
+    @property
+    def quoted(self) -> str:
+        return f"{quote(self.table.schema)}.{quote(self.name)}"
+
+    @property
+    def column_list(self) -> str:
+        return ", ".join(quote(column) for column in self.columns)
+
+
+def plain(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
+    """The plan's non-unique indexes."""
+    for stream in streams:
+        for index in stream.indexes:
+            name = index_name(stream.table, index.columns, "idx")
+            yield Wanted(stream.name, layout(stream, schema), index.columns, name)
+
+
+def unique(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
+    """The plan's unique columns."""
+    for stream in streams:
+        for table, _ in layout(stream, schema).walk():
+            for column in table.unique:
+                yield Wanted(stream.name, table, (column,), index_name(table.table, (column,), "key"))
+
+
+# --- non-unique -------------------------------------------------------------------------------------------------------
+
+
+def create_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wanted: Sequence[Wanted]) -> None:
+    """Create what is missing, one transaction per index."""
+    for index in wanted:
+        with sessions.write(scope) as connection:
+            if _ours(connection, tables, scope.run, index) is None:
+                connection.execute(text(LOCK_TIMEOUT))
+                ddl(connection, f"CREATE INDEX {quote(index.name)} ON {index.table.name} ({index.column_list})")
+                ownership.note(connection, tables, scope.run, "index", index.quoted)
+
+
+def drop_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wanted: Sequence[Wanted]) -> None:
+    """Drop those that the run made."""
+    with sessions.write(scope) as connection:
+        connection.execute(text(LOCK_TIMEOUT))
+        ours = ownership.owned_names(connection, tables, scope.run, "index")
+        for index in wanted:
+            if index.quoted in ours:
+                ddl(connection, f"DROP INDEX IF EXISTS {index.quoted}")
+        ownership.forget(connection, tables, scope.run, "index", [index.quoted for index in wanted])
+
+
+def differences(connection: Connection, wanted: Sequence[Wanted], *, constraint: bool) -> list[str]:
+    """What in the catalog differs from the plan's indexes or constraints."""
+    problems = []
+    kind = "unique constraint" if constraint else "index"
+    for index in wanted:
+        state = index_state(connection, index.table.schema, index.name)
+        expected = IndexState(index.table.table, index.columns, constraint, valid=True, constraint=constraint)
+        if state is None:
+            problems.append(f"{kind} {index.name} on {index.label} is missing")
+        elif not state.valid:
+            problems.append(f"{kind} {index.name} on {index.label} is not valid")
+        elif state != expected:
+            problems.append(f"{kind} {index.name} on {index.label} is something else: {state}")
+    return problems
+
+
+def _ours(connection: Connection, tables: StateTables, run: str, index: Wanted) -> IndexState | None:
+    """The index if it is there; `NotOursError` when the run did not make it."""
+    state = index_state(connection, index.table.schema, index.name)
+    if state is not None and index.quoted not in (
+        ownership.owned_names(connection, tables, run, "index")
+        | ownership.owned_names(connection, tables, run, "constraint")
+    ):
+        raise NotOursError(
+            f"index {index.table.schema}.{index.name} exists and was not made by this run ({run}). "
+            "Nothing was changed. Drop or rename it."
+        )
+    return state
+
+
+# --- unique -----------------------------------------------------------------------------------------------------------
+
+
+def create_unique(
+    sessions: ControlSessions,
+    tables: StateTables,
+    scope: Scope,
+    wanted: Sequence[Wanted],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Build what is missing. Every step can be repeated: an index that a crash left invalid is built anew."""
+    for index in wanted:
+        with sessions.write(scope) as connection:
+            state = _ours(connection, tables, scope.run, index)
+            # Noted before it is built: a concurrent build has no transaction in which both could happen.
+            ownership.note(connection, tables, scope.run, "index", index.quoted)
+        if state is not None and state.constraint:
+            continue
+        _build(sessions, scope, index, sleep)
+        with sessions.write(scope) as connection:
+            connection.execute(text(LOCK_TIMEOUT))
+            name = quote(index.name)
+            ddl(connection, f"ALTER TABLE {index.table.name} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+            ownership.note(connection, tables, scope.run, "constraint", index.quoted)
+
+
+def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callable[[float], None]) -> None:
+    """A valid unique index."""
+    create = f"CREATE UNIQUE INDEX CONCURRENTLY {quote(index.name)} ON {index.table.name} ({index.column_list})"
+    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {index.quoted}"
+    with sessions.plain(scope) as connection:
+        connection.execute(text(CONCURRENT_LOCK_TIMEOUT))
+        for _ in range(BUILD_TRIES):
+            state = index_state(connection, index.table.schema, index.name)
+            if state is not None and state.valid:
+                return
+            ddl(connection, drop)
+            try:
+                with translating():
+                    ddl(connection, create)
+            except DuplicateError:
+                # An invalid index refuses rows all the same: away with it before waiting.
+                ddl(connection, drop)
+                _await_unique(connection, index, sleep)
+            else:
+                return
+    raise UniqueConflictError(
+        f"{index.label}: values that the plan calls unique were held by several rows at each of {BUILD_TRIES} builds. "
+        "Nothing was kept of the index. Look for duplicates in the source, or take `unique` out of the plan.",
+        stream=index.stream,
+        constraint=index.name,
+        claimants=(),
+        owners=(),
+    )
+
+
+def _await_unique(connection: Connection, index: Wanted, sleep: Callable[[float], None]) -> None:
+    """Until no value is held twice, for a while."""
+    duplicates = (
+        f"SELECT EXISTS (SELECT 1 FROM {index.table.name} WHERE num_nulls({index.column_list}) = 0 "
+        f"GROUP BY {index.column_list} HAVING count(*) > 1)"
+    ).replace("%", "%%")
+    waited = 0.0
+    while waited < UNIQUE_WAIT_S and connection.exec_driver_sql(duplicates).scalar():
+        sleep(PAUSE_S)
+        waited += PAUSE_S
+
+
+def drop_unique(sessions: ControlSessions, tables: StateTables, scope: Scope, wanted: Sequence[Wanted]) -> None:
+    """Drop the constraints that the run made, and indexes that did not become one."""
+    with sessions.write(scope) as connection:
+        connection.execute(text(LOCK_TIMEOUT))
+        ours = ownership.owned_names(connection, tables, scope.run, "index")
+        for index in wanted:
+            state = index_state(connection, index.table.schema, index.name)
+            if index.quoted not in ours or state is None:
+                continue
+            if state.constraint:
+                ddl(connection, f"ALTER TABLE {index.table.name} DROP CONSTRAINT {quote(index.name)}")
+            else:
+                ddl(connection, f"DROP INDEX {index.quoted}")
+        for kind in ("index", "constraint"):
+            ownership.forget(connection, tables, scope.run, kind, [index.quoted for index in wanted])

@@ -1,0 +1,162 @@
+"""How a stream lies in PostgreSQL: its tables, their columns and native types.
+
+Root table: the typed key columns (primary key), the typed columns, the rest column, `_residue`. Child table: the key of
+the root as `_root…` columns, one ordinal per level (positions in the arrays, from 0), its own columns, `_residue`; its
+primary key is root key and ordinals, and it refers to its parent table with ON DELETE CASCADE, so that a row never
+outlives its document. The canonical key is not stored: it is computed from the typed one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tranship.connectors.batch import RESIDUE, arrow_type
+from tranship.plans.streams import Child, Column, LogicalType, Stream
+
+NAME_BYTES = 63
+"""PostgreSQL cuts longer identifiers off without an error."""
+
+_NATIVE = {
+    LogicalType.BOOL: "boolean",
+    LogicalType.INT32: "integer",
+    LogicalType.INT64: "bigint",
+    LogicalType.FLOAT64: "double precision",
+    LogicalType.TEXT: "text",
+    LogicalType.BYTES: "bytea",
+    LogicalType.UUID: "uuid",
+    LogicalType.OBJECTID: "character(24)",
+    LogicalType.TIMESTAMP: "timestamp with time zone",
+    LogicalType.DATE: "date",
+    LogicalType.JSON: "jsonb",
+}
+"""As `format_type` prints them, so that the catalog can be compared with the plan."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a table. `collate_c`: compared byte by byte, as the source orders keys."""
+
+    name: str
+    type: LogicalType
+    native: str
+    arrow: pa.DataType
+    nullable: bool = True
+    collate_c: bool = False
+
+    @property
+    def definition(self) -> str:
+        """For CREATE TABLE."""
+        collation = ' COLLATE "C"' if self.collate_c else ""
+        return f"{quote(self.name)} {self.native}{collation}{'' if self.nullable else ' NOT NULL'}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table. `source` is the name of its list column in the parent's batch rows."""
+
+    schema: str
+    table: str
+    key: tuple[Field, ...]
+    ordinals: tuple[Field, ...]
+    columns: tuple[Field, ...]
+    unique: tuple[str, ...]
+    children: tuple[Layout, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Quoted, with its schema."""
+        return f"{quote(self.schema)}.{quote(self.table)}"
+
+    @property
+    def primary(self) -> tuple[Field, ...]:
+        """The columns of the primary key."""
+        return self.key + self.ordinals
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All columns, in the table's order."""
+        return self.primary + self.columns
+
+    def walk(self) -> Iterator[tuple[Layout, Layout | None]]:
+        """This table and all below it, each with its parent; parents first."""
+        yield self, None
+        for child in self.children:
+            for layout, parent in child.walk():
+                yield layout, parent or self
+
+
+def quote(name: str) -> str:
+    """A quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def names(fields: tuple[Field, ...]) -> str:
+    """Quoted column names, for a statement's column list."""
+    return ", ".join(quote(field.name) for field in fields)
+
+
+@functools.lru_cache(maxsize=1024)
+def layout(stream: Stream, schema: str) -> Layout:
+    """The root table of a stream; its child tables hang below it."""
+    key = tuple(_field(column, nullable=False, ordered=True) for column in stream.key)
+    columns = [_field(column) for column in stream.columns]
+    if stream.rest_column is not None:
+        columns.append(Field(stream.rest_column, LogicalType.JSON, _NATIVE[LogicalType.JSON], pa.string()))
+    inherited = tuple(
+        _field(column, nullable=False, ordered=True, name=_root_name(column.name)) for column in stream.key
+    )
+    return Layout(
+        schema=schema,
+        table=stream.table,
+        key=key,
+        ordinals=(),
+        columns=(*columns, _RESIDUE),
+        unique=tuple(column.name for column in stream.columns if column.unique),
+        children=tuple(_child(child, schema, inherited, ()) for child in stream.children),
+    )
+
+
+def _child(child: Child, schema: str, key: tuple[Field, ...], above: tuple[Field, ...]) -> Layout:
+    name = "_ordinal" if not above else f"_ordinal_{len(above) + 1}"
+    ordinals = (*above, Field(name, LogicalType.INT32, _NATIVE[LogicalType.INT32], pa.int32(), nullable=False))
+    return Layout(
+        schema=schema,
+        table=child.table,
+        key=key,
+        ordinals=ordinals,
+        columns=(*(_field(column) for column in child.columns), _RESIDUE),
+        unique=tuple(column.name for column in child.columns if column.unique),
+        children=tuple(_child(below, schema, key, ordinals) for below in child.children),
+    )
+
+
+_RESIDUE = Field(RESIDUE, LogicalType.BYTES, _NATIVE[LogicalType.BYTES], pa.binary())
+
+
+def _root_name(key: str) -> str:
+    """What a child calls a key column of its root: `_id` → `_root_id`, `id` → `_root_id`."""
+    return f"_root{key}" if key.startswith("_") else f"_root_{key}"
+
+
+def _field(column: Column, *, nullable: bool = True, ordered: bool = False, name: str | None = None) -> Field:
+    native = _NATIVE.get(column.type) or f"numeric({column.precision},{column.scale})"
+    collate_c = column.type is LogicalType.OBJECTID or (ordered and column.type is LogicalType.TEXT)
+    return Field(name or column.name, column.type, native, arrow_type(column), nullable, collate_c)
+
+
+def collisions(root: Layout) -> list[str]:
+    """Names of the stream's tables that cannot stand: used twice in a table, or too long. Empty when all is well."""
+    problems = []
+    for table, _ in root.walk():
+        seen: set[str] = set()
+        for name in (field.name for field in table.fields):
+            if name in seen:
+                problems.append(f"table {table.table}: two columns would be named {name}; rename one in the plan")
+            seen.add(name)
+        too_long = [name for name in (table.table, *sorted(seen)) if len(name.encode()) > NAME_BYTES]
+        problems += [f"table {table.table}: the name {name} is longer than {NAME_BYTES} bytes" for name in too_long]
+    return problems

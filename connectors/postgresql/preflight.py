@@ -1,0 +1,100 @@
+"""Findings about a PostgreSQL target. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, func, select, text
+
+from tranship.connectors.postgresql import tables
+from tranship.connectors.postgresql.catalog import schema_exists
+from tranship.connectors.postgresql.layout import collisions, layout
+from tranship.connectors.postgresql.state import STATE_VERSION, is_state, state_tables, table_names
+from tranship.connectors.protocols import Finding
+from tranship.plans.streams import Endpoint, Stream
+
+OLDEST = 14
+
+
+def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
+    """All of them, errors and warnings."""
+    found = [*_server(connection), *_privileges(connection, endpoint)]
+    state, usable = _state(connection, endpoint.state_schema)
+    found += state
+    known = state_tables(endpoint.state_schema) if usable else None
+    found += [
+        _error("target.name_taken", problem, "Rename it in the plan, or remove what is there.")
+        for problem in tables.taken(connection, known, endpoint.schema, streams, run)
+    ]
+    found += [
+        _error("target.names", problem, "Give a shorter or another name in the plan.")
+        for stream in streams
+        for problem in collisions(layout(stream, endpoint.schema))
+    ]
+    return found
+
+
+def _error(code: str, message: str, hint: str) -> Finding:
+    return Finding(code, "error", message, hint)
+
+
+def _server(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(
+        text(
+            "SELECT current_setting('server_version_num')::int / 10000 AS version, "
+            "current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS standby, "
+            "current_setting('default_transaction_read_only') = 'on' AS read_only, "
+            "has_function_privilege('pg_control_system()', 'EXECUTE') AS identifiable, "
+            "has_function_privilege('pg_terminate_backend(integer, bigint)', 'EXECUTE') AS terminates"
+        )
+    ).one()
+    if row.version < OLDEST:
+        yield _error("target.version", f"PostgreSQL {row.version} is too old", f"Version {OLDEST} or later is needed.")
+    if row.encoding != "UTF8":
+        yield _error("target.encoding", f"the database is encoded in {row.encoding}", "Use a database in UTF8.")
+    if row.standby or row.read_only:
+        yield _error("target.read_only", "the server is a standby or read-only", "Give the address of the primary.")
+    if not row.identifiable:
+        yield _error(
+            "target.identity",
+            "the system identifier, by which the server is known, cannot be read",
+            "GRANT EXECUTE ON FUNCTION pg_control_system() to tranship's role.",
+        )
+    if not row.terminates:
+        yield _error(
+            "target.terminate",
+            "tranship's role cannot end its own sessions, so a stopped orchestrator could not be replaced",
+            "GRANT EXECUTE ON FUNCTION pg_terminate_backend(integer, bigint) to tranship's role.",
+        )
+
+
+def _privileges(connection: Connection, endpoint: Endpoint) -> Iterator[Finding]:
+    """May the schemas be made, or tables in them."""
+    statement = text(
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema) "
+        "THEN (SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') "
+        "FROM pg_namespace WHERE nspname = :schema) "
+        "ELSE has_database_privilege(current_database(), 'CREATE') END"
+    )
+    for schema in (endpoint.schema, endpoint.state_schema):
+        if not connection.execute(statement, {"schema": schema}).scalar():
+            what = "create tables in" if schema_exists(connection, schema) else "create"
+            yield _error(
+                "target.privilege",
+                f"tranship's role may not {what} the schema {schema}",
+                f"GRANT CREATE (and USAGE) on the schema {schema}, or CREATE on the database.",
+            )
+
+
+def _state(connection: Connection, schema: str) -> tuple[list[Finding], bool]:
+    """Findings about the state schema, and whether its tables can be read."""
+    if not schema_exists(connection, schema) or not table_names(connection, schema):
+        return [], False
+    if not is_state(connection, schema):
+        message = f"state_schema {schema} exists and holds tables that tranship did not make"
+        return [_error("target.state_taken", message, "Name another schema as state_schema.")], False
+    version = connection.execute(select(func.max(state_tables(schema).version.c.number))).scalar()
+    if version is not None and version > STATE_VERSION:
+        message = f"state_schema {schema} was made by a newer tranship (version {version})"
+        return [_error("target.state_newer", message, "Use that version of tranship or a later one.")], False
+    return [], True

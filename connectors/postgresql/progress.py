@@ -1,0 +1,290 @@
+"""Durable progress beside the data: chunks, lanes, the capture position, quarantine. Dirty keys are in `dirtykeys`.
+
+Each writing call is one transaction that ends with the epoch check (`ControlSessions.write`). Locks are taken in the
+order tables, chunks, dirty entries, lanes, position, epoch: the same as in `target`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from tranship.connectors.batch import Quarantined
+from tranship.connectors.errors import ConnectorError, MarkMovedError
+from tranship.connectors.postgresql.catalog import ddl, relation_exists
+from tranship.connectors.postgresql.dirtykeys import DirtyKeys
+from tranship.connectors.postgresql.ownership import owned_names
+from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.statetables import digest, state_tables
+from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
+from tranship.connectors.protocols import (
+    Backlog,
+    Changes,
+    Chunk,
+    ChunkMark,
+    DirtyKey,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Scope,
+    Span,
+)
+from tranship.plans.streams import Endpoint, Stream
+
+Hook = Callable[[str], None]
+
+KEEP_SITES = ("keep.before_position", "keep.before_commit", "keep.after_commit")
+
+
+class PostgresProgress:
+    """`Progress`. Safe to use from several threads: each call takes a session from a pool."""
+
+    def __init__(self, endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> None:
+        self._single_lane = frozenset(s.name for s in streams if any(column.unique for column in s.columns))
+        self._schema = endpoint.schema
+        self._tables = state_tables(endpoint.state_schema)
+        self._sessions = ControlSessions(endpoint)
+        self._hook = hook
+
+    def close(self) -> None:
+        """End all sessions."""
+        self._sessions.close()
+
+    # --- capture ------------------------------------------------------------------------------------------------------
+
+    def start_capture(self, scope: Scope, position: Position, lanes: int) -> Position:
+        table, lane = self._tables.position, self._tables.lane
+        place = _place(scope)
+        with self._sessions.write(scope) as connection:
+            # Only if absent: a second attempt, or a late one, must not move the position forward (I3).
+            connection.execute(upsert(table).values(**place, token=position.token).on_conflict_do_nothing())
+            if connection.execute(select(lane.c.lane).where(_of(lane, scope)).limit(1)).first() is None:
+                connection.execute(insert(lane), [{**place, "lane": number, "seq": 0} for number in range(lanes)])
+            token: bytes = connection.execute(select(table.c.token).where(_of(table, scope))).scalar_one()
+        return Position(token)
+
+    def keep(self, scope: Scope, changes: Changes) -> None:
+        marker = self._tables.marker
+        with self._sessions.write(scope) as connection:
+            DirtyKeys(connection, self._tables, scope).bump(changes.keys, self._single_lane)
+            if changes.markers:
+                rows = [{**_place(scope), "name": name} for name in changes.markers]
+                connection.execute(upsert(marker).on_conflict_do_nothing(), rows)
+            self._hook("keep.before_position")
+            kept = {"token": changes.position.token, "kept_at": func.clock_timestamp()}
+            if changes.keys:
+                kept["changed_at"] = func.clock_timestamp()
+            self._move(connection, scope, kept)
+            self._hook("keep.before_commit")
+        self._hook("keep.after_commit")
+
+    def position(self, scope: Scope) -> Position | None:
+        table = self._tables.position
+        with self._sessions.read() as connection:
+            token = connection.execute(select(table.c.token).where(_of(table, scope))).scalar()
+        return None if token is None else Position(token)
+
+    def _move(self, connection: Connection, scope: Scope, kept: dict[str, Any]) -> None:
+        position = self._tables.position
+        if connection.execute(update(position).where(_of(position, scope)).values(**kept)).rowcount != 1:
+            raise ConnectorError(f"run {scope.run}, round {scope.round}: capture has not started or was stopped")
+
+    def restart_capture(self, scope: Scope, position: Position) -> None:
+        now = func.clock_timestamp()
+        with self._sessions.write(scope) as connection:
+            self._move(connection, scope, {"token": position.token, "kept_at": now, "changed_at": now})
+
+    def marker_seen(self, scope: Scope, name: str) -> bool:
+        table = self._tables.marker
+        with self._sessions.read() as connection:
+            found = connection.execute(select(table.c.name).where(_of(table, scope), table.c.name == name)).first()
+        return found is not None
+
+    def stop_capture(self, scope: Scope) -> None:
+        tables = self._tables
+        with self._sessions.write(scope) as connection:
+            for table in (tables.dirty, tables.touched, tables.lane, tables.marker, tables.position):
+                connection.execute(delete(table).where(_of(table, scope)))
+
+    # --- chunks -------------------------------------------------------------------------------------------------------
+
+    def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
+        chunk, attempt = self._tables.chunk, self._tables.attempt
+        with self._sessions.write(scope) as connection:
+            if connection.execute(select(chunk.c.number).where(_of(chunk, scope, stream)).limit(1)).first():
+                return
+            used = connection.execute(select(attempt.c.highest).where(_of(attempt, scope, stream))).scalar() or 0
+            connection.execute(
+                insert(chunk),
+                [
+                    {
+                        **_place(scope, stream),
+                        "number": number,
+                        "lower": span.lower,
+                        "upper": span.upper,
+                        "state": "planned",
+                        "attempt": used,
+                    }
+                    for number, span in enumerate(spans)
+                ],
+            )
+
+    def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
+        table = self._tables.chunk
+        with self._sessions.read() as connection:
+            rows = connection.execute(select(table).where(_of(table, scope, stream)).order_by(table.c.number)).all()
+        return [_chunk(row) for row in rows]
+
+    def begin_chunk(self, scope: Scope, chunk: Chunk) -> ChunkMark | None:
+        table = self._tables.chunk
+        mine = _of(table, scope) & (table.c.stream == chunk.stream) & (table.c.number == chunk.number)
+        # Chunks may have been planned anew, with other spans under the same numbers.
+        mine &= table.c.lower.is_not_distinct_from(chunk.span.lower)
+        mine &= table.c.upper.is_not_distinct_from(chunk.span.upper)
+        begin = (
+            update(table)
+            .where(mine, table.c.state != "loaded")
+            .values(state="pending", attempt=table.c.attempt + 1)
+            .returning(table.c.attempt)
+        )
+        with self._sessions.write(scope) as connection:
+            attempt = connection.execute(begin).scalar()
+            if attempt is None and connection.execute(select(table.c.number).where(mine)).first() is None:
+                raise MarkMovedError(f"stream {chunk.stream}: chunk {chunk.number} is not planned any more")
+        return None if attempt is None else ChunkMark(scope, chunk.stream, chunk.number, attempt)
+
+    def forget_chunks(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        tables = self._tables
+        names = [stream.name for stream in streams]
+        with self._sessions.write(scope) as connection:
+            connection.execute(text(LOCK_TIMEOUT))
+            self._empty(connection, scope, streams)
+            self._save_attempts(connection, scope, names)
+            for table in (tables.chunk, tables.quarantine):
+                connection.execute(delete(table).where(_of(table, scope), table.c.stream.in_(names)))
+            # A batch that was read while the chunks were loaded must not put rows into the emptied tables (I2).
+            seal = update(tables.lane).where(_of(tables.lane, scope)).values(seq=tables.lane.c.seq + 1)
+            connection.execute(seal)
+
+    def _empty(self, connection: Connection, scope: Scope, streams: Sequence[Stream]) -> None:
+        """TRUNCATE those of the streams' tables that this run made and that are still there."""
+        ours = owned_names(connection, self._tables, scope.run, "table")
+        wanted = [table.name for table, _ in walk(streams, self._schema)]
+        there = [name for name in wanted if name in ours and relation_exists(connection, name)]
+        if there:
+            ddl(connection, f"TRUNCATE {', '.join(there)}")
+
+    def _save_attempts(self, connection: Connection, scope: Scope, names: list[str]) -> None:
+        """Keep the highest attempt of each stream: new chunks count on from there."""
+        chunk, attempt = self._tables.chunk, self._tables.attempt
+        highest = (
+            select(chunk.c.run, chunk.c.round, chunk.c.stream, func.max(chunk.c.attempt))
+            .where(_of(chunk, scope), chunk.c.stream.in_(names))
+            .group_by(chunk.c.run, chunk.c.round, chunk.c.stream)
+        )
+        save = upsert(attempt).from_select(["run", "round", "stream", "highest"], highest)
+        connection.execute(
+            save.on_conflict_do_update(
+                index_elements=["run", "round", "stream"],
+                set_={"highest": func.greatest(attempt.c.highest, save.excluded.highest)},
+            )
+        )
+
+    # --- dirty keys ---------------------------------------------------------------------------------------------------
+
+    def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
+        table = self._tables.lane
+        with self._sessions.read() as connection:
+            # The mark first: a batch that another applier commits after this makes the mark too old, never the keys.
+            seq = connection.execute(select(table.c.seq).where(_of(table, scope), table.c.lane == lane)).scalar()
+            if seq is None:
+                raise ConnectorError(f"run {scope.run}, round {scope.round}: there is no lane {lane}")
+            return LaneMark(scope, lane, seq), DirtyKeys(connection, self._tables, scope).oldest(lane, limit)
+
+    def lane_marks(self, scope: Scope) -> list[LaneMark]:
+        table = self._tables.lane
+        with self._sessions.read() as connection:
+            rows = connection.execute(select(table).where(_of(table, scope)).order_by(table.c.lane)).all()
+        return [LaneMark(scope, row.lane, row.seq) for row in rows]
+
+    def backlog(self, scope: Scope) -> Backlog:
+        with self._sessions.read() as connection:
+            return DirtyKeys(connection, self._tables, scope).backlog()
+
+    def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
+        with self._sessions.write(scope) as connection:
+            DirtyKeys(connection, self._tables, scope).bump(keys, self._single_lane)
+
+    def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
+        with self._sessions.read() as connection:
+            return DirtyKeys(connection, self._tables, scope).still_dirty(stream, keys)
+
+    def forget_touched(self, scope: Scope) -> None:
+        table = self._tables.touched
+        with self._sessions.write(scope) as connection:
+            connection.execute(delete(table).where(_of(table, scope)))
+
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+        with self._sessions.read() as connection:
+            return DirtyKeys(connection, self._tables, scope).touched(stream, after, limit)
+
+    # --- what reconcile found ---------------------------------------------------------------------------------------
+
+    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
+        table = self._tables.divergence
+        rows = [
+            {
+                **_place(scope),
+                "stream": found.stream,
+                "digest": digest(found.key),
+                "key": found.key,
+                "kind": found.kind,
+                "columns": list(found.columns),
+            }
+            for found in divergences
+        ]
+        with self._sessions.write(scope) as connection:
+            connection.execute(delete(table).where(_of(table, scope)))
+            if rows:
+                connection.execute(insert(table), rows)
+
+    def divergences(self, scope: Scope) -> list[Mismatch]:
+        table = self._tables.divergence
+        query = select(table).where(_of(table, scope)).order_by(table.c.stream, table.c.key)
+        with self._sessions.read() as connection:
+            rows = connection.execute(query).all()
+        return [Mismatch(row.stream, row.key, row.kind, tuple(row.columns)) for row in rows]
+
+    # --- quarantine ---------------------------------------------------------------------------------------------------
+
+    def quarantine(self, scope: Scope, stream: Stream | None = None) -> list[tuple[str, Quarantined]]:
+        table = self._tables.quarantine
+        query = select(table).where(_of(table, scope, stream)).order_by(table.c.stream, table.c.key)
+        with self._sessions.read() as connection:
+            rows = connection.execute(query).all()
+        return [(row.stream, Quarantined(row.key, row.path, row.reason, row.document)) for row in rows]
+
+    def quarantine_count(self, scope: Scope) -> dict[str, int]:
+        table = self._tables.quarantine
+        query = select(table.c.stream, func.count().label("entries")).where(_of(table, scope)).group_by(table.c.stream)
+        with self._sessions.read() as connection:
+            return {row.stream: row.entries for row in connection.execute(query)}
+
+
+def _place(scope: Scope, stream: Stream | None = None) -> dict[str, Any]:
+    place: dict[str, Any] = {"run": scope.run, "round": scope.round}
+    return place if stream is None else {**place, "stream": stream.name}
+
+
+def _of(table: Any, scope: Scope, stream: Stream | None = None) -> Any:
+    """The condition that a row belongs to the scope's round (and to the stream)."""
+    mine = (table.c.run == scope.run) & (table.c.round == scope.round)
+    return mine if stream is None else mine & (table.c.stream == stream.name)
+
+
+def _chunk(row: Row[Any]) -> Chunk:
+    return Chunk(row.stream, row.number, Span(row.lower, row.upper), row.state, row.attempt, row.rows, row.quarantined)

@@ -1,0 +1,122 @@
+"""What the phases need of PostgreSQL's catalog. Tables, indexes and constraints are dropped by their owner only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from tranship.connectors.errors import ConnectorError, RefusedError
+from tranship.connectors.postgresql import indexes, preflight, tables
+from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
+from tranship.connectors.postgresql.layout import layout, quote
+from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.statetables import state_tables
+from tranship.connectors.protocols import Finding, Scope
+from tranship.plans.streams import Column, Endpoint, Stream
+
+
+class PostgresSchema:
+    """`TargetSchema`. Connects when it is first used; safe to use from several threads."""
+
+    def __init__(self, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
+        self._endpoint = endpoint
+        self._schema = endpoint.schema
+        self._streams = {stream.name: stream for stream in streams}
+        self._tables = state_tables(endpoint.state_schema)
+        self._sessions = ControlSessions(endpoint)
+
+    def identity(self) -> str:
+        try:
+            with self._sessions.read() as connection:
+                return server_identity(connection)
+        except RefusedError as error:
+            raise RefusedError(
+                f"{error}. The system identifier, by which the server is known, cannot be read: "
+                "GRANT EXECUTE ON FUNCTION pg_control_system() to tranship's role"
+            ) from None
+
+    def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
+        try:
+            with self._sessions.read() as connection:
+                return preflight.findings(connection, self._endpoint, streams, run)
+        except ConnectorError as error:
+            hint = "Check the address, the credentials and the server's log."
+            return [Finding("target.unreachable", "error", str(error), hint)]
+
+    def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        with self._sessions.write(scope) as connection:
+            return tables.create(connection, self._tables, self._schema, streams, scope.run)
+
+    def table_differences(self, streams: Sequence[Stream]) -> list[str]:
+        with self._sessions.read() as connection:
+            return [
+                problem
+                for table, parent in tables.walk(streams, self._schema)
+                for problem in table_differences(connection, table, parent)
+            ]
+
+    def drop_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        with self._sessions.write(scope) as connection:
+            return tables.drop(connection, self._tables, self._schema, streams, scope.run)
+
+    def create_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        indexes.create_plain(self._sessions, self._tables, scope, list(indexes.plain(streams, self._schema)))
+        with self._sessions.write(scope) as connection:
+            for table, _ in tables.walk(streams, self._schema):
+                ddl(connection, f"ANALYZE {table.name}")
+
+    def drop_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        indexes.drop_plain(self._sessions, self._tables, scope, list(indexes.plain(streams, self._schema)))
+
+    def index_differences(self, streams: Sequence[Stream]) -> list[str]:
+        with self._sessions.read() as connection:
+            wanted = list(indexes.plain(streams, self._schema))
+            return indexes.differences(connection, wanted, constraint=False)
+
+    def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        indexes.create_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+
+    def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        indexes.drop_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+
+    def constraint_differences(self, streams: Sequence[Stream]) -> list[str]:
+        with self._sessions.read() as connection:
+            wanted = list(indexes.unique(streams, self._schema))
+            return indexes.differences(connection, wanted, constraint=True)
+
+    def dangling(self, stream: Stream) -> dict[str, int]:
+        """Columns of child tables are named `table.column`."""
+        columns = [(stream.table, column, column.name) for column in stream.columns]
+        children = list(stream.children)
+        for child in children:
+            columns += [(child.table, column, f"{child.table}.{column.name}") for column in child.columns]
+            children += child.children
+        with self._sessions.read() as connection:
+            return {
+                label: self._count_dangling(connection, table, column)
+                for table, column, label in columns
+                if column.references is not None
+            }
+
+    def _count_dangling(self, connection: Connection, table: str, column: Column) -> int:
+        assert column.references is not None
+        other = layout(self._streams[column.references.stream], self._schema)
+        if len(other.key) != 1:
+            raise RefusedError(f"column {column.name} refers to {other.table}, whose key has several columns")
+        name = quote(column.name)
+        statement = (
+            f"SELECT count(*) FROM {quote(self._schema)}.{quote(table)} AS t WHERE t.{name} IS NOT NULL "
+            f"AND NOT EXISTS (SELECT 1 FROM {other.name} AS o WHERE o.{quote(other.key[0].name)} = t.{name})"
+        )
+        found: int = connection.exec_driver_sql(statement.replace("%", "%%")).scalar_one()
+        return found
+
+    def count(self, stream: Stream) -> int:
+        statement = f"SELECT count(*) FROM {layout(stream, self._schema).name}"
+        with self._sessions.read() as connection:
+            found: int = connection.exec_driver_sql(statement.replace("%", "%%")).scalar_one()
+        return found
+
+    def close(self) -> None:
+        self._sessions.close()

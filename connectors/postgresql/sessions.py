@@ -1,0 +1,207 @@
+"""Sessions on a PostgreSQL server: pooled ones (psycopg) for the control plane, an Arrow one (ADBC) for the data plane.
+
+Transactions are begun with their isolation level said, so that a default of the server, database or role changes
+nothing. Every session that writes is recorded under its epoch before anything else (`epoch.register_backend`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from tranship.connectors.postgresql.connections import connect, conninfo, engine
+from tranship.connectors.postgresql.epoch import check_epoch, register_backend
+from tranship.connectors.postgresql.errors import ConnectionLostError, committing, translating
+from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.statetables import state_tables
+from tranship.connectors.protocols import Scope
+from tranship.plans.streams import Endpoint
+
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""READ COMMITTED on purpose: the mark's swap and the epoch check have to see what was committed a moment ago."""
+
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+"""One snapshot: a root row and its children are read by several statements."""
+
+
+class ControlSessions:
+    """The control plane's transactions."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._schema = endpoint.state_schema
+        self._tables = state_tables(endpoint.state_schema)
+        self._engine = engine(endpoint)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
+        with translating(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, scope: Scope) -> Iterator[Connection]:
+        """A transaction that writes under an epoch, checked as its last statement before COMMIT."""
+        with translating(), self._engine.connect() as connection:
+            self._register(connection, scope)
+            transaction = connection.begin()
+            try:
+                yield connection
+                check_epoch(connection, self._tables, scope.run, scope.epoch)
+            except BaseException:
+                transaction.rollback()
+                raise
+            with committing():
+                transaction.commit()
+
+    @contextmanager
+    def plain(self, scope: Scope) -> Iterator[Connection]:
+        """A registered session outside of a transaction, for the commands that PostgreSQL allows only there."""
+        with translating(), self._engine.connect() as pooled:
+            self._register(pooled, scope)
+            connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            try:
+                yield connection
+            finally:
+                connection.invalidate()  # its settings must not go back to the pool
+
+    def _register(self, connection: Connection, scope: Scope) -> None:
+        """Record the session once per epoch; it stays recorded while it is in the pool."""
+        if connection.info.get("registered") == (scope.run, scope.epoch):
+            return
+        raw: psycopg.Connection[tuple[object, ...]] | None = connection.connection.driver_connection
+        assert raw is not None
+        raw.autocommit = True
+        try:
+            register_backend(raw, self._schema, scope.run, scope.epoch, raw.info.backend_pid)
+        finally:
+            if not raw.closed:
+                raw.autocommit = False
+        connection.info["registered"] = (scope.run, scope.epoch)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+class DataSession:
+    """One Arrow session. Reopened, and recorded anew, after it was lost; a failed transaction leaves it usable."""
+
+    def __init__(self, endpoint: Endpoint, scope: Scope) -> None:
+        self._endpoint = endpoint
+        self._scope = scope
+        self._connection: Any = None
+        with translating():
+            self._open()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """A transaction that writes: all or nothing. `AmbiguousCommitError` when the session is lost during COMMIT."""
+        with self._transaction(_WRITE):
+            yield
+        try:
+            with committing():
+                self.run("COMMIT")
+        except BaseException:
+            self.close()  # whatever state it is in, the next transaction starts on a fresh one
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """A transaction that reads one snapshot."""
+        with self._transaction(_READ):
+            yield
+        self._abandon()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        """Begin; roll back if the body fails."""
+        try:
+            self._begin(begin)
+        except ConnectionLostError:
+            # It was lost since the last transaction, so nothing is lost with it. If takeover has ended it, opening a
+            # new one says so.
+            self._begin(begin)
+        try:
+            yield
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _begin(self, begin: str) -> None:
+        if self._connection is None:
+            with translating():
+                self._open()
+        self.run(begin)
+        self.run("SET LOCAL statement_timeout = 0")
+
+    def run(self, statement: str, parameters: Sequence[pa.Array] = ()) -> pa.Table:
+        """Run one statement. Each parameter is an array with one element; its Arrow type is the parameter's type."""
+        row = pa.record_batch(list(parameters), [f"p{i}" for i in range(len(parameters))]) if parameters else None
+        with self._watching(), self._connection.cursor() as cursor:
+            cursor.execute(statement, row)
+            return cursor.fetch_arrow_table() if cursor.description else pa.table({})
+
+    def append(self, schema: str, table: str, rows: pa.RecordBatch) -> None:
+        """COPY rows into a table, by column names."""
+        with self._watching(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> None:
+        self._connection = adbc_driver_postgresql.dbapi.connect(conninfo(self._endpoint), autocommit=True)
+        try:
+            pid = self.run("SELECT pg_backend_pid() AS pid").column("pid")[0].as_py()
+            # Through a session of psycopg, which can send it as one message (`register_backend`).
+            with closing(connect(self._endpoint, autocommit=True)) as helper:
+                register_backend(helper, self._endpoint.state_schema, self._scope.run, self._scope.epoch, pid)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Translate errors; let go of a connection that is lost."""
+        if self._connection is None:
+            raise ConnectionLostError("the connection to PostgreSQL was lost earlier in this transaction")
+        try:
+            with translating():
+                yield
+        except ConnectionLostError:
+            self.close()
+            raise
+
+    def _abandon(self) -> None:
+        """Roll back, or drop the connection when even that fails: the server then rolls back."""
+        if self._connection is None:
+            return
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute("ROLLBACK")
+        except adbc_driver_manager.Error:
+            self.close()
+
+
+def one(value: Any, kind: pa.DataType) -> pa.Array:
+    """A parameter of `DataSession.run`."""
+    return pa.array([value], kind)
+
+
+def many(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """An array as a parameter of `DataSession.run`."""
+    return pa.array([list(values)], pa.list_(kind))
+
+
+def state_name(schema: str, table: str) -> str:
+    """Quoted name of a control table."""
+    return f"{quote(schema)}.{quote(table)}"

@@ -1,0 +1,107 @@
+"""The state schema: what the orchestrator needs of it, under one name.
+
+The connector's tables are in `statetables`, the epoch in `epoch`; the orchestrator keeps tables of its own in the same
+schema. Here is how the schema is made and removed.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.schema import CreateSchema, DropSchema
+
+from tranship.connectors.errors import NotOursError, RefusedError
+from tranship.connectors.postgresql.catalog import ddl, schema_exists
+from tranship.connectors.postgresql.connections import engine
+from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
+from tranship.connectors.postgresql.errors import translating
+from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.statetables import StateTables, state_tables
+from tranship.plans.streams import Endpoint
+
+STATE_VERSION = 1
+"""Of the tables in `statetables`. A newer one is refused; an older one would be upgraded in `install_state`."""
+
+
+def install_state(endpoint: Endpoint) -> None:
+    """Create the state schema and its tables where they are missing. Idempotent.
+
+    Raises `NotOursError` for a schema of somebody else and `RefusedError` for one of a newer version; changes nothing
+    then.
+    """
+    tables = state_tables(endpoint.state_schema)
+    made = engine(endpoint)
+    try:
+        with translating(), made.begin() as connection:
+            # Two processes that install at the same moment: one waits here.
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
+            _install(connection, tables, endpoint.state_schema)
+    finally:
+        made.dispose()
+
+
+def _install(connection: Connection, tables: StateTables, schema: str) -> None:
+    existed = schema_exists(connection, schema)
+    if not existed:
+        connection.execute(CreateSchema(schema))
+    elif table_names(connection, schema) and not is_state(connection, schema):
+        raise NotOursError(
+            f"state_schema {schema}: it exists and holds tables that tranship did not make. "
+            "Nothing was changed. Name another schema."
+        )
+    tables.metadata.create_all(connection)
+    version = connection.execute(select(func.max(tables.version.c.number))).scalar()
+    if version is None:
+        connection.execute(insert(tables.version).values(number=STATE_VERSION, made_schema=not existed))
+    elif version > STATE_VERSION:
+        raise RefusedError(
+            f"state_schema {schema} was made by a newer tranship (version {version}, this one knows up to "
+            f"{STATE_VERSION}). Nothing was changed. Use that version or a later one."
+        )
+
+
+def drop_state(endpoint: Endpoint) -> None:
+    """Remove the state schema with all that is in it; a schema that tranship found empty stays, empty. Idempotent."""
+    schema = endpoint.state_schema
+    made = engine(endpoint)
+    try:
+        with translating(), made.begin() as connection:
+            if not schema_exists(connection, schema):
+                return
+            if not is_state(connection, schema):
+                raise NotOursError(f"schema {schema} is not a state schema of tranship; nothing was dropped")
+            ours = connection.execute(select(state_tables(schema).version.c.made_schema)).scalar()
+            if ours:
+                connection.execute(DropSchema(schema, cascade=True))
+                return
+            for name in table_names(connection, schema):
+                ddl(connection, f"DROP TABLE {quote(schema)}.{quote(name)} CASCADE")
+    finally:
+        made.dispose()
+
+
+def table_names(connection: Connection, schema: str) -> list[str]:
+    found = text(
+        "SELECT relname FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema) "
+        "AND relkind IN ('r', 'p') ORDER BY relname"
+    )
+    return list(connection.execute(found, {"schema": schema}).scalars())
+
+
+def is_state(connection: Connection, schema: str) -> bool:
+    """Whether the schema holds our tables; their version may be another."""
+    return {"version", "epoch", "owned"} <= set(table_names(connection, schema))
+
+
+__all__ = [
+    "STATE_VERSION",
+    "StateTables",
+    "bump_epoch",
+    "check_epoch",
+    "drop_state",
+    "ensure_epoch",
+    "install_state",
+    "is_state",
+    "state_tables",
+    "table_names",
+    "terminate_backends",
+]

@@ -1,0 +1,167 @@
+"""The connector's control tables in the state schema.
+
+They stand beside the data in one database, so that progress commits with the rows it is about. Keys can be longer than
+a btree entry may be; primary keys hold their SHA-256 instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.protocols import Key
+
+
+def digest(key: Key) -> bytes:
+    """What stands for a key in primary keys."""
+    return hashlib.sha256(key).digest()
+
+
+@dataclass(frozen=True)
+class StateTables:
+    """The control tables of one state schema."""
+
+    metadata: MetaData
+    version: Table
+    epoch: Table
+    backend: Table
+    owned: Table
+    chunk: Table
+    attempt: Table
+    lane: Table
+    position: Table
+    marker: Table
+    dirty: Table
+    touched: Table
+    divergence: Table
+    quarantine: Table
+
+
+def _key(name: str, kind: type[Text | BigInteger | Integer | LargeBinary]) -> Column[object]:
+    return Column(name, kind, primary_key=True, autoincrement=False)
+
+
+def _round() -> list[Column[object]]:
+    return [_key("run", Text), _key("round", Integer)]
+
+
+def _stream_key() -> list[Column[object]]:
+    """Primary key of what is kept per source key: the digest stands for the key."""
+    return [*_round(), _key("stream", Text), _key("digest", LargeBinary), Column("key", LargeBinary, nullable=False)]
+
+
+def _clock(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp())
+
+
+@functools.cache
+def state_tables(schema: str) -> StateTables:
+    """Describe the control tables of a state schema."""
+    metadata = MetaData(schema=schema)
+    version = Table("version", metadata, _key("number", Integer), Column("made_schema", Boolean, nullable=False))
+    epoch = Table("epoch", metadata, _key("run", Text), Column("epoch", BigInteger, nullable=False))
+    backend = Table(
+        "backend",
+        metadata,
+        _key("run", Text),
+        _key("epoch", BigInteger),
+        _key("pid", Integer),
+        Column("started", DateTime(timezone=True), nullable=False),
+    )
+    owned = Table("owned", metadata, _key("run", Text), _key("kind", Text), _key("name", Text))
+    chunk = Table(
+        "chunk",
+        metadata,
+        *_round(),
+        _key("stream", Text),
+        _key("number", Integer),
+        Column("lower", LargeBinary),
+        Column("upper", LargeBinary),
+        Column("state", Text, nullable=False, server_default="planned"),
+        Column("attempt", Integer, nullable=False),
+        Column("rows", BigInteger, nullable=False, server_default="0"),
+        Column("quarantined", BigInteger, nullable=False, server_default="0"),
+    )
+    # The highest attempt number ever used for a stream's chunks: outlives them, so that none is used twice (I1).
+    attempt = Table("attempt", metadata, *_round(), _key("stream", Text), Column("highest", Integer, nullable=False))
+    lane = Table("lane", metadata, *_round(), _key("lane", Integer), Column("seq", BigInteger, nullable=False))
+    position = Table(
+        "position",
+        metadata,
+        *_round(),
+        Column("token", LargeBinary, nullable=False),
+        _clock("kept_at"),
+        _clock("changed_at"),
+    )
+    marker = Table("marker", metadata, *_round(), _key("name", Text))
+    dirty = Table(
+        "dirty",
+        metadata,
+        *_stream_key(),
+        Column("lane", SmallInteger, nullable=False),
+        Column("generation", BigInteger, nullable=False),
+        _clock("first_seen"),
+    )
+    # Not over `generation`: a bump stays a heap-only update.
+    Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)
+    touched = Table("touched", metadata, *_stream_key())
+    divergence = Table(
+        "divergence",
+        metadata,
+        *_stream_key(),
+        Column("kind", Text, nullable=False),
+        Column("columns", ARRAY(Text), nullable=False),
+    )
+    quarantine = Table(
+        "quarantine",
+        metadata,
+        *_stream_key(),
+        Column("path", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Column("document", LargeBinary, nullable=False),
+        _clock("at"),
+    )
+    return StateTables(
+        metadata,
+        version,
+        epoch,
+        backend,
+        owned,
+        chunk,
+        attempt,
+        lane,
+        position,
+        marker,
+        dirty,
+        touched,
+        divergence,
+        quarantine,
+    )
+
+
+def quoted(table: Table) -> str:
+    """A control table's quoted name."""
+    return f"{quote(table.schema or '')}.{quote(table.name)}"
+
+
+def in_text(table: Table) -> str:
+    """The same inside of `text()`, which reads colons as parameters."""
+    return quoted(table).replace(":", "\\:")

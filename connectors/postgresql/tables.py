@@ -1,0 +1,103 @@
+"""Creating and dropping the data tables, and what is found before any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, text
+
+from tranship.connectors.errors import NotOursError, RefusedError
+from tranship.connectors.postgresql import ownership
+from tranship.connectors.postgresql.catalog import ddl, relation_exists, schema_exists
+from tranship.connectors.postgresql.layout import Layout, collisions, layout, names, quote
+from tranship.connectors.postgresql.statetables import StateTables
+from tranship.plans.streams import Stream
+
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"
+"""For what needs a table for itself: it must not stand in front of everybody else's lock requests for long."""
+
+
+def walk(streams: Sequence[Stream], schema: str) -> Iterator[tuple[Layout, Layout | None]]:
+    """All tables of the streams, each with its parent; parents first."""
+    for stream in streams:
+        yield from layout(stream, schema).walk()
+
+
+def taken(
+    connection: Connection, tables: StateTables | None, schema: str, streams: Sequence[Stream], run: str
+) -> list[str]:
+    """Names that are not the run's and so stand in the way. `tables` is None before the state schema is there."""
+    problems = []
+    maker = ownership.owner(connection, tables, "schema", quote(schema)) if tables is not None else None
+    if maker not in (None, run):
+        problems.append(f"schema {schema} belongs to run {maker}")
+    for table, _ in walk(streams, schema):
+        if not relation_exists(connection, table.name):
+            continue
+        maker = ownership.owner(connection, tables, "table", table.name) if tables is not None else None
+        if maker != run:
+            by = f"it was made by run {maker}" if maker else "it was not made by tranship"
+            problems.append(f"{schema}.{table.table} exists and was not made by this run: {by}")
+    return problems
+
+
+def create(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:
+    """Create what is missing and note that the run owns it, in the caller's transaction. Returns what was made."""
+    problems = [problem for stream in streams for problem in collisions(layout(stream, schema))]
+    if problems:
+        raise RefusedError("; ".join(problems))
+    blockers = taken(connection, tables, schema, streams, run)
+    if blockers:
+        raise NotOursError(
+            f"table names are taken: {'; '.join(blockers)}. Nothing was changed. Rename the table or the schema in the "
+            "plan, or remove what is there."
+        )
+    made = []
+    if not schema_exists(connection, schema):
+        ddl(connection, f"CREATE SCHEMA {quote(schema)}")
+        ownership.note(connection, tables, run, "schema", quote(schema))
+        made.append(schema)
+    for table, parent in walk(streams, schema):
+        if not relation_exists(connection, table.name):
+            ddl(connection, _create_table(table, parent))
+            ownership.note(connection, tables, run, "table", table.name)
+            made.append(f"{schema}.{table.table}")
+    return made
+
+
+def _create_table(table: Layout, parent: Layout | None) -> str:
+    parts = [field.definition for field in table.fields]
+    parts.append(f"PRIMARY KEY ({names(table.primary)})")
+    if parent is not None:
+        above = table.key + table.ordinals[:-1]
+        parts.append(
+            f"FOREIGN KEY ({names(above)}) REFERENCES {parent.name} ({names(parent.primary)}) ON DELETE CASCADE"
+        )
+    return f"CREATE TABLE {table.name} ({', '.join(parts)})"
+
+
+def drop(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:
+    """Drop what the run made, in the caller's transaction. Returns what was there and is gone."""
+    connection.execute(text(LOCK_TIMEOUT))
+    ours = ownership.owned_names(connection, tables, run, "table")
+    mine = [table for table, _ in walk(streams, schema) if table.name in ours]
+    there = [table for table in mine if relation_exists(connection, table.name)]
+    if there:
+        # One command: their foreign keys to each other do not stand in its way, other people's objects do.
+        ddl(connection, f"DROP TABLE {', '.join(table.name for table in there)}")
+    ownership.forget(connection, tables, run, "table", [table.name for table in mine])
+    dropped = [f"{schema}.{table.table}" for table in there]
+    if quote(schema) in ownership.owned_names(connection, tables, run, "schema") and _is_empty(connection, schema):
+        ddl(connection, f"DROP SCHEMA IF EXISTS {quote(schema)}")
+        ownership.forget(connection, tables, run, "schema", [quote(schema)])
+        dropped.append(schema)
+    return dropped
+
+
+def _is_empty(connection: Connection, schema: str) -> bool:
+    """Whether nothing lies in the schema (any kind of object depends on it)."""
+    statement = text(
+        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = "
+        "(SELECT oid FROM pg_namespace WHERE nspname = :schema) LIMIT 1"
+    )
+    return connection.execute(statement, {"schema": schema}).first() is None

@@ -1,0 +1,251 @@
+"""The data plane: whole chunks in, dirty keys replaced, each with its mark in one transaction.
+
+**Order within a transaction.** Rows first, then what is kept about them, then the mark's swap, last the epoch check.
+So what concurrent writers contend for (dirty entries, marks, the epoch) is locked as late and as briefly as possible,
+and always in this order: nobody waits in a circle. Within one table the order is that of stream and digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.errors import ConnectorError, EpochMovedError, MarkMovedError
+from tranship.connectors.postgresql.conflicts import unique_conflict
+from tranship.connectors.postgresql.errors import DuplicateError
+from tranship.connectors.postgresql.frames import frames
+from tranship.connectors.postgresql.keyspace import KeySpace
+from tranship.connectors.postgresql.layout import Layout, layout
+from tranship.connectors.postgresql.reader import Reader
+from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
+from tranship.connectors.postgresql.statetables import digest
+from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
+from tranship.plans.streams import Endpoint, Stream
+
+Hook = Callable[[str], None]
+
+LOAD_SITES = ("load.before_mark", "load.before_epoch", "load.before_commit", "load.after_commit")
+REPLACE_SITES = (
+    "replace.before_delete",
+    "replace.before_mark",
+    "replace.before_epoch",
+    "replace.before_commit",
+    "replace.after_commit",
+)
+
+
+class PostgresTarget:
+    """`BatchTarget` on one session. Belongs to one thread; it survives every error and reconnects by itself."""
+
+    def __init__(self, endpoint: Endpoint, scope: Scope, hook: Hook) -> None:
+        self._schema = endpoint.schema
+        self._state = endpoint.state_schema
+        self._hook = hook
+        self._session = DataSession(endpoint, scope)
+
+    def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
+        root = self._layout(stream)
+        rows = child_rows = quarantined = 0
+        try:
+            with self._session.write():
+                for batch in batches:
+                    rows += batch.rows.num_rows
+                    child_rows += self._fill(root, batch)
+                    quarantined += len(batch.quarantined)
+                    self._keep_aside(mark.scope, stream, batch.quarantined)
+                self._hook("load.before_mark")
+                self._swap_chunk(mark, rows, quarantined)
+                self._hook("load.before_epoch")
+                self._check_epoch(mark.scope)
+                self._hook("load.before_commit")
+        except DuplicateError as error:
+            self._check_chunk(mark)  # an attempt that was held until another one had loaded the chunk meets its rows
+            raise ConnectorError(
+                f"stream {stream.name}, chunk {mark.chunk}: a key or unique value is there already, in table "
+                f"{error.table} ({error.constraint}). Either the span was not empty or the source gave a key twice. "
+                "Nothing of the chunk was kept."
+            ) from None
+        self._hook("load.after_commit")
+        return Loaded(rows, child_rows, quarantined)
+
+    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+        root = self._layout(stream)
+        keys = KeySpace(stream, root)
+        scope = marks[0].scope
+        try:
+            with self._session.write():
+                self._hook("replace.before_delete")
+                given = keys.parameters(root, keys.decode([entry.key for entry in dirty]))
+                # The children go with their root (ON DELETE CASCADE), after it is locked: two writers cannot mix rows.
+                self._session.run(f"DELETE FROM {root.name} WHERE {keys.among(root)}", given)
+                self._fill(root, batch)
+                self._replace_aside(scope, stream, dirty, batch.quarantined)
+                removed = self._settle(scope, stream, dirty)
+                self._hook("replace.before_mark")
+                for mark in sorted(marks, key=lambda mark: mark.lane):
+                    self._swap_lane(mark)
+                self._hook("replace.before_epoch")
+                self._check_epoch(scope)
+                self._hook("replace.before_commit")
+        except DuplicateError as error:
+            raise unique_conflict(self._session, keys, error, dirty, batch) from None
+        self._hook("replace.after_commit")
+        return removed
+
+    def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
+        return Reader(self._session, stream, self._layout(stream)).read(span)
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        return Reader(self._session, stream, self._layout(stream)).read_keys(keys)
+
+    def close(self) -> None:
+        self._session.close()
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def _layout(self, stream: Stream) -> Layout:
+        return layout(stream, self._schema)
+
+    def _fill(self, root: Layout, batch: Batch) -> int:
+        """Insert the batch's rows; returns how many went into child tables."""
+        child_rows = 0
+        for table, rows in frames(root, batch.rows):
+            self._session.append(table.schema, table.table, rows)
+            child_rows += rows.num_rows if table is not root else 0
+        return child_rows
+
+    def _keep_aside(self, scope: Scope, stream: Stream, entries: Sequence[Quarantined]) -> None:
+        if not entries:
+            return
+        columns: dict[str, pa.Array] = {
+            "run": pa.array([scope.run] * len(entries)),
+            "round": pa.array([scope.round] * len(entries), pa.int32()),
+            "stream": pa.array([stream.name] * len(entries)),
+            "digest": pa.array([digest(entry.key) for entry in entries]),
+            "key": pa.array([entry.key for entry in entries]),
+            "path": pa.array([entry.path for entry in entries]),
+            "reason": pa.array([entry.reason for entry in entries]),
+            "document": pa.array([entry.document for entry in entries]),
+        }
+        self._session.append(self._state, "quarantine", pa.record_batch(columns))
+
+    # --- what is kept about them --------------------------------------------------------------------------------------
+
+    def _replace_aside(
+        self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey], entries: Sequence[Quarantined]
+    ) -> None:
+        """The keys' quarantine entries become the batch's."""
+        self._session.run(
+            f"DELETE FROM {self._table('quarantine')} "
+            "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
+            [*_place(scope, stream), many([digest(entry.key) for entry in dirty], pa.binary())],
+        )
+        self._keep_aside(scope, stream, entries)
+
+    def _settle(self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey]) -> int:
+        """Remove the dirty entries whose generation is still the given one, remember all keys as touched."""
+        if not dirty:
+            return 0
+        entries = sorted((digest(entry.key), entry.key, entry.generation) for entry in dirty)
+        digests = many([entry[0] for entry in entries], pa.binary())
+        generations = many([entry[2] for entry in entries], pa.int64())
+        # Lock first, in the order in which capture locks them: deleting in the planner's order could deadlock.
+        self._session.run(
+            f"SELECT digest FROM {self._table('dirty')} "
+            "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[]) "
+            "ORDER BY digest FOR UPDATE",
+            [*_place(scope, stream), digests],
+        )
+        removed: int = self._session.run(
+            f"DELETE FROM {self._table('dirty')} d USING unnest($4::bytea[], $5::int8[]) AS g(digest, generation) "
+            "WHERE d.run = $1 AND d.round = $2 AND d.stream = $3 AND d.digest = g.digest "
+            "AND d.generation = g.generation RETURNING d.digest",
+            [*_place(scope, stream), digests, generations],
+        ).num_rows
+        if removed < len(entries):
+            # What is left changed since it was taken; it is made equal up to now, so its age starts anew.
+            self._session.run(
+                f"UPDATE {self._table('dirty')} SET first_seen = clock_timestamp() "
+                "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
+                [*_place(scope, stream), digests],
+            )
+        self._session.run(
+            f"INSERT INTO {self._table('touched')} (run, round, stream, digest, key) "
+            "SELECT $1, $2, $3, g.digest, g.key FROM unnest($4::bytea[], $5::bytea[]) AS g(digest, key) "
+            "ON CONFLICT DO NOTHING",
+            [*_place(scope, stream), digests, many([entry[1] for entry in entries], pa.binary())],
+        )
+        return removed
+
+    # --- marks and epoch ----------------------------------------------------------------------------------------------
+
+    def _swap_chunk(self, mark: ChunkMark, rows: int, quarantined: int) -> None:
+        swapped = self._session.run(
+            f"UPDATE {self._table('chunk')} SET state = 'loaded', rows = $6, quarantined = $7 "
+            "WHERE run = $1 AND round = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5 "
+            "RETURNING number",
+            [*_chunk_place(mark), one(rows, pa.int64()), one(quarantined, pa.int64())],
+        )
+        if swapped.num_rows != 1:
+            raise _attempt_is_over(mark)
+
+    def _check_chunk(self, mark: ChunkMark) -> None:
+        """`MarkMovedError` when the attempt is over. Only to explain a failure: it locks nothing."""
+        with self._session.read():
+            found = self._session.run(
+                f"SELECT number FROM {self._table('chunk')} "
+                "WHERE run = $1 AND round = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5",
+                _chunk_place(mark),
+            )
+        if found.num_rows != 1:
+            raise _attempt_is_over(mark)
+
+    def _swap_lane(self, mark: LaneMark) -> None:
+        swapped = self._session.run(
+            f"UPDATE {self._table('lane')} SET seq = seq + 1 "
+            "WHERE run = $1 AND round = $2 AND lane = $3 AND seq = $4 RETURNING seq",
+            [
+                one(mark.scope.run, pa.string()),
+                one(mark.scope.round, pa.int32()),
+                one(mark.lane, pa.int32()),
+                one(mark.seq, pa.int64()),
+            ],
+        )
+        if swapped.num_rows != 1:
+            raise MarkMovedError(f"lane {mark.lane} has moved on from {mark.seq}; nothing of this batch was kept")
+
+    def _check_epoch(self, scope: Scope) -> None:
+        """Last before COMMIT: the row stays locked in share mode, so the epoch cannot move in between."""
+        found = self._session.run(
+            f"SELECT epoch FROM {self._table('epoch')} WHERE run = $1 AND epoch = $2 FOR SHARE",
+            [one(scope.run, pa.string()), one(scope.epoch, pa.int64())],
+        )
+        if found.num_rows != 1:
+            raise EpochMovedError(f"run {scope.run}: another orchestrator took over; epoch {scope.epoch} is over")
+
+    def _table(self, name: str) -> str:
+        return state_name(self._state, name)
+
+
+def _place(scope: Scope, stream: Stream) -> list[pa.Array]:
+    """The parameters `run`, `round` and `stream`."""
+    return [one(scope.run, pa.string()), one(scope.round, pa.int32()), one(stream.name, pa.string())]
+
+
+def _chunk_place(mark: ChunkMark) -> list[pa.Array]:
+    """The parameters `run`, `round`, `stream`, `number` and `attempt`."""
+    return [
+        one(mark.scope.run, pa.string()),
+        one(mark.scope.round, pa.int32()),
+        one(mark.stream, pa.string()),
+        one(mark.chunk, pa.int32()),
+        one(mark.attempt, pa.int32()),
+    ]
+
+
+def _attempt_is_over(mark: ChunkMark) -> MarkMovedError:
+    return MarkMovedError(
+        f"stream {mark.stream}, chunk {mark.chunk}: attempt {mark.attempt} is over; nothing of it was kept"
+    )

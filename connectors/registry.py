@@ -1,0 +1,47 @@
+"""Which connector serves an endpoint. Drivers are imported when the first connection of their kind is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Protocol, cast
+
+from tranship.connectors.protocols import BatchSource, BatchTarget, ChangeSource, Progress, Scope, TargetSchema
+from tranship.plans.streams import Endpoint, Stream
+
+Hook = Callable[[str], None]
+"""Called at named sites inside a connector's transactions (failpoints)."""
+
+_MODULES = {
+    "mongodb": "tranship.connectors.mongodb",
+    "postgresql": "tranship.connectors.postgresql",
+}
+
+
+class Source(BatchSource, ChangeSource, Protocol):
+    """What the orchestrator needs of a source: it can be read and watched."""
+
+
+def open_source(endpoint: Endpoint, streams: Sequence[Stream]) -> Source:
+    """Connect to a source. Raises `RefusedError` or `TransientError`."""
+    return cast(Source, _module(endpoint).connect(endpoint, streams))
+
+
+def open_target(endpoint: Endpoint, streams: Sequence[Stream], scope: Scope, hook: Hook) -> BatchTarget:
+    """Connect to a target as a writer of `scope`; the session is registered under its epoch before anything else."""
+    return cast(BatchTarget, _module(endpoint).connect_target(endpoint, streams, scope, hook=hook))
+
+
+def open_progress(endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> Progress:
+    """Connect to the durable progress beside the target's data."""
+    return cast(Progress, _module(endpoint).connect_progress(endpoint, streams, hook=hook))
+
+
+def open_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> TargetSchema:
+    """Connect to the target's catalog."""
+    return cast(TargetSchema, _module(endpoint).connect_schema(endpoint, streams))
+
+
+def _module(endpoint: Endpoint) -> ModuleType:
+    return import_module(_MODULES[endpoint.kind])

@@ -1,0 +1,225 @@
+"""The demo: one migration that survives two kills, one that is corrupted and takes itself back.
+
+Nothing in it is staged for the demo: the runs are the `tranship run` that everybody uses, the judge is the oracle, and
+the exit code is 0 only if every promise held.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tranship.orchestrator.demo import corruption, fingerprint, targets
+from tranship.orchestrator.demo.ledger import read
+from tranship.orchestrator.demo.scene import (
+    POLL_S,
+    Scene,
+    SceneError,
+    run_name,
+    scene,
+    state_now,
+    status_now,
+    wait_until,
+    writes_arrive,
+)
+from tranship.orchestrator.demo.shop import Shop
+from tranship.orchestrator.records import Kind
+from tranship.orchestrator.sandbox import Servers
+from tranship.orchestrator.session import Session
+from tranship.orchestrator.state import PhaseStatus
+from tranship.plans.strategies import PhaseName
+
+RATE = 300.0
+CALM_RATE = 60.0
+"""Of the second migration: a row that is written after it was corrupted is made equal again, and proves nothing."""
+PHASE_LIMIT_S = 240.0
+ROLLED_BACK = 4
+FIRST_SCHEMA, SECOND_SCHEMA = "shop", "shop_again"
+
+
+Say: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How big a demo is."""
+
+    documents: int
+    approval_wait_s: float
+    corruptions: int
+    chunk: str
+
+
+FULL = Size(documents=40_000, approval_wait_s=20.0, corruptions=12, chunk="1MiB")
+SHORT = Size(documents=4_000, approval_wait_s=5.0, corruptions=6, chunk="128KiB")
+MAX_LAG_S = 2.0
+RECENT_RECORDS = 6_000
+"""Ledger records of about ten seconds: writes that may not have reached the target yet."""
+
+
+@dataclass
+class Result:
+    """What `demo-result.json` holds."""
+
+    documents: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+    kills_survived: int = 0
+    lost_writes: int = 0
+    wrong_rows: int = 0
+    max_lag_s_at_approval: float = 0.0
+    corruptions_planted: int = 0
+    corruptions_found: int = 0
+    rolled_back: bool = False
+    source_untouched: bool = False
+    acknowledged_writes: int = 0
+    residue_rows: int = 0
+    seed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def check(self, held: bool, promise: str) -> None:
+        """Note a promise that was broken."""
+        if not held:
+            self.failures.append(promise)
+
+
+def play(servers: Servers, folder: Path, size: Size, seed: int, say: Say) -> Result:
+    """Play both migrations and return what was found; promises that did not hold are in `failures`."""
+    result, began = Result(seed=seed), time.monotonic()
+    say(f"seeding a shop of {size.documents:,} documents (seed {seed})")
+    with scene(servers, folder, Shop(seed, size.documents), sys.stderr.fileno()) as stage:
+        rng = random.Random(seed)
+        _migrate(stage, size, rng, result, say)
+        _corrupt(stage, size, rng, result, say)
+        result.acknowledged_writes = sum("ack" in record for record in read(stage.ledger))
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+def _limits(size: Size) -> dict[str, Any]:
+    return {"chunk": size.chunk, "lease": "3s"}
+
+
+# --- the first migration: two kills ------------------------------------------------------------------------------
+
+
+def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: Say) -> None:
+    plan = stage.write_plan(target={"schema": FIRST_SCHEMA}, limits=_limits(size), cutover={"quiet": "2s"})
+    with stage.session(plan) as session:
+        with stage.writers(RATE) as writers:
+            say(f"8 writers at {RATE:.0f} writes/s; the migration starts, and is killed in backfill and in catch-up")
+            for phase in (PhaseName.BACKFILL, PhaseName.CATCH_UP):
+                _kill_in(stage, session, plan, phase, rng)
+                result.kills_survived += 1
+                say(f"killed with SIGKILL in {phase}")
+            child = stage.run(plan)
+            wait_until(lambda: _asks(session), PHASE_LIMIT_S, "it asked for approval", child)
+            say(f"waiting {size.approval_wait_s:.0f} s at the approval, under writes")
+            result.max_lag_s_at_approval = _watch_lag(session, size.approval_wait_s)
+            stage.stop_writers(writers)
+        say("writers stopped; approved")
+        stage.approve(session)
+        code = child.wait(PHASE_LIMIT_S)
+        result.check(code == 0, f"the first migration ended with exit code {code}, not 0")
+        verdict = stage.judge(FIRST_SCHEMA)
+        result.documents, result.rows = verdict.documents, verdict.rows
+        result.lost_writes, result.wrong_rows = verdict.lost, verdict.wrong
+        result.rows_per_second = _backfill_rate(session)
+        result.residue_rows = targets.residue_rows(stage.target_uri, FIRST_SCHEMA)
+    result.check(verdict.equal, f"not equal to the ledger: {verdict.examples}")
+    result.check(result.max_lag_s_at_approval < MAX_LAG_S, f"the lag rose to {result.max_lag_s_at_approval} s")
+
+
+def _kill_in(stage: Scene, session: Session, plan: Path, phase: PhaseName, rng: random.Random) -> None:
+    """Run until a random moment of a phase, then SIGKILL."""
+    child = stage.run(plan)
+    wait_until(lambda: _doing(session, phase), PHASE_LIMIT_S, f"{phase} began", child)
+    if phase is PhaseName.BACKFILL:
+        fraction = rng.uniform(0.1, 0.8)
+        wait_until(lambda: _loaded(session) >= fraction, PHASE_LIMIT_S, "part of the chunks was loaded", child)
+    time.sleep(rng.uniform(0.0, 0.5))
+    if not _doing(session, phase):
+        raise SceneError(f"{phase} was over before it could be killed")
+    stage.kill(child)
+
+
+def _doing(session: Session, phase: PhaseName) -> bool:
+    state = state_now(session)
+    return state is not None and state.of(phase) is PhaseStatus.DOING
+
+
+def _loaded(session: Session) -> float:
+    """The part of the planned chunks that is loaded, once all streams have been planned."""
+    streams = status_now(session).streams
+    if not all(s.chunks for s in streams):
+        return 0.0
+    return sum(s.loaded for s in streams) / sum(s.chunks for s in streams)
+
+
+def _asks(session: Session) -> bool:
+    state = state_now(session)
+    return state is not None and state.asked is PhaseName.CUTOVER
+
+
+def _watch_lag(session: Session, seconds: float) -> float:
+    highest, end = 0.0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        highest = max(highest, status_now(session).lag_s or 0.0)
+        time.sleep(POLL_S)
+    return round(highest, 3)
+
+
+def _backfill_rate(session: Session) -> float:
+    """Rows per second between the first intent and the end of the backfill, the kill and its recovery included."""
+    entries = [e for e in session.control.journal(run_name(session)) if e.record.phase is PhaseName.BACKFILL]
+    start = next(e.at for e in entries if e.record.kind is Kind.INTENT)
+    end = next(e.at for e in entries if e.record.kind is Kind.DONE)
+    rows = sum(stream.rows for stream in status_now(session).streams)
+    return round(rows / (end - start), 1)
+
+
+# --- the second migration: corrupted, and taken back -------------------------------------------------------------
+
+
+def _corrupt(stage: Scene, size: Size, rng: random.Random, result: Result, say: Say) -> None:
+    plan = stage.write_plan("shop-again", target={"schema": SECOND_SCHEMA}, limits=_limits(size))
+    source_before = fingerprint.fingerprint(stage.source.uri, stage.source.name)
+    target_before = targets.snapshot(stage.target_uri)
+    with stage.session(plan) as session, stage.writers(CALM_RATE):
+        say("a second migration; rows of its target are corrupted behind its back")
+        child = stage.run(plan)
+        wait_until(lambda: _doing(session, PhaseName.CATCH_UP), PHASE_LIMIT_S, "catch-up began", child)
+        written = len(list(read(stage.ledger)))
+        moving = corruption.keys_written(read(stage.ledger), skip=max(0, written - RECENT_RECORDS))
+        planted = corruption.plant(stage.target_uri, SECOND_SCHEMA, size.corruptions, rng, moving)
+        code = child.wait(PHASE_LIMIT_S)
+        # A row that the shop has written since was made equal again, as it must be: it is no corruption any more.
+        healed = corruption.keys_written(read(stage.ledger), skip=written)
+        result.source_untouched = writes_arrive(stage)
+        status = status_now(session)
+    planted = {p for p in planted if p not in healed}
+    found = {corruption.named(d) for d in status.divergences}
+    changes = fingerprint.differences(source_before, fingerprint.fingerprint(stage.source.uri, stage.source.name))
+    leftovers = targets.differences(target_before, targets.snapshot(stage.target_uri))
+    result.corruptions_planted, result.corruptions_found = len(planted), len(found & planted)
+    result.rolled_back = code == ROLLED_BACK and status.status == "rolled back" and not leftovers
+    result.source_untouched = result.source_untouched and not changes
+    result.check(code == ROLLED_BACK, f"the corrupted migration ended with exit code {code}, not {ROLLED_BACK}")
+    result.check(
+        found == planted, f"planted {sorted(planted - found)} not found, {sorted(found - planted)} named wrongly"
+    )
+    result.check(not leftovers, f"the target is not as before: {leftovers}")
+    result.check(result.source_untouched, f"the source was touched: {changes}")
+    say(f"exit code {code}: {len(found)} rows named, {len(planted)} planted; rolled back")
+
+
+def write_result(result: Result, path: Path) -> None:
+    """Write `demo-result.json`."""
+    path.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")

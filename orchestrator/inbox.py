@@ -1,0 +1,76 @@
+"""The engine's inbox: requests of other processes, each answered by exactly one record.
+
+A request is consumed in the transaction that appends the record, so it is never answered twice and never lost. Those
+that stop what is going on are raised as `InterruptedRunError` and answered by the engine once the phase has stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tranship.orchestrator.book import Book
+from tranship.orchestrator.control import Request, RequestKind
+from tranship.orchestrator.records import Kind, Record
+from tranship.orchestrator.run import Run
+from tranship.orchestrator.state import RunStatus
+
+
+class InterruptedRunError(Exception):
+    """A request or a signal asks the running phase to stop; `kind` is the record that follows."""
+
+    def __init__(self, kind: Kind, reason: str, request: Request | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.request = request
+
+
+_INTERRUPTS = {
+    RequestKind.PAUSE: Kind.PAUSED,
+    RequestKind.ROLLBACK: Kind.ROLLBACK,
+    RequestKind.RESEED: Kind.RESEED,
+}
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """Answers the requests to one run."""
+
+    book: Book
+    run: Run
+
+    def answer_all(self) -> None:
+        """Answer what has come, oldest first. Raises `InterruptedRunError` for one that stops the phase."""
+        for request in self.book.control.requests(self.book.run):
+            self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            data = {"reason": f"{request.kind} has no effect: {refusal}", "by": request.by}
+            self.book.write(Record(Kind.IGNORED, data=data), request)
+        elif request.kind is RequestKind.APPROVE:
+            phase = request.phase or self.book.state.asked
+            self.book.write(Record(Kind.APPROVED, phase, {"by": request.by}), request)
+        elif request.kind is RequestKind.REPAIR:
+            self._repair(request)
+        else:
+            raise InterruptedRunError(_INTERRUPTS[request.kind], f"asked by {request.by}", request)
+
+    def _refusal(self, request: Request) -> str | None:
+        """Why a request makes no sense now, or None."""
+        state = self.book.state
+        if state.status is not RunStatus.RUNNING and request.kind is not RequestKind.PAUSE:
+            return f"the run is {state.status}"
+        if request.kind is RequestKind.ROLLBACK and state.switched:
+            return "after the switch a rollback would lose the target's writes"
+        if request.kind is RequestKind.APPROVE:
+            phase = request.phase or state.asked
+            return None if phase in state.approvals else "no phase waits for an approval"
+        return None
+
+    def _repair(self, request: Request) -> None:
+        """Mark what the last reconcile found dirty; the applier does the rest."""
+        found = self.run.progress.divergences(self.run.scope)
+        self.run.progress.mark_dirty(self.run.scope, [(d.stream, d.key) for d in found])
+        self.book.write(Record(Kind.REPAIR, data={"keys": len(found), "by": request.by}), request)

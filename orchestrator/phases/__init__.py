@@ -1,0 +1,69 @@
+"""The phases of a run: one file each, with `do`, `verify` and `undo`.
+
+Each method may be called after any partial execution of any of them. The engine writes the intent before `do` and
+`undo` and the end after them; what they yield in between are observations that it appends before it asks for more.
+`verify` reads the world and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tranship.connectors.protocols import Finding
+from tranship.orchestrator.records import Kind, Record
+from tranship.orchestrator.run import Run
+from tranship.plans.strategies import PhaseName
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The world is as the phase should have made it."""
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """It is not, for a reason that is known."""
+
+    reason: str
+
+
+Verdict = Verified | Diverged
+
+
+class RefusedToActError(Exception):
+    """The phase did nothing because the world does not allow it now; it can be asked again."""
+
+
+class PreflightError(Exception):
+    """Preflight found errors; nothing was changed."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(f"{f.code}: {f.message}" + (f" {f.hint}" if f.hint else "") for f in findings))
+
+
+class Phase(Protocol):
+    """One phase of a strategy."""
+
+    name: PhaseName
+
+    def do(self, run: Run) -> Iterator[Record]:
+        """Make the phase's effect; right after any partial attempt."""
+
+    def verify(self, run: Run) -> Verdict:
+        """Whether the effect is there."""
+
+    def undo(self, run: Run) -> Iterator[Record]:
+        """Take the effect back; right after any partial `do` or `undo`, or none."""
+
+
+def observed(phase: PhaseName, **facts: Any) -> Record:
+    """An observation for the journal."""
+    return Record(Kind.OBSERVED, phase, facts)
+
+
+def verdict(differences: list[str]) -> Verdict:
+    """`Verified` for no differences, else `Diverged` that lists them."""
+    return Diverged("; ".join(differences)) if differences else Verified()

@@ -1,0 +1,34 @@
+"""Constrain: unique constraints, built beside the running applier.
+
+They come after catch-up, not before the load: while chunks are read at different moments, correct data breaks them
+(a value moves from one document to another; `rules.md` C5). From here on the applier meets them, and resolves a
+conflict in its exclusive lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.records import Record
+from tranship.orchestrator.run import Run
+from tranship.plans.strategies import PhaseName
+
+
+class Constrain:
+    """Creates unique constraints; undo drops them."""
+
+    name = PhaseName.CONSTRAIN
+
+    def do(self, run: Run) -> Iterator[Record]:
+        run.schema.create_constraints(run.scope, run.streams)
+        reached("constrain.after_create")
+        yield observed(self.name, unique=sum(c.unique for s in run.streams for c in s.columns))
+
+    def verify(self, run: Run) -> Verdict:
+        return verdict(run.schema.constraint_differences(run.streams))
+
+    def undo(self, run: Run) -> Iterator[Record]:
+        run.schema.drop_constraints(run.scope, run.streams)
+        yield observed(self.name, dropped=True)

@@ -1,0 +1,32 @@
+"""Expand: schema and tables with primary keys, made and noted as ours in one transaction.
+
+Invariant: nothing that this run did not make is adopted or dropped. Repeatable because creation is skipped for what
+the run owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.records import Record
+from tranship.orchestrator.run import Run
+from tranship.plans.strategies import PhaseName
+
+
+class Expand:
+    """Creates tables; undo drops exactly what was created."""
+
+    name = PhaseName.EXPAND
+
+    def do(self, run: Run) -> Iterator[Record]:
+        made = run.schema.create_tables(run.scope, run.streams)
+        reached("expand.after_tables")
+        yield observed(self.name, created=made)
+
+    def verify(self, run: Run) -> Verdict:
+        return verdict(run.schema.table_differences(run.streams))
+
+    def undo(self, run: Run) -> Iterator[Record]:
+        yield observed(self.name, dropped=run.schema.drop_tables(run.scope, run.streams))

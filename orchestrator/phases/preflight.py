@@ -1,0 +1,35 @@
+"""Preflight: nothing but reads. What would fail later is said now, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tranship.connectors.protocols import Finding
+from tranship.orchestrator.phases import PreflightError, Verdict, Verified, observed
+from tranship.orchestrator.records import Record
+from tranship.orchestrator.run import Run
+from tranship.plans.strategies import PhaseName
+
+
+def findings(run: Run) -> list[Finding]:
+    """What both sides say about the plan."""
+    return run.source.findings(run.streams) + run.schema.findings(run.streams, run.scope.run)
+
+
+class Preflight:
+    """Changes nothing, so there is nothing to undo."""
+
+    name = PhaseName.PREFLIGHT
+
+    def do(self, run: Run) -> Iterator[Record]:
+        found = findings(run)
+        errors = [f for f in found if f.severity == "error"]
+        if errors:
+            raise PreflightError(errors)
+        yield observed(self.name, findings=[f"{f.code}: {f.message}" for f in found])
+
+    def verify(self, run: Run) -> Verdict:  # noqa: ARG002
+        return Verified()
+
+    def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002
+        yield from ()

@@ -1,0 +1,66 @@
+"""Reconcile: every row compared in both directions; divergences rolled back or repaired, by plan.
+
+Invariant: a reconcile that verifies has compared each key of both sides after the phase began, or knows it as touched
+since then, so that the cutover has to look only at the touched ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tranship.connectors.protocols import BatchTarget, Mismatch
+from tranship.orchestrator.dataplane import reconcile
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
+from tranship.orchestrator.records import Record
+from tranship.orchestrator.run import Run
+from tranship.plans.strategies import PhaseName
+
+
+class Reconcile:
+    """Compares; changes rows only through dirty keys, and only when the plan says `repair`."""
+
+    name = PhaseName.RECONCILE
+
+    def do(self, run: Run) -> Iterator[Record]:
+        # Before the first span is read: a key that is applied from now on is looked at again by the cutover.
+        run.progress.forget_touched(run.scope)
+        target = run.connect.target(run.scope)
+        try:
+            result = reconcile.full(run, target)
+            reached("reconcile.after_full")
+            found = len(result.divergences)
+            if run.plan.reconcile.on_divergence == "repair" and result.divergences:
+                result.divergences = _repair(run, target, result.divergences)
+        finally:
+            target.close()
+            run.release_workers()
+        run.progress.keep_divergences(run.scope, result.divergences)
+        yield observed(
+            self.name,
+            rows=result.rows,
+            quarantined=result.quarantined,
+            suspects=result.suspects,
+            divergences=len(result.divergences),
+            repaired=found - len(result.divergences),
+            moving=result.moving,
+            dangling={s.name: count for s in run.streams if (count := run.schema.dangling(s))},
+        )
+
+    def verify(self, run: Run) -> Verdict:
+        found = run.progress.divergences(run.scope)
+        allowed = run.plan.reconcile.max_divergences
+        if len(found) > allowed:
+            return Diverged(f"{len(found)} rows diverge, {allowed} are allowed; `tranship status` names them")
+        return Verified()
+
+    def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002
+        # The divergences stay readable after the rollback that they caused.
+        yield from ()
+
+
+def _repair(run: Run, target: BatchTarget, divergences: list[Mismatch]) -> list[Mismatch]:
+    """Mark divergent keys dirty, let the applier make them equal, and look again; returns those that still diverge."""
+    run.progress.mark_dirty(run.scope, [(d.stream, d.key) for d in divergences])
+    left, _ = reconcile.recheck(run, target, divergences)
+    return left

@@ -1,0 +1,48 @@
+"""The one retry policy: only errors classed transient, with growing, jittered pauses, for a limited time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from tranship.connectors.errors import TransientError
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+GIVE_UP_AFTER_S = 60.0
+"""After this the run pauses with its state kept: a server that is away longer needs a person, not patience."""
+
+log = structlog.get_logger(__name__)
+
+
+def _say(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("retrying", attempt=state.attempt_number, error=str(error))
+
+
+def call(action: Callable[[], T], stop: threading.Event | None = None) -> T:
+    """Run `action`, again after a `TransientError`, until it succeeds, `stop` is set or the time is up.
+
+    `action` must be safe to repeat. The last error is raised as it is; other errors are raised at once.
+    """
+    pause = (stop or threading.Event()).wait
+    limit = stop_after_delay(GIVE_UP_AFTER_S)
+
+    def given_up(state: RetryCallState) -> bool:
+        return (stop is not None and stop.is_set()) or limit(state)
+
+    policy = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+        stop=given_up,
+        sleep=lambda seconds: (pause(seconds), None)[1],
+        before_sleep=_say,
+        reraise=True,
+    )
+    return policy(action)

@@ -1,0 +1,86 @@
+"""What phases and services work with: the plan, its streams, the connections of one epoch, and patience.
+
+A `Run` belongs to one epoch: when the epoch changes (takeover, rollback) the engine closes it and opens another, so
+that no connection of the old epoch is left in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope, TargetSchema
+from tranship.connectors.registry import Source
+from tranship.orchestrator.clock import Clock
+from tranship.orchestrator.dataplane.workers import Workers
+from tranship.plans import Plan
+from tranship.plans.streams import Stream
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Connect:
+    """How to open connections for a scope; the engine's tests put the memory pair here."""
+
+    source: Callable[[], Source]
+    target: Callable[[Scope], BatchTarget]
+    progress: Callable[[], Progress]
+    schema: Callable[[], TargetSchema]
+    workers: Callable[[Scope], Workers]
+
+
+@dataclass
+class Run:
+    """One run under one epoch. `tick` raises when the phase must stop: pause, rollback, lost lease, failed service."""
+
+    plan: Plan
+    streams: tuple[Stream, ...]
+    scope: Scope
+    connect: Connect
+    source: Source
+    progress: Progress
+    schema: TargetSchema
+    clock: Clock
+    tick: Callable[[], None]
+    lanes: int
+    _workers: list[Workers] = field(default_factory=list)
+
+    @property
+    def by_name(self) -> Mapping[str, Stream]:
+        """Streams by their names."""
+        return {stream.name: stream for stream in self.streams}
+
+    @property
+    def workers(self) -> Workers:
+        """The worker processes, started at first use."""
+        if not self._workers:
+            self._workers.append(self.connect.workers(self.scope))
+        return self._workers[0]
+
+    def position(self) -> Position:
+        """The durable capture position. Only to be asked after the capture phase."""
+        position = self.progress.position(self.scope)
+        if position is None:
+            raise RuntimeError("there is no durable position: capture has not been done")
+        return position
+
+    def wait(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
+        """Wait until the condition holds, ticking; `TimeoutError` says what did not come."""
+        end = self.clock.now() + limit_s
+        while not condition():
+            if self.clock.now() >= end:
+                raise TimeoutError(f"waited {limit_s:g} s for {what}")
+            self.tick()
+            self.clock.sleep(POLL_S)
+
+    def release_workers(self) -> None:
+        """End the worker processes; they start again at the next use."""
+        while self._workers:
+            self._workers.pop().close()
+
+    def close(self) -> None:
+        """Close everything that this run opened."""
+        self.release_workers()
+        for connection in (self.source, self.progress, self.schema):
+            connection.close()

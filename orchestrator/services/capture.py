@@ -1,0 +1,72 @@
+"""Capture: changed keys of the source become durable dirty keys, and then the position that covers them.
+
+Both commit in one transaction, so that the position never runs ahead of what is kept (`rules.md` I3). After any error
+the stream is opened anew at the durable position: keys that come twice only raise a generation.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
+from tranship.connectors.protocols import Changes, ChangeSource, Progress, Scope
+from tranship.connectors.registry import Source
+from tranship.orchestrator import retry
+from tranship.orchestrator.services import Setting
+from tranship.plans.streams import Stream
+
+
+class Follower:
+    """Keeps one `Changes` after the other; opens the stream where the durable position stands."""
+
+    def __init__(self, source: ChangeSource, progress: Progress, scope: Scope, streams: tuple[Stream, ...]) -> None:
+        self._source = source
+        self._progress = progress
+        self._scope = scope
+        self._streams = streams
+        self._stream: Iterator[Changes] | None = None
+
+    def step(self) -> Changes:
+        """Keep the next changes. After an error the next step starts from the durable position."""
+        try:
+            if self._stream is None:
+                position = self._progress.position(self._scope)
+                if position is None:
+                    raise RuntimeError("capture service before the capture phase: no durable position")
+                self._stream = self._source.changes(self._streams, position)
+            changes = next(self._stream)
+            self._progress.keep(self._scope, changes)
+        except AmbiguousCommitError as error:
+            self._stream = None
+            raise TransientError(str(error)) from error
+        except ConnectorError:
+            self._stream = None
+            raise
+        return changes
+
+
+def body(setting: Setting, stop: threading.Event) -> None:
+    """The capture service."""
+    progress = setting.connect.progress()
+    connection: list[tuple[Source, Follower]] = []
+
+    def step() -> None:
+        if not connection:
+            source = setting.connect.source()
+            connection.append((source, Follower(source, progress, setting.scope, setting.streams)))
+        source, follower = connection[0]
+        try:
+            follower.step()
+        except ConnectorError:
+            connection.clear()
+            source.close()
+            raise
+
+    try:
+        while not stop.is_set():
+            retry.call(step, stop)
+    finally:
+        for source, _ in connection:
+            source.close()
+        progress.close()

@@ -1,0 +1,154 @@
+"""The declared form of keys, columns and child tables, with their short forms.
+
+`status: text` is `status: {type: text}`; a `path` that is left out is the name, split on dots.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+
+from tranship.plans.forms import Choice, Form, Later, ShortForm, given, null_is_text, refuse
+from tranship.plans.pairs import PAIRS, Bson
+from tranship.plans.problems import Code
+from tranship.plans.streams import LogicalType
+
+MAX_PRECISION = 38
+"""Digits of the widest decimal that batches carry."""
+
+KeyType = Literal["int32", "int64", "decimal", "text", "bytes", "uuid", "objectid", "timestamp", "date", "canonical"]
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _split(value: object) -> object:
+    steps = value.split(".") if isinstance(value, str) else value
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        refuse(Code.TYPE, "not a path", allowed=("a text such as address.city", "a list of field names"))
+    if isinstance(value, str) and "" in steps:
+        refuse(Code.VALUE, "an empty field name in the path: write the path as a list if that is meant")
+    if any("\0" in step for step in steps):
+        refuse(Code.VALUE, "a field name cannot hold U+0000")
+    return tuple(steps)
+
+
+def _refuse_no_steps(path: tuple[str, ...]) -> tuple[str, ...]:
+    if not path:
+        refuse(Code.VALUE, "the path names no field: only a child table's column stands for the element itself")
+    return path
+
+
+def _path_schema(least: int) -> WithJsonSchema:
+    names = {"type": "array", "items": {"type": "string"}, "minItems": least}
+    return WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, names]})
+
+
+FieldPath = Annotated[tuple[str, ...], AfterValidator(_refuse_no_steps), BeforeValidator(_split), _path_schema(1)]
+"""Field names from the document (or an array's element) down; a list when a name itself has a dot."""
+
+ElementPath = Annotated[tuple[str, ...], BeforeValidator(_split), _path_schema(0)]
+"""As `FieldPath`; an empty list stands for the array's element itself, when the elements are no documents."""
+
+
+Null = Annotated[
+    Literal["missing", "null"], Choice(), null_is_text, WithJsonSchema({"enum": ["missing", "null", None]})
+]
+Empty = Annotated[
+    Literal["empty", "missing", "null"],
+    Choice(),
+    null_is_text,
+    WithJsonSchema({"enum": ["empty", "missing", "null", None]}),
+]
+
+
+class _Typed(ShortForm):
+    """What every typed column has. `bson` names the source type whose values are held exactly."""
+
+    short: ClassVar[str] = "type"
+
+    type: str
+    path: Annotated[FieldPath | None, given] = None
+    bson: Annotated[Annotated[Bson, Choice()] | None, given] = None
+    precision: Annotated[Annotated[int, Field(ge=1, le=MAX_PRECISION)] | None, given] = None
+    scale: Annotated[Annotated[int, Field(ge=0, le=MAX_PRECISION)] | None, given] = None
+
+    def _check_type(self, logical: LogicalType) -> None:
+        if self.bson is not None and self.bson not in PAIRS[logical]:
+            refuse(Code.CHOICE, f"does not feed {logical} exactly", allowed=PAIRS[logical], key="bson")
+        if logical is not LogicalType.DECIMAL:
+            for key in ("precision", "scale"):
+                if getattr(self, key) is not None:
+                    refuse(Code.VALUE, f"only a decimal has it, not {logical}", key=key)
+        elif self.scale is None:
+            refuse(Code.MISSING_KEY, "a decimal needs its number of digits after the point", key="scale")
+        elif self.scale > (self.precision or MAX_PRECISION):
+            refuse(Code.VALUE, "larger than the precision", key="scale")
+
+
+class KeyColumnPlan(_Typed):
+    """A column of the primary key: `_id`, a part of it, or (`canonical`) the canonical key of `_id`s of mixed types."""
+
+    type: Annotated[KeyType, Choice()]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.type != "canonical":
+            self._check_type(LogicalType(self.type))
+            return self
+        for key in ("path", "bson", "precision", "scale"):
+            if getattr(self, key) is not None:
+                refuse(Code.VALUE, "a canonical key does not have it: it stands for the whole _id", key=key)
+        return self
+
+
+class ReferencePlan(ShortForm):
+    """`references: customers` is `references: {to: customers}`: the column holds keys of that stream's rows."""
+
+    short: ClassVar[str] = "to"
+
+    to: Name
+    enforce: Annotated[Literal["report"], Choice(later=("yes",))] = "report"
+
+
+class ColumnPlan(_Typed):
+    """A column of a root table."""
+
+    type: Annotated[LogicalType, Choice()]
+    null: Null = "missing"
+    unique: bool = False
+    references: Annotated[ReferencePlan | None, given] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_type(self.type)
+        return self
+
+
+class ChildColumnPlan(_Typed):
+    """A column of a child table; its path starts at the array's element, and an empty list is the element itself."""
+
+    path: Annotated[ElementPath | None, given] = None
+    type: Annotated[LogicalType, Choice()]
+    null: Null = "missing"
+    unique: Later = None
+    references: Later = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_type(self.type)
+        return self
+
+
+class ChildPlan(Form):
+    """A child table: one row per element of the array at `path`. `empty` says what no rows at all stand for."""
+
+    path: Annotated[FieldPath | None, given] = None
+    columns: Annotated[dict[Name, ChildColumnPlan], Field(min_length=1)]
+    children: dict[Name, ChildPlan] = Field(default_factory=dict)
+    empty: Empty = "empty"
+
+
+def default_bson(logical: LogicalType) -> Bson:
+    """The BSON type that a column of this type expects when the plan does not say."""
+    return PAIRS[logical][0]

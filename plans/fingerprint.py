@@ -1,0 +1,94 @@
+"""The fingerprint of a plan: its meaning and the identity of its servers.
+
+The meaning is what would make another result: strategy, streams, names of database and schemas. Addresses, limits,
+deadlines, thresholds and approvals are no part of it, so they may be tuned while a run is alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from tranship.plans.models import Plan
+from tranship.plans.problems import Path, render_path
+from tranship.plans.resolution import resolve
+from tranship.plans.streams import Child, Column, Index, Reference
+
+_ABSENT = object()
+
+
+def meaning_document(plan: Plan) -> dict[str, Any]:
+    """The meaning of a plan as JSON-able values, to be kept beside its digest so that differences can be explained."""
+    return {
+        "version": plan.version,
+        "strategy": plan.strategy,
+        "source": {"database": plan.source.database},
+        "target": {"schema": plan.target.schema_name, "state_schema": plan.target.state_schema},
+        "streams": {stream.name: _declared(stream) for stream in resolve(plan)},
+    }
+
+
+def meaning(plan: Plan) -> str:
+    """SHA-256 of the plan's meaning, in hex."""
+    return _digest(meaning_document(plan))
+
+
+def fingerprint(plan: Plan, source_identity: str, target_identity: str) -> str:
+    """SHA-256 of the plan's meaning together with the servers' identities, in hex."""
+    return _digest({"meaning": meaning_document(plan), "source": source_identity, "target": target_identity})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Which paths of the meaning changed, one line each, for two results of `meaning_document`."""
+    return [f"{render_path(path)}: {change}" for path, change in _changes(old, new, ())]
+
+
+def _declared(value: Any) -> dict[str, Any]:
+    """The fields that differ from their defaults: a field that a later release adds changes no fingerprint."""
+    declared: dict[str, Any] = {}
+    for item in fields(value):
+        content = getattr(value, item.name)
+        if content == item.default:
+            continue
+        if isinstance(content, tuple) and content and isinstance(content[0], Column | Child):
+            # By name, so that a difference names the column; the order is part of the meaning too.
+            names = [_name(part) for part in content]
+            declared[item.name] = dict(zip(names, map(_declared, content), strict=True))
+            declared[f"{item.name}_order"] = names
+        else:
+            declared[item.name] = _plain(content)
+    return declared
+
+
+def _name(part: Column | Child) -> str:
+    return part.name if isinstance(part, Column) else part.table
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, tuple):
+        return [_plain(part) for part in content]
+    return _declared(content) if isinstance(content, Index | Reference) else content
+
+
+def _changes(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
+    elif old is _ABSENT:
+        yield path, "added"
+    elif new is _ABSENT:
+        yield path, "removed"
+    elif old != new:
+        yield path, f"{_text(old)} → {_text(new)}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

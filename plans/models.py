@@ -1,0 +1,178 @@
+"""The declared form of a plan: what the YAML file says, checked key by key.
+
+`plans.loader` reads it from a file, `plans.rules` checks what no single key can, `plans.resolution` turns it into the
+frozen values that the rest of the program works with.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from tranship.plans.addresses import Address, AddressError, Surroundings, read_address
+from tranship.plans.columns import ChildPlan, ColumnPlan, KeyColumnPlan, Name
+from tranship.plans.forms import Choice, Form, Later, Seconds, ShortForm, Size, at_least, given, refuse
+from tranship.plans.problems import Code
+from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
+from tranship.plans.streams import Rest
+from tranship.plans.units import parse_duration, parse_size
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def _address(*schemes: str) -> Any:
+    def read(value: object, info: ValidationInfo) -> Address:
+        if not isinstance(value, str):
+            refuse(Code.TYPE, "not a URI", allowed=("a text such as ${env:NAME}",))
+        surroundings = info.context if isinstance(info.context, Surroundings) else Surroundings()
+        try:
+            return read_address(value, schemes, surroundings)
+        except AddressError as exc:
+            return refuse(Code.SECRET, str(exc))
+
+    return BeforeValidator(read)
+
+
+class SourcePlan(Form):
+    """The source server and the database to move."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    mongodb: Annotated[Address, _address("mongodb://", "mongodb+srv://"), WithJsonSchema({"type": "string"})]
+    database: Name
+
+
+class TargetPlan(Form):
+    """The target database, the schema that gets the tables, and the schema that keeps the state of runs."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    postgresql: Annotated[Address, _address("postgresql://", "postgres://"), WithJsonSchema({"type": "string"})]
+    schema_name: Name = Field(default="public", alias="schema")
+    state_schema: Name = "tranship"
+
+
+class RestPlan(ShortForm):
+    """What becomes of the rest: `residue`, `quarantine`, `fail`, or `{json: column}` for unnamed fields."""
+
+    short: ClassVar[str] = "policy"
+
+    policy: Annotated[Rest, Choice()] = Rest.RESIDUE
+    json_column: Annotated[Name | None, given] = Field(default=None, alias="json")
+
+
+class IndexPlan(Form):
+    """A non-unique index of the root table."""
+
+    columns: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
+
+
+def _check_filter(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        refuse(Code.VALUE, 'not JSON: write infinities and NaN as {$numberDouble: "NaN"}')
+    _check_numbers(value)
+    return value
+
+
+def _check_numbers(value: object) -> None:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_numbers(part)
+    elif isinstance(value, int) and value not in _INT64:
+        refuse(Code.VALUE, "an integer beyond 64 bits")
+
+
+class StreamPlan(Form):
+    """What becomes one root table and its child tables.
+
+    `where` is a source filter, with extended JSON for BSON types. `order` lists all top fields of a usual document.
+    """
+
+    collection: Annotated[Name | None, given] = Field(default=None, alias="from")
+    where: Annotated[Annotated[dict[str, Any], AfterValidator(_check_filter)] | None, given] = None
+    table: Annotated[Name | None, given] = None
+    key: Annotated[dict[Name, KeyColumnPlan], Field(min_length=1)] = Field(
+        default_factory=lambda: {"_id": KeyColumnPlan(type="objectid")}
+    )
+    columns: dict[Name, ColumnPlan] = Field(default_factory=dict)
+    children: dict[Name, ChildPlan] = Field(default_factory=dict)
+    indexes: tuple[IndexPlan, ...] = Field(default=(), strict=False)
+    rest: RestPlan = Field(default_factory=RestPlan)
+    order: Annotated[Annotated[tuple[str, ...], Field(strict=False)] | None, given] = None
+
+
+class ReconcilePlan(Form):
+    """How source and target are compared, and what a divergence leads to."""
+
+    mode: Annotated[Literal["full"], Choice(later=("sampled", "continuous"))] = "full"
+    max_divergences: Annotated[int, Field(ge=0)] = 0
+    on_divergence: Annotated[Literal["rollback", "repair"], Choice()] = "rollback"
+
+
+class CutoverPlan(Form):
+    """When the switch may happen. `quiet` is for how long no write to a migrated collection may have come before it."""
+
+    fence: Annotated[Literal["external"], Choice(later=("router", "database"))] = "external"
+    quiet: Annotated[Seconds, at_least("100ms", parse_duration)] = 5.0
+    deadline: Annotated[Seconds, at_least("1s", parse_duration)] = 10.0
+    # Capture looks at an idle source once a second: a smaller lag could not be told from a larger one.
+    max_lag: Annotated[Seconds, at_least("2s", parse_duration)] = 2.0
+    max_quarantined: Annotated[int, Field(ge=0)] = 0
+
+
+Phase = Annotated[PhaseName, Choice(later=LATER_PHASES)]
+OnFailure = Annotated[Literal["rollback", "pause"], Choice()]
+
+
+class RollbackPlan(Form):
+    """What a failed verification leads to, for every phase and for single ones."""
+
+    on_failure: OnFailure = "rollback"
+    phases: dict[Phase, OnFailure] = Field(default_factory=dict)
+
+
+class LimitsPlan(Form):
+    """What a run may use: worker processes, memory of all of them together, source bytes per chunk.
+
+    `lease` is for how long an orchestrator that fell silent keeps others out.
+    """
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    memory: Annotated[Size, at_least("64MiB", parse_size)] = 512 * 1024**2
+    chunk: Annotated[Size, at_least("64KiB", parse_size)] = 4 * 1024**2
+    lease: Annotated[Seconds, at_least("2s", parse_duration)] = 15.0
+
+
+class Plan(Form):
+    """A plan, as declared."""
+
+    version: Annotated[Literal[1], Choice()]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = Field(alias="plan")
+    strategy: Annotated[Literal["expand-contract"], Choice(later=LATER_STRATEGIES)] = "expand-contract"
+    source: SourcePlan
+    target: TargetPlan
+    applications: Later = None
+    streams: Annotated[dict[Name, StreamPlan], Field(min_length=1)]
+    reconcile: ReconcilePlan = Field(default_factory=ReconcilePlan)
+    cutover: CutoverPlan = Field(default_factory=CutoverPlan)
+    approval: tuple[Phase, ...] = Field(default=(PhaseName.CUTOVER,), strict=False)
+    rollback: RollbackPlan = Field(default_factory=RollbackPlan)
+    soak: Later = None
+    limits: LimitsPlan = Field(default_factory=LimitsPlan)
+
+    @property
+    def phases(self) -> tuple[PhaseName, ...]:
+        """The phases of the strategy, in order."""
+        return STRATEGIES[self.strategy]

@@ -1,0 +1,112 @@
+"""Turns the declared form into the resolved one (`plans.streams`): every short form and default written out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from tranship.plans.columns import (
+    MAX_PRECISION,
+    ChildColumnPlan,
+    ChildPlan,
+    ColumnPlan,
+    KeyColumnPlan,
+    default_bson,
+)
+from tranship.plans.models import Plan, StreamPlan
+from tranship.plans.streams import Child, Column, Endpoint, Index, LogicalType, Reference, Stream
+
+CANONICAL_BSON = "any"
+"""`bson` of a key column that holds the canonical key itself."""
+
+
+def resolve(plan: Plan) -> tuple[Stream, ...]:
+    """The streams of a plan, in the order of the file."""
+    return tuple(_stream(name, declared) for name, declared in plan.streams.items())
+
+
+def source_endpoint(plan: Plan) -> Endpoint:
+    """The source, with secrets put in."""
+    return Endpoint("mongodb", plan.source.mongodb.uri, database=plan.source.database)
+
+
+def target_endpoint(plan: Plan) -> Endpoint:
+    """The target, with secrets put in."""
+    target = plan.target
+    return Endpoint("postgresql", target.postgresql.uri, schema=target.schema_name, state_schema=target.state_schema)
+
+
+def _stream(name: str, declared: StreamPlan) -> Stream:
+    key = tuple(_key_column(column, spec) for column, spec in declared.key.items())
+    columns = tuple(_column(column, spec) for column, spec in declared.columns.items())
+    children = _children(declared.children)
+    return Stream(
+        name=name,
+        collection=declared.collection or name,
+        table=declared.table or name,
+        key=key,
+        columns=columns,
+        children=children,
+        indexes=tuple(Index(index.columns) for index in declared.indexes),
+        where=_filter_text(declared.where),
+        rest=declared.rest.policy,
+        rest_column=declared.rest.json_column,
+        order=declared.order if declared.order is not None else top_fields(key, columns, children),
+    )
+
+
+def top_fields(key: Iterable[Column], columns: Iterable[Column], children: Iterable[Child]) -> tuple[str, ...]:
+    """The documents' top fields that the plan names, in the order of declaration."""
+    paths = [column.path for column in (*key, *columns)] + [child.path for child in children]
+    return tuple(dict.fromkeys(path[0] for path in paths))
+
+
+def _key_column(name: str, declared: KeyColumnPlan) -> Column:
+    if declared.type == "canonical":
+        return Column(name, ("_id",), LogicalType.BYTES, CANONICAL_BSON)
+    return _typed(name, LogicalType(declared.type), declared)
+
+
+def _column(name: str, declared: ColumnPlan) -> Column:
+    to = declared.references
+    reference = Reference(to.to, to.enforce) if to is not None else None
+    column = _typed(name, declared.type, declared)
+    return replace(column, null=declared.null, unique=declared.unique, references=reference)
+
+
+def _children(declared: Mapping[str, ChildPlan]) -> tuple[Child, ...]:
+    return tuple(_child(table, child) for table, child in declared.items())
+
+
+def _child(table: str, declared: ChildPlan) -> Child:
+    return Child(
+        table=table,
+        path=declared.path or _path(table),
+        columns=tuple(
+            replace(_typed(name, column.type, column), null=column.null) for name, column in declared.columns.items()
+        ),
+        children=_children(declared.children),
+        empty=declared.empty,
+    )
+
+
+def _typed(name: str, logical: LogicalType, declared: KeyColumnPlan | ColumnPlan | ChildColumnPlan) -> Column:
+    decimal = logical is LogicalType.DECIMAL
+    return Column(
+        name=name,
+        path=declared.path if declared.path is not None else _path(name),
+        type=logical,
+        bson=declared.bson or default_bson(logical),
+        precision=(declared.precision or MAX_PRECISION) if decimal else None,
+        scale=declared.scale,
+    )
+
+
+def _path(name: str) -> tuple[str, ...]:
+    return tuple(name.split("."))
+
+
+def _filter_text(where: Mapping[str, object] | None) -> str | None:
+    # Not sorted: in a filter that compares whole documents, the order of fields has a meaning.
+    return json.dumps(where, ensure_ascii=False, separators=(",", ":")) if where else None

@@ -1,0 +1,266 @@
+"""Static rules: what no single key can tell, checked over the whole plan without any server.
+
+Each rule is one small function with a code that stays its own for ever. Rules see a plan whose form is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from tranship.plans.levels import Level, levels
+from tranship.plans.models import Plan
+from tranship.plans.problems import Path, Problem, near_spelling, render_path
+from tranship.plans.resolution import resolve, top_fields
+from tranship.plans.streams import Column, Stream
+
+MAX_IDENTIFIER_BYTES = 63
+"""PostgreSQL cuts longer names without an error, so that two names can become one."""
+
+MAX_INHERITED_BYTES = MAX_IDENTIFIER_BYTES - len("_root_")
+"""Child tables have the root's key columns with this prefix."""
+
+MAX_COLUMNS = 1500
+"""PostgreSQL allows 1,600 with dropped ones; tables need a few for their own."""
+
+MANY_COLUMNS = 200
+"""Wider rows may not fit a page (8,160 bytes)."""
+
+MARKER_COLLECTION = "tranship_markers"
+"""The collection of the source database that the drain proof writes to; never a stream."""
+
+_RESERVED = re.compile(r"_key|_residue|_ordinal.*|_root_.*|ctid|xmin|xmax|cmin|cmax|tableoid|oid", re.DOTALL)
+_SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)
+_SYSTEM_DATABASES = ("admin", "config", "local")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a rule looks at: a plan and its resolved streams."""
+
+    plan: Plan
+    streams: tuple[Stream, ...]
+
+    @property
+    def levels(self) -> Iterator[Level]:
+        """Every table of every stream."""
+        for stream in self.streams:
+            yield from levels(stream)
+
+
+Rule = Callable[[Subject], Iterator[Problem]]
+
+
+def check(plan: Plan) -> list[Problem]:
+    """Every problem that the rules find, warnings too."""
+    subject = Subject(plan, resolve(plan))
+    return [problem for rule in RULES for problem in rule(subject)]
+
+
+def identifier_fits(subject: Subject) -> Iterator[Problem]:
+    """P101: every name is one that PostgreSQL keeps as it is."""
+    target = subject.plan.target
+    yield from _check_identifier(target.schema_name, ("target", "schema"))
+    yield from _check_identifier(target.state_schema, ("target", "state_schema"))
+    for level in subject.levels:
+        yield from _check_identifier(level.table, level.table_path)
+        inherited = {column.name for column in level.key} if level.children else set()
+        for name, path in level.column_names():
+            most = MAX_INHERITED_BYTES if name in inherited else MAX_IDENTIFIER_BYTES
+            yield from _check_identifier(name, path, most)
+
+
+def _check_identifier(name: str, path: Path, most: int = MAX_IDENTIFIER_BYTES) -> Iterator[Problem]:
+    size = len(name.encode())
+    if size > most:
+        yield Problem("P101", path, f"the name has {size} bytes", allowed=(f"at most {most} bytes",))
+    if "\0" in name:
+        yield Problem("P101", path, "a name cannot hold U+0000")
+
+
+def tables_differ(subject: Subject) -> Iterator[Problem]:
+    """P102: table names differ over all streams and child tables, also without regard to case."""
+    seen: dict[str, Path] = {}
+    for level in subject.levels:
+        first = seen.setdefault(level.table.casefold(), level.table_path)
+        if first is not level.table_path:
+            yield Problem("P102", level.table_path, f"{render_path(first)} names the same table", level.table)
+
+
+def columns_differ(subject: Subject) -> Iterator[Problem]:
+    """P103: names of columns and arrays differ within a table, also without regard to case."""
+    for level in subject.levels:
+        seen: dict[str, Path] = {}
+        for name, path in level.names():
+            first = seen.setdefault(name.casefold(), path)
+            if first is not path:
+                yield Problem("P103", path, f"{render_path(first)} has the same name", name)
+
+
+def name_is_free(subject: Subject) -> Iterator[Problem]:
+    """P104: no column has a name that tranship or PostgreSQL uses itself."""
+    for level in subject.levels:
+        for name, path in level.names():
+            if _RESERVED.fullmatch(name.casefold()):
+                yield Problem("P104", path, "this name is reserved: choose another and give the field as path", name)
+
+
+def paths_apart(subject: Subject) -> Iterator[Problem]:
+    """P105: no two columns or child tables of a table read the same field, or one a part of the other's."""
+    for level in subject.levels:
+        places: dict[tuple[str, ...], Path] = {}
+        for field, path in level.fields():
+            if field in places:
+                yield Problem("P105", path, f"{render_path(places[field])} is the same field", _field(field))
+            places.setdefault(field, path)
+        for field, path in places.items():
+            for size in range(len(field)):
+                if outer := places.get(field[:size]):
+                    yield Problem("P105", path, f"a part of {render_path(outer)}", _field(field))
+
+
+def key_is_id(subject: Subject) -> Iterator[Problem]:
+    """P106: the key is `_id` or parts of it, and nothing else reads `_id`."""
+    for stream in subject.streams:
+        for column in stream.key:
+            if column.path[0] != "_id":
+                path: Path = ("streams", stream.name, "key", column.name, "path")
+                yield Problem("P106", path, "a key is read from _id", _field(column.path), ("_id", "_id.…"))
+        for field, path in next(levels(stream)).fields_beside_key():
+            if field[0] == "_id":
+                yield Problem("P106", path, "_id belongs to the key", _field(field))
+
+
+def reference_leads(subject: Subject) -> Iterator[Problem]:
+    """P107: a reference leads to a stream whose key is one column of the same type."""
+    streams = {stream.name: stream for stream in subject.streams}
+    for stream in subject.streams:
+        for column in stream.columns:
+            if column.references is not None:
+                yield from _check_reference(stream, column, streams)
+
+
+def _check_reference(stream: Stream, column: Column, streams: dict[str, Stream]) -> Iterator[Problem]:
+    assert column.references is not None
+    path: Path = ("streams", stream.name, "columns", column.name, "references", "to")
+    to = column.references.stream
+    if to not in streams:
+        yield Problem("P107", path, "no stream has this name", to, tuple(streams), near_spelling(to, streams))
+        return
+    key = streams[to].key
+    if len(key) > 1:
+        yield Problem("P107", path, f"the key of {to} has {len(key)} columns, a reference holds one", to)
+    elif (key[0].type, key[0].bson == "any") != (column.type, column.bson == "any"):
+        kind = "canonical" if key[0].bson == "any" else key[0].type
+        yield Problem("P107", path, f"the key of {to} is {kind}, this column is {column.type}", to)
+
+
+def index_columns_exist(subject: Subject) -> Iterator[Problem]:
+    """P108: an index names columns of its table, each once."""
+    for stream in subject.streams:
+        names = [name for name, _ in next(levels(stream)).column_names()]
+        for number, index in enumerate(stream.indexes):
+            for position, name in enumerate(index.columns):
+                path: Path = ("streams", stream.name, "indexes", number, "columns", position)
+                if name not in names:
+                    near = near_spelling(name, names)
+                    yield Problem("P108", path, "no column of this table", name, tuple(names), near)
+                elif name in index.columns[:position]:
+                    yield Problem("P108", path, "this column is already in the index", name)
+
+
+def columns_fit(subject: Subject) -> Iterator[Problem]:
+    """P109: no table has more columns than PostgreSQL can hold."""
+    for level in subject.levels:
+        if _width(level) > MAX_COLUMNS:
+            advice = f"at most {MAX_COLUMNS}; the rest fits one column by rest: {{json: NAME}}"
+            yield Problem("P109", level.path, f"{_width(level)} columns", allowed=(advice,))
+
+
+def columns_are_few(subject: Subject) -> Iterator[Problem]:
+    """P110 (warning): wide rows may not fit a page, and then single rows fail to load."""
+    for level in subject.levels:
+        if MANY_COLUMNS < _width(level) <= MAX_COLUMNS:
+            message = f"{_width(level)} columns: a row may not fit a page; consider rest: {{json: NAME}}"
+            yield Problem("P110", level.path, message, severity="warning")
+
+
+def _field(path: tuple[str, ...]) -> str:
+    return ".".join(path) or "the element itself"
+
+
+def _width(level: Level) -> int:
+    return len(level.key) + len(level.columns) + (level.rest_column is not None)
+
+
+def schemas_are_free(subject: Subject) -> Iterator[Problem]:
+    """P111: the target's two schemas differ, and neither is PostgreSQL's own."""
+    target = subject.plan.target
+    if target.schema_name == target.state_schema:
+        yield Problem("P111", ("target", "state_schema"), "the state needs a schema of its own", target.state_schema)
+    for key, name in (("schema", target.schema_name), ("state_schema", target.state_schema)):
+        if _SYSTEM_SCHEMA.fullmatch(name):
+            yield Problem("P111", ("target", key), "this schema belongs to PostgreSQL", name)
+
+
+def source_is_data(subject: Subject) -> Iterator[Problem]:
+    """P112: no system database, system collection or marker collection is moved."""
+    database = subject.plan.source.database
+    if database in _SYSTEM_DATABASES:
+        yield Problem("P112", ("source", "database"), "this database belongs to MongoDB", database)
+    for stream in subject.streams:
+        path: Path = ("streams", stream.name, "from")
+        if stream.collection == MARKER_COLLECTION:
+            yield Problem("P112", path, "tranship writes its markers into this collection", stream.collection)
+        elif stream.collection.startswith("system."):
+            yield Problem("P112", path, "this collection belongs to MongoDB", stream.collection)
+
+
+def streams_are_apart(subject: Subject) -> Iterator[Problem]:
+    """P113 (warning): two streams of one collection that surely share documents."""
+    for first, second in combinations(subject.streams, 2):
+        if first.collection != second.collection:
+            continue
+        if first.where is None or second.where is None or first.where == second.where:
+            message = f"documents of {first.collection} go to {first.name} and to {second.name}: give both a where"
+            yield Problem("P113", ("streams", second.name), message, severity="warning")
+
+
+def order_is_whole(subject: Subject) -> Iterator[Problem]:
+    """P114: an `order` names every top field that the stream maps, and none twice."""
+    for stream in subject.streams:
+        path: Path = ("streams", stream.name, "order")
+        for position, name in enumerate(stream.order):
+            if name in stream.order[:position]:
+                yield Problem("P114", (*path, position), "this field is already in the order", name)
+        missing = [n for n in top_fields(stream.key, stream.columns, stream.children) if n not in stream.order]
+        if missing:
+            yield Problem("P114", path, f"these mapped fields are missing: {', '.join(missing)}")
+
+
+def chunks_fit_memory(subject: Subject) -> Iterator[Problem]:
+    """P115: the memory holds a chunk for each worker."""
+    limits = subject.plan.limits
+    if limits.workers * limits.chunk > limits.memory:
+        yield Problem("P115", ("limits", "chunk"), "workers times chunk is larger than memory")
+
+
+RULES: tuple[Rule, ...] = (
+    identifier_fits,
+    tables_differ,
+    columns_differ,
+    name_is_free,
+    paths_apart,
+    key_is_id,
+    reference_leads,
+    index_columns_exist,
+    columns_fit,
+    columns_are_few,
+    schemas_are_free,
+    source_is_data,
+    streams_are_apart,
+    order_is_whole,
+    chunks_fit_memory,
+)

@@ -1,0 +1,120 @@
+"""The resolved form of a plan's streams: what the connectors and the orchestrator work with.
+
+A plan file is written by people (short forms, defaults left out) and read by `plans.models`; `plans.resolution` turns
+it into these frozen, picklable values, in which nothing is left to guess. They name no database: a connector reads
+them and does what its system needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class LogicalType(StrEnum):
+    """The types a column can have; each has one Arrow type (`connectors.batch`) and a native type per target."""
+
+    BOOL = "bool"
+    INT32 = "int32"
+    INT64 = "int64"
+    FLOAT64 = "float64"
+    DECIMAL = "decimal"
+    TEXT = "text"
+    BYTES = "bytes"
+    UUID = "uuid"
+    OBJECTID = "objectid"
+    TIMESTAMP = "timestamp"
+    DATE = "date"
+    JSON = "json"
+
+
+class Rest(StrEnum):
+    """What becomes of fields that no column names, and of values that a column cannot hold."""
+
+    RESIDUE = "residue"
+    QUARANTINE = "quarantine"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column that holds keys of another stream's rows. Dangling references are legal data: counted, not refused."""
+
+    stream: str
+    enforce: Literal["report"] = "report"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One typed column.
+
+    `path` is the field's place in the source document, from the document (or the array's element) down.
+    `bson` is the source type whose values need no residue (`rules.md` A10): the column's own by default.
+    `null` says what NULL stands for when nothing else is known; the other of the two is residue.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    type: LogicalType
+    bson: str
+    null: Literal["missing", "null"] = "missing"
+    precision: int | None = None
+    scale: int | None = None
+    unique: bool = False
+    references: Reference | None = None
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child table: one row per element of the array at `path`, ordered by ordinal.
+
+    `empty` says what zero rows stand for: an empty array, a missing field or null; the others are residue.
+    """
+
+    table: str
+    path: tuple[str, ...]
+    columns: tuple[Column, ...]
+    children: tuple[Child, ...] = ()
+    empty: Literal["empty", "missing", "null"] = "empty"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A non-unique index of the root table."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What becomes one root table and its child tables, and where it comes from.
+
+    `key` holds one column whose path is `("_id",)`, or several below `_id` for a composite key. With the type `bytes`
+    and `bson` "any" it is the canonical key itself (`connectors.keys`), for collections with mixed `_id` types.
+    `where` is a source filter as JSON text, or None for the whole collection. `rest_column` names a json column that
+    takes the unnamed fields. `order` is the expected order of the document's top fields, by path.
+    """
+
+    name: str
+    collection: str
+    table: str
+    key: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    children: tuple[Child, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    where: str | None = None
+    rest: Rest = Rest.RESIDUE
+    rest_column: str | None = None
+    order: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A configured server with secrets already put in. `repr` never shows the URI."""
+
+    kind: Literal["mongodb", "postgresql", "memory"]
+    uri: str = field(repr=False)
+    database: str = ""
+    schema: str = ""
+    state_schema: str = ""

@@ -1,0 +1,212 @@
+"""What the target suites work with: two streams, rows for them, and a migration in the state that a test needs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from tranship.connectors.batch import KEY, RESIDUE, Batch, Quarantined, schema
+from tranship.connectors.keys import KeyForm
+from tranship.connectors.protocols import (
+    BatchTarget,
+    Changes,
+    ChunkMark,
+    DirtyKey,
+    Key,
+    LaneMark,
+    Loaded,
+    Position,
+    Progress,
+    Scope,
+    Span,
+    TargetSchema,
+)
+from tranship.plans.streams import Child, Column, Index, LogicalType, Reference, Stream
+
+Row: TypeAlias = dict[str, Any]
+Hook: TypeAlias = Callable[[str], None]
+
+WHOLE = Span(None, None)
+LANES = 4
+
+
+def column(name: str, kind: LogicalType, **options: Any) -> Column:
+    return Column(name, (name,), kind, kind.value, **options)
+
+
+CUSTOMERS = Stream(
+    name="customers",
+    collection="customers",
+    table="customers",
+    key=(Column("_id", ("_id",), LogicalType.OBJECTID, "objectid"),),
+    columns=(column("email", LogicalType.TEXT, unique=True),),
+)
+
+ORDERS = Stream(
+    name="orders",
+    collection="orders",
+    table="orders",
+    key=(Column("_id", ("_id",), LogicalType.OBJECTID, "objectid"),),
+    columns=(
+        column("number", LogicalType.INT64, unique=True),
+        column("customer", LogicalType.OBJECTID, references=Reference("customers")),
+        column("paid", LogicalType.BOOL),
+        column("priority", LogicalType.INT32),
+        column("weight", LogicalType.FLOAT64),
+        column("total", LogicalType.DECIMAL, precision=12, scale=2),
+        column("status", LogicalType.TEXT),
+        column("signature", LogicalType.BYTES),
+        column("token", LogicalType.UUID),
+        column("placed", LogicalType.TIMESTAMP),
+        column("due", LogicalType.DATE),
+        column("tags", LogicalType.JSON),
+    ),
+    children=(
+        Child(
+            "items",
+            ("items",),
+            (column("sku", LogicalType.TEXT), column("price", LogicalType.DECIMAL, precision=10, scale=2)),
+            children=(Child("parts", ("parts",), (column("part", LogicalType.INT32),)),),
+        ),
+        Child("notes", ("notes",), (column("note", LogicalType.TEXT),)),
+    ),
+    indexes=(Index(("status", "placed")),),
+    rest_column="rest",
+)
+
+STREAMS = (CUSTOMERS, ORDERS)
+
+
+class TargetWorld(Protocol):
+    """An empty target. What it gives is closed by the world."""
+
+    def take_over(self, run: str) -> int:
+        """A new epoch of the run; its first one makes the run known."""
+
+    def target(self, scope: Scope, hook: Hook | None = None) -> BatchTarget: ...
+
+    def progress(self, hook: Hook | None = None) -> Progress: ...
+
+    def schema(self) -> TargetSchema: ...
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def object_id(number: int) -> str:
+    return f"{number:024x}"
+
+
+def key(number: int, stream: Stream = ORDERS) -> Key:
+    return KeyForm(stream.key).encode((object_id(number),))
+
+
+def order(number: int, /, **changes: Any) -> Row:
+    """An order with a value in every column and rows in every child table."""
+    row: Row = {
+        KEY: key(number),
+        "_id": object_id(number),
+        "number": number,
+        "customer": object_id(number % 10),
+        "paid": number % 2 == 0,
+        "priority": -number,
+        "weight": number / 3,
+        "total": Decimal(number).scaleb(-2),
+        "status": f"ordered — 注文 {number}",
+        "signature": bytes([0, number % 256, 255]),
+        "token": uuid.UUID(int=number).bytes,
+        "placed": datetime(2024, 2, 29, 23, 59, 59, 999_000, UTC),
+        "due": date(1969, 12, 31),
+        "tags": '{"a": [1, "x", null]}',
+        "rest": f'{{"extra": {number}}}',
+        "items": [item(n) for n in range(number % 4)],
+        "notes": [{"note": f"note {n}", RESIDUE: b"r" if n else None} for n in range(number % 3)],
+        RESIDUE: b"\x05\0\0\0\0" if number % 7 == 0 else None,
+    }
+    return row | changes
+
+
+def item(number: int) -> Row:
+    return {
+        "sku": f"sku-{number}",
+        "price": Decimal("9.90"),
+        "parts": [{"part": part, RESIDUE: None} for part in range(number)],
+        RESIDUE: None,
+    }
+
+
+def bare_order(number: int) -> Row:
+    """An order with nothing but its key."""
+    empty: Row = dict.fromkeys(schema(ORDERS).names)
+    return empty | {KEY: key(number), "_id": object_id(number), "items": [], "notes": []}
+
+
+def customer(number: int, email: str | None) -> Row:
+    return {KEY: key(number, CUSTOMERS), "_id": object_id(number), "email": email, RESIDUE: None}
+
+
+def batch(rows: Sequence[Row], stream: Stream = ORDERS, quarantined: Iterable[Quarantined] = ()) -> Batch:
+    return Batch(pa.RecordBatch.from_pylist(list(rows), schema=schema(stream)), tuple(quarantined))
+
+
+def aside(number: int, reason: str = "too odd") -> Quarantined:
+    return Quarantined(key(number), "total", reason, b"\x05\0\0\0\0")
+
+
+# --- a migration ------------------------------------------------------------------------------------------------------
+
+
+class Migration:
+    """One run on the target under test: tables are made, capture has started."""
+
+    def __init__(self, world: TargetWorld, run: str = "shop-1") -> None:
+        self.world = world
+        self.scope = Scope(run, 0, world.take_over(run))
+        self.schema = world.schema()
+        self.schema.create_tables(self.scope, STREAMS)
+        self.progress = world.progress()
+        self.progress.start_capture(self.scope, Position(b"first"), LANES)
+        self.target = world.target(self.scope)
+
+    def begin(self, spans: Sequence[Span] = (WHOLE,), stream: Stream = ORDERS) -> list[ChunkMark]:
+        """Plan chunks and begin an attempt of each."""
+        self.progress.plan_chunks(self.scope, stream, spans)
+        marks = [self.progress.begin_chunk(self.scope, chunk) for chunk in self.progress.chunks(self.scope, stream)]
+        return [mark for mark in marks if mark is not None]
+
+    def load(self, rows: Sequence[Row], stream: Stream = ORDERS) -> Loaded:
+        """Load the rows as the stream's only chunk."""
+        (mark,) = self.begin(stream=stream)
+        return self.target.load(stream, [batch(rows, stream)], mark)
+
+    def change(self, *numbers: int, stream: Stream = ORDERS) -> None:
+        """Let capture keep these keys."""
+        keys = tuple((stream.name, key(number, stream)) for number in numbers)
+        self.progress.keep(self.scope, Changes(keys, Position(b"later")))
+
+    def take(self) -> list[tuple[LaneMark, list[DirtyKey]]]:
+        """What each lane has to apply, lanes with nothing left out."""
+        taken = [self.progress.take(self.scope, lane, 1000) for lane in range(LANES)]
+        return [(mark, dirty) for mark, dirty in taken if dirty]
+
+    def take_one(self) -> tuple[LaneMark, list[DirtyKey]]:
+        """What the only lane with work has to apply."""
+        (taken,) = self.take()
+        return taken
+
+    def rows(self, stream: Stream = ORDERS, span: Span = WHOLE) -> list[Row]:
+        return [row for found in self.target.read(stream, span) for row in found.rows.to_pylist()]
+
+    def numbers(self) -> list[int]:
+        """The numbers of the orders that are there."""
+        return [int(row["_id"], 16) for row in self.rows()]
+
+
+def plain(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows as a batch gives them back."""
+    yield from batch(list(rows)).rows.to_pylist()

@@ -1,0 +1,25 @@
+"""The PostgreSQL connector runs the suites of all targets on a real server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.postgresql_world import PostgresWorld
+from tests.conformance.target_suite import BatchTargetSuite, ProgressSuite, TargetSchemaSuite
+
+
+@pytest.fixture
+def world(postgres: PostgresWorld) -> PostgresWorld:
+    return postgres
+
+
+class TestPostgresTarget(BatchTargetSuite):
+    """Batch target."""
+
+
+class TestPostgresProgress(ProgressSuite):
+    """Progress."""
+
+
+class TestPostgresSchema(TargetSchemaSuite):
+    """Target schema."""

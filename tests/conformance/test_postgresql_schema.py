@@ -1,0 +1,213 @@
+"""PostgreSQL: what is in the way of tables, what differs from the plan, unique constraints under writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from tests.conformance.postgresql_world import PostgresWorld
+from tests.conformance.target_world import CUSTOMERS, ORDERS, STREAMS, Migration, batch, column, customer, order
+from tranship.connectors.errors import ConnectorError, NotOursError, RefusedError
+from tranship.connectors.postgresql import connect_schema, indexes
+from tranship.connectors.postgresql.catalog import index_name
+from tranship.connectors.postgresql.connections import conninfo
+from tranship.connectors.postgresql.layout import NAME_BYTES, collisions, layout
+from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.protocols import Scope
+from tranship.plans.streams import Child, Column, LogicalType, Stream
+
+
+@pytest.fixture
+def migration(postgres: PostgresWorld) -> Migration:
+    return Migration(postgres)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_somebody_elses_table_is_never_touched(postgres: PostgresWorld) -> None:
+    postgres.sql("CREATE SCHEMA {shop}")
+    postgres.sql("CREATE TABLE {shop}.orders (precious int)")
+    postgres.sql("INSERT INTO {shop}.orders VALUES (1)")
+    scope = Scope("shop-1", 0, postgres.take_over("shop-1"))
+    schema = postgres.schema()
+    (finding,) = schema.findings(STREAMS, scope.run)
+    assert (finding.code, finding.severity) == ("target.name_taken", "error")
+    assert f"{postgres.endpoint.schema}.orders exists and was not made by this run" in finding.message
+    with pytest.raises(NotOursError, match="Nothing was changed"):
+        schema.create_tables(scope, STREAMS)
+    assert schema.drop_tables(scope, STREAMS) == []
+    postgres.progress().forget_chunks(scope, STREAMS)
+    assert postgres.sql("SELECT * FROM {shop}.orders") == [(1,)]
+    assert postgres.sql("SELECT to_regclass('{shop}.customers')") == [(None,)]
+
+
+def test_a_schema_that_was_there_stays(postgres: PostgresWorld) -> None:
+    postgres.sql("CREATE SCHEMA {shop}")
+    migration = Migration(postgres)
+    dropped = migration.schema.drop_tables(migration.scope, STREAMS)
+    assert postgres.endpoint.schema not in dropped
+    assert migration.schema.create_tables(migration.scope, STREAMS) == sorted(dropped, key=dropped.index)
+
+
+def test_a_schema_with_something_else_in_it_stays(postgres: PostgresWorld, migration: Migration) -> None:
+    postgres.sql("CREATE FUNCTION {shop}.precious() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert postgres.endpoint.schema not in migration.schema.drop_tables(migration.scope, STREAMS)
+    assert postgres.sql("SELECT {shop}.precious()") == [(1,)]
+    postgres.sql("DROP FUNCTION {shop}.precious()")
+    assert migration.schema.drop_tables(migration.scope, STREAMS) == [postgres.endpoint.schema]
+
+
+def test_a_view_on_a_table_stops_its_drop(postgres: PostgresWorld, migration: Migration) -> None:
+    postgres.sql("CREATE VIEW {shop}.report AS SELECT number FROM {shop}.orders")
+    with pytest.raises(RefusedError, match="depend"):
+        migration.schema.drop_tables(migration.scope, STREAMS)
+    assert migration.schema.table_differences(STREAMS) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("DROP TABLE {shop}.parts", "parts is missing"),
+        ("ALTER TABLE {shop}.orders DROP COLUMN status", "column status is missing"),
+        ("ALTER TABLE {shop}.orders ADD COLUMN more int", "column more is not in the plan"),
+        ("ALTER TABLE {shop}.orders ALTER COLUMN priority TYPE bigint", "priority is bigint, the plan wants integer"),
+        ("ALTER TABLE {shop}.orders ALTER COLUMN total TYPE numeric(13,2)", "the plan wants numeric(12,2)"),
+        ("ALTER TABLE {shop}.orders ALTER COLUMN paid SET NOT NULL", "paid is boolean NOT NULL"),
+        ('ALTER TABLE {shop}.orders ALTER COLUMN status TYPE text COLLATE "C"', 'status is text COLLATE "C"'),
+        ("ALTER TABLE {shop}.notes DROP CONSTRAINT notes_pkey", "notes: its primary key is ()"),
+        ("ALTER TABLE {shop}.items DROP CONSTRAINT items__root_id_fkey", "items: its foreign key to orders is missing"),
+    ],
+)
+def test_differences_from_the_plan_are_named(
+    postgres: PostgresWorld, migration: Migration, change: str, difference: str
+) -> None:
+    postgres.sql(change)
+    (found,) = migration.schema.table_differences(STREAMS)
+    assert difference in found
+
+
+def test_names_that_collide_are_refused(postgres: PostgresWorld) -> None:
+    key = Column("_id", ("_id",), LogicalType.INT64, "int64")
+    child = Child("lines", ("lines",), (column("_root_id", LogicalType.INT32), column("_ordinal", LogicalType.INT32)))
+    stream = Stream("odd", "odd", "odd", (key,), (column("n" * 64, LogicalType.INT32),), (child,))
+    problems = collisions(layout(stream, "shop"))
+    assert [word in problem for word, problem in zip(["n" * 64, "_root_id", "_ordinal"], problems, strict=True)]
+    schema = connect_schema(postgres.endpoint, [stream])
+    postgres.stack.callback(schema.close)
+    assert {finding.code for finding in schema.findings([stream], "shop-1")} == {"target.names"}
+    scope = Scope("shop-1", 0, postgres.take_over("shop-1"))
+    with pytest.raises(RefusedError, match="_root_id"):
+        schema.create_tables(scope, [stream])
+
+
+def test_findings_name_missing_privileges(postgres: PostgresWorld) -> None:
+    role = f"poor_{postgres.endpoint.schema[-8:]}"
+    postgres.sql(f"CREATE ROLE {role} LOGIN")
+    postgres.stack.callback(lambda: postgres.sql(f"DROP ROLE {role}"))
+    endpoint = replace(postgres.endpoint, uri=f"{conninfo(postgres.endpoint)} user={role}", state_schema="elsewhere")
+    schema = connect_schema(endpoint, STREAMS)
+    postgres.stack.callback(schema.close)
+    found = schema.findings(STREAMS, "shop-1")
+    assert [finding.code for finding in found] == ["target.privilege", "target.privilege"]
+    assert all("GRANT" in finding.hint for finding in found)
+
+
+def test_the_rows_of_a_document_hang_together(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([order(7)])
+    postgres.sql("DELETE FROM {shop}.orders")
+    for table in ("items", "parts", "notes"):
+        assert postgres.sql(f"SELECT count(*) FROM {{shop}}.{table}") == [(0,)]
+
+
+# --- indexes and constraints ------------------------------------------------------------------------------------------
+
+
+def test_long_index_names_are_cut_and_stay_apart() -> None:
+    short = index_name("orders", ("status", "placed"), "idx")
+    assert short == "orders_status_placed_idx"
+    long = [index_name("é" * 20, ("long" * 10, last), "idx") for last in "ab"]
+    assert len(set(long)) == 2
+    assert all(len(name.encode()) <= NAME_BYTES for name in long)
+
+
+def test_somebody_elses_index_is_never_touched(postgres: PostgresWorld, migration: Migration) -> None:
+    postgres.sql("CREATE INDEX orders_status_placed_idx ON {shop}.orders (priority)")
+    postgres.sql("CREATE INDEX orders_number_key ON {shop}.orders (priority)")
+    with pytest.raises(NotOursError, match="orders_status_placed_idx"):
+        migration.schema.create_indexes(migration.scope, STREAMS)
+    with pytest.raises(NotOursError, match="orders_number_key"):
+        migration.schema.create_constraints(migration.scope, STREAMS)
+    assert "something else" in migration.schema.index_differences(STREAMS)[0]
+    migration.schema.drop_indexes(migration.scope, STREAMS)
+    migration.schema.drop_constraints(migration.scope, STREAMS)
+    names = "SELECT indexname FROM pg_indexes WHERE indexname IN ('orders_number_key', 'orders_status_placed_idx')"
+    assert len(postgres.sql(f"{names} AND schemaname = '{postgres.endpoint.schema}'")) == 2
+
+
+def test_duplicates_that_go_away_do_not_fail_a_constraint(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([customer(n, "same" if n < 3 else f"mail {n}") for n in range(1, 10)], CUSTOMERS)
+    _create_unique(postgres, migration, lambda: postgres.sql("UPDATE {shop}.customers SET email = _id"))
+    assert migration.schema.constraint_differences([CUSTOMERS]) == []
+
+
+def test_duplicates_that_stay_fail_a_constraint_and_leave_no_index(
+    postgres: PostgresWorld, migration: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "BUILD_TRIES", 2)
+    migration.load([customer(n, "same") for n in range(1, 4)], CUSTOMERS)
+    pauses: list[float] = []
+    with pytest.raises(ConnectorError, match="email") as caught:
+        _create_unique(postgres, migration, lambda: pauses.append(1))
+    assert "same" not in str(caught.value)
+    assert len(pauses) == 2 * indexes.UNIQUE_WAIT_S / indexes.PAUSE_S
+    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers_email_key' {_here(postgres)}") == []
+    postgres.sql("UPDATE {shop}.customers SET email = _id")
+    migration.schema.create_constraints(migration.scope, [CUSTOMERS])
+    assert migration.schema.constraint_differences([CUSTOMERS]) == []
+
+
+def test_an_index_that_a_crash_left_invalid_is_built_anew(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([customer(1, "a"), customer(2, "a")], CUSTOMERS)
+    with pytest.raises(ZeroDivisionError):
+        _create_unique(postgres, migration, lambda: 1 // 0)
+    # As if the process had ended in the middle of the next build.
+    with postgres.engine.connect() as connection:
+        automatic = connection.execution_options(isolation_level="AUTOCOMMIT")
+        build = postgres.named("CREATE UNIQUE INDEX CONCURRENTLY customers_email_key ON {shop}.customers (email)")
+        with pytest.raises(Exception, match="could not create unique index"):
+            automatic.execute(text(build))
+    assert "is not valid" in migration.schema.constraint_differences([CUSTOMERS])[0]
+    postgres.sql("UPDATE {shop}.customers SET email = _id")
+    migration.schema.create_constraints(migration.scope, [CUSTOMERS])
+    assert migration.schema.constraint_differences([CUSTOMERS]) == []
+    migration.schema.drop_constraints(migration.scope, [CUSTOMERS])
+    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers_email_key' {_here(postgres)}") == []
+
+
+def test_a_unique_index_that_somebody_added_is_told(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([order(1), order(2)])
+    postgres.sql("CREATE UNIQUE INDEX added ON {shop}.orders (priority)")
+    migration.change(2)
+    mark, dirty = migration.take_one()
+    with pytest.raises(ConnectorError, match="added"):
+        migration.target.replace(ORDERS, dirty, batch([order(2, priority=-1)]), [mark])
+    assert migration.numbers() == [1, 2]
+
+
+def _here(postgres: PostgresWorld) -> str:
+    return f"AND schemaname = '{postgres.endpoint.schema}'"
+
+
+def _create_unique(postgres: PostgresWorld, migration: Migration, meanwhile: Callable[[], object]) -> None:
+    """Build the customers' constraint; `meanwhile` happens instead of each pause."""
+    sessions = ControlSessions(postgres.endpoint)
+    postgres.stack.callback(sessions.close)
+    wanted = list(indexes.unique([CUSTOMERS], postgres.endpoint.schema))
+    indexes.create_unique(sessions, postgres.tables, migration.scope, wanted, sleep=lambda _: _none(meanwhile()))
+
+
+def _none(_: object) -> None: ...

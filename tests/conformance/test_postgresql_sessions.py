@@ -1,0 +1,318 @@
+"""PostgreSQL: takeover, lost connections, installation, errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tests.conformance.postgresql_world import PostgresWorld
+from tests.conformance.target_world import LANES, ORDERS, STREAMS, Migration, batch, key, order
+from tranship.connectors.errors import (
+    AmbiguousCommitError,
+    ConnectorError,
+    EpochMovedError,
+    NotOursError,
+    RefusedError,
+    TransientError,
+)
+from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target
+from tranship.connectors.postgresql.connections import engine
+from tranship.connectors.postgresql.errors import translate
+from tranship.connectors.postgresql.state import (
+    STATE_VERSION,
+    check_epoch,
+    drop_state,
+    install_state,
+    terminate_backends,
+)
+from tranship.connectors.protocols import Changes, Position, Scope
+from tranship.plans.streams import Endpoint
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def migration(postgres: PostgresWorld) -> Migration:
+    return Migration(postgres)
+
+
+class Stopped:
+    """A thread that stops inside a transaction, at a hook, until it is let go: like a process under SIGSTOP."""
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+        self.outcome: BaseException | None = None
+
+    def hook(self, site: str) -> None:
+        if site == self.site:
+            self.reached.set()
+            assert self.go_on.wait(PATIENCE_S)
+
+    def start(self, work: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except ConnectorError as error:
+                self.outcome = error
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert self.reached.wait(PATIENCE_S)
+        return thread
+
+
+# --- takeover ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", [site for site in SITES if site.startswith("load") and "after" not in site])
+def test_takeover_is_not_blocked_by_a_load_that_is_stopped(
+    postgres: PostgresWorld, migration: Migration, site: str
+) -> None:
+    (mark,) = migration.begin()
+    stopped = Stopped(site)
+    target = postgres.target(migration.scope, stopped.hook)
+    thread = stopped.start(lambda: target.load(ORDERS, [batch([order(1)])], mark))
+    assert postgres.take_over(migration.scope.run) == migration.scope.epoch + 1
+    stopped.go_on.set()
+    thread.join()
+    # COMMIT finds no session: whether it was done is for the mark to say, and the mark says no.
+    assert isinstance(stopped.outcome, TransientError | AmbiguousCommitError)
+    after = Migration(postgres)
+    assert after.numbers() == []
+    assert [chunk.state for chunk in after.progress.chunks(after.scope, ORDERS)] == ["pending"]
+    # The same object cannot come back: its session is refused under the old epoch.
+    with pytest.raises(EpochMovedError):
+        target.load(ORDERS, [batch([order(1)])], mark)
+
+
+@pytest.mark.parametrize("site", ["keep.before_position", "keep.before_commit"])
+def test_takeover_is_not_blocked_by_a_capture_that_is_stopped(
+    postgres: PostgresWorld, migration: Migration, site: str
+) -> None:
+    stopped = Stopped(site)
+    progress = postgres.progress(stopped.hook)
+    changes = Changes((("orders", key(1)),), Position(b"late"))
+    thread = stopped.start(lambda: progress.keep(migration.scope, changes))
+    epoch = postgres.take_over(migration.scope.run)
+    stopped.go_on.set()
+    thread.join()
+    assert isinstance(stopped.outcome, ConnectorError)
+    scope = replace(migration.scope, epoch=epoch)
+    assert postgres.progress().position(scope) == Position(b"first")
+    assert postgres.progress().backlog(scope).dirty == 0
+
+
+def test_takeover_ends_an_unrecorded_session_that_holds_the_epoch(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    with postgres.engine.connect() as connection:
+        check_epoch(connection, postgres.tables, migration.scope.run, migration.scope.epoch)
+        # ... and then its process is stopped, for ever.
+        assert postgres.take_over(migration.scope.run) == migration.scope.epoch + 1
+        connection.invalidate()
+
+
+def test_takeover_leaves_other_runs_alone(postgres: PostgresWorld, migration: Migration) -> None:
+    other = Scope("other-1", 0, postgres.take_over("other-1"))
+    target = postgres.target(other)
+    (before,) = _pids(postgres, other)
+    postgres.take_over(migration.scope.run)
+    assert target.read_keys(ORDERS, [key(1)]).rows.num_rows == 0
+    assert _pids(postgres, other) == {before}
+
+
+def test_a_session_is_recorded_before_it_writes(postgres: PostgresWorld, migration: Migration) -> None:
+    known = _pids(postgres, migration.scope)
+    postgres.target(migration.scope)
+    assert len(_pids(postgres, migration.scope) - known) == 1
+    postgres.take_over(migration.scope.run)
+    assert _pids(postgres, migration.scope) == set()
+    with pytest.raises(EpochMovedError):
+        postgres.target(migration.scope)
+    with pytest.raises(EpochMovedError):
+        postgres.progress().start_capture(migration.scope, Position(b"x"), LANES)
+
+
+def test_a_process_id_that_belongs_to_somebody_else_now_is_left_alone(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    session = postgres.session()
+    stale = f"INSERT INTO {{state}}.backend VALUES ('shop-1', 1, {session.info.backend_pid}, now() - interval '1 day')"
+    postgres.sql(stale)
+    with postgres.engine.begin() as connection:
+        terminate_backends(connection, postgres.tables, migration.scope.run)
+    assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+def _pids(postgres: PostgresWorld, scope: Scope) -> set[int]:
+    rows = postgres.sql(f"SELECT pid FROM {{state}}.backend WHERE run = '{scope.run}' AND epoch = {scope.epoch}")
+    return {row[0] for row in rows}
+
+
+# --- lost connections -------------------------------------------------------------------------------------------------
+
+
+def _cut(postgres: PostgresWorld, scope: Scope) -> Callable[[], None]:
+    """Ends the target's session, as a network failure would."""
+
+    def cut() -> None:
+        for pid in _pids(postgres, scope):
+            postgres.sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ("replace.before_delete", TransientError),
+        ("replace.before_mark", TransientError),
+        ("replace.before_epoch", TransientError),
+        ("replace.before_commit", AmbiguousCommitError),
+    ],
+)
+def test_a_lost_connection_is_told_by_when_it_was_lost(
+    postgres: PostgresWorld, migration: Migration, site: str, expected: type[ConnectorError]
+) -> None:
+    migration.load([order(1)])
+    migration.change(1)
+    taken = migration.take_one()
+    cut = _cut(postgres, migration.scope)
+    target = postgres.target(migration.scope, lambda reached: cut() if reached == site else None)
+    mark, dirty = taken
+    with pytest.raises(expected):
+        target.replace(ORDERS, dirty, batch([]), [mark])
+    assert migration.take_one() == taken
+    calm = postgres.target(migration.scope)
+    assert calm.replace(ORDERS, dirty, batch([]), [mark]) == 1
+
+
+def test_a_target_reconnects_by_itself(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([order(1)])
+    _cut(postgres, migration.scope)()
+    assert migration.target.read_keys(ORDERS, [key(1)]).rows.num_rows == 1
+
+
+def test_a_keep_whose_commit_was_cut_off_is_ambiguous(postgres: PostgresWorld, migration: Migration) -> None:
+    cut = _cut(postgres, migration.scope)
+    progress = postgres.progress(lambda reached: cut() if reached == "keep.before_commit" else None)
+    with pytest.raises(ConnectorError) as caught:
+        progress.keep(migration.scope, Changes((), Position(b"x")))
+    assert isinstance(caught.value, TransientError | AmbiguousCommitError)
+    assert progress.position(migration.scope) == Position(b"first")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/x?connect_timeout=2", TransientError),
+        ("postgresql://secret-user:secret-word@[broken", RefusedError),
+        ("postgresql://secret-user:secret-word@/postgres?nonsense=1", RefusedError),
+    ],
+)
+def test_a_bad_address_is_told_without_its_secrets(address: str, expected: type[ConnectorError]) -> None:
+    endpoint = Endpoint("postgresql", address, schema="shop", state_schema="tranship")
+    scope = Scope("shop-1", 0, 1)
+    calls: list[Callable[[], object]] = [
+        lambda: connect_target(endpoint, STREAMS, scope),
+        lambda: connect_progress(endpoint, STREAMS).position(scope),
+        lambda: connect_schema(endpoint, STREAMS).identity(),
+    ]
+    for call in calls:
+        with pytest.raises(expected) as caught:
+            call()
+        assert "secret" not in str(caught.value)
+        assert caught.value.__cause__ is None
+    (finding,) = connect_schema(endpoint, STREAMS).findings(STREAMS, "shop-1")
+    assert (finding.code, finding.severity) == ("target.unreachable", "error")
+
+
+@pytest.mark.parametrize("wrong", ["user=nobody_at_all", "dbname=no_such_database"])
+def test_a_refused_login_is_refused(postgres: PostgresWorld, wrong: str) -> None:
+    endpoint = replace(postgres.endpoint, uri=psycopg.conninfo.make_conninfo(postgres.endpoint.uri, **_option(wrong)))
+    with pytest.raises(RefusedError, match="does not exist"):
+        connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1))
+    with pytest.raises(RefusedError, match="does not exist"):
+        connect_schema(endpoint, STREAMS).identity()
+
+
+def _option(text: str) -> dict[str, str]:
+    name, _, value = text.partition("=")
+    return {name: value}
+
+
+@pytest.mark.parametrize(
+    ("fatal", "expected"),
+    [
+        ("the database system is starting up", TransientError),
+        ("the database system is shutting down", TransientError),
+        ("the database system is in recovery mode", TransientError),
+        ("sorry, too many clients already", TransientError),
+        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", TransientError),
+        ('password authentication failed for user "x"', RefusedError),
+        ('no pg_hba.conf entry for host "::1", user "x", database "y", no encryption', RefusedError),
+    ],
+)
+def test_what_the_server_says_at_connect(fatal: str, expected: type[ConnectorError]) -> None:
+    text = f'connection failed: connection to server at "h", port 5432 failed: FATAL:  {fatal}\nmore'
+    assert isinstance(translate(psycopg.OperationalError(text)), expected)
+
+
+def test_messages_hold_no_values(postgres: PostgresWorld) -> None:
+    postgres.sql("CREATE SCHEMA {shop}")
+    postgres.sql("CREATE TABLE {shop}.t (a int PRIMARY KEY)")
+    made = engine(postgres.endpoint)
+    postgres.stack.callback(made.dispose)
+    for statement in ("SELECT 'hidden'::int", "INSERT INTO {shop}.t VALUES (424242), (424242)"):
+        with made.connect() as connection, pytest.raises(Exception, match=r"hidden|424242") as caught:
+            connection.exec_driver_sql(postgres.named(statement))
+        message = str(translate(caught.value))
+        assert "hidden" not in message
+        assert "424242" not in message
+
+
+# --- installation -----------------------------------------------------------------------------------------------------
+
+
+def test_the_state_is_installed_once(postgres: PostgresWorld) -> None:
+    install_state(postgres.endpoint)
+    assert postgres.sql("SELECT number, made_schema FROM {state}.version") == [(STATE_VERSION, True)]
+
+
+def test_a_newer_state_is_refused(postgres: PostgresWorld) -> None:
+    postgres.sql(f"INSERT INTO {{state}}.version VALUES ({STATE_VERSION + 1}, true)")
+    with pytest.raises(RefusedError, match="newer"):
+        install_state(postgres.endpoint)
+    codes = [finding.code for finding in postgres.schema().findings(STREAMS, "shop-1")]
+    assert codes == ["target.state_newer"]
+
+
+def test_somebody_elses_schema_is_no_state_schema(postgres: PostgresWorld) -> None:
+    postgres.sql("CREATE SCHEMA {shop}")
+    postgres.sql("CREATE TABLE {shop}.precious (a int)")
+    endpoint = replace(postgres.endpoint, schema="elsewhere", state_schema=postgres.endpoint.schema)
+    for call in (install_state, drop_state):
+        with pytest.raises(NotOursError):
+            call(endpoint)
+    with_state_there = connect_schema(endpoint, STREAMS)
+    postgres.stack.callback(with_state_there.close)
+    assert [finding.code for finding in with_state_there.findings(STREAMS, "shop-1")] == ["target.state_taken"]
+    assert postgres.sql("SELECT count(*) FROM {shop}.precious") == [(0,)]
+
+
+def test_the_state_is_removed(postgres: PostgresWorld) -> None:
+    drop_state(postgres.endpoint)
+    drop_state(postgres.endpoint)
+    found = f"SELECT 1 FROM pg_namespace WHERE nspname = '{postgres.endpoint.state_schema}'"
+    assert postgres.sql(found) == []
+    postgres.sql("CREATE SCHEMA {state}")
+    install_state(postgres.endpoint)
+    drop_state(postgres.endpoint)
+    assert postgres.sql(found) == [(1,)]
+    assert postgres.sql("SELECT count(*) FROM pg_class WHERE relnamespace = '{state}'::regnamespace") == [(0,)]

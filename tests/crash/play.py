@@ -1,0 +1,112 @@
+"""What the crash tests are made of: a small shop on its way, and runs that die where a test says."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tranship.orchestrator.demo.scene import Scene, run_name, state_now, wait_until
+from tranship.orchestrator.failpoints import VARIABLE
+from tranship.orchestrator.records import Entry, Kind
+from tranship.orchestrator.session import Session
+from tranship.orchestrator.state import State
+from tranship.plans.strategies import PhaseName
+
+LEASE_S = 2.0
+"""The shortest that a plan may ask for: each kill costs the next run this much waiting."""
+
+RATE = 60.0
+LIMIT_S = 120.0
+"""For anything that a run of a small shop does; a machine that is busy with other things takes its time."""
+
+LIMITS = {"lease": f"{LEASE_S:g}s", "chunk": "64KiB"}
+CUTOVER = {"quiet": "1500ms", "max_lag": "3s"}
+SCHEMA = "shop"
+FINISHED, ROLLED_BACK, LEASE, PAUSED = 0, 4, 6, 7
+
+
+@dataclass(frozen=True)
+class Play:
+    """A scene with its plan, and the plan's control store."""
+
+    stage: Scene
+    plan: Path
+    session: Session
+
+    def start(self, command: str = "run", *, at: str = "", action: str = "kill") -> subprocess.Popen[bytes]:
+        """Start a process; `at` is the site (`name` or `name@n`) where it dies or stops."""
+        return self.stage.run(self.plan, command, **({VARIABLE: f"{at}={action}"} if at else {}))
+
+    def kill_at(self, site: str, command: str = "run") -> None:
+        """Start a process and see it die at a site. Nobody else kills it, so SIGKILL proves that it was reached."""
+        child = self.start(command, at=site)
+        assert ended(child, f"it reached {site}") == -signal.SIGKILL, f"ended before it reached {site}"
+
+    def finish(self, child: subprocess.Popen[bytes]) -> None:
+        """Approve the cutover and see the run to its end. The writers have stopped."""
+        self.stage.approve(self.session)
+        assert ended(child, "it finished") == FINISHED
+
+    def assert_nothing_lost(self) -> None:
+        """What the writers were told is what PostgreSQL has."""
+        verdict = self.stage.judge(SCHEMA)
+        assert (verdict.lost, verdict.wrong) == (0, 0), verdict.examples
+        assert verdict.documents > 0
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], bool], what: str, child: subprocess.Popen[bytes]) -> None:
+        """Wait for something while a process runs."""
+        wait_until(condition, LIMIT_S, what, child)
+
+    def wait_for_approval(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait until the run asks for approval of its cutover."""
+        self.wait(lambda: self.state.asked is PhaseName.CUTOVER, "it asked for approval", child)
+
+    def wait_for_intent(self, phase: PhaseName, child: subprocess.Popen[bytes]) -> None:
+        """Wait until a phase has begun."""
+
+        def begun() -> bool:
+            return any(e.record.kind is Kind.INTENT and e.record.phase is phase for e in self.journal)
+
+        self.wait(begun, f"{phase} began", child)
+
+    @property
+    def state(self) -> State:
+        """The newest run's folded state."""
+        return state_now(self.session) or State()
+
+    @property
+    def journal(self) -> list[Entry]:
+        """The newest run's journal; none before there is a run."""
+        name = self.session.latest()
+        return self.session.control.journal(name) if name is not None else []
+
+    @property
+    def run(self) -> str:
+        """The newest run."""
+        return run_name(self.session)
+
+    def claims(self) -> list[int]:
+        """The epochs that were noted in the journal so far."""
+        return [entry.epoch for entry in self.journal if entry.record.kind is Kind.CLAIMED]
+
+
+@contextmanager
+def play(stage: Scene) -> Iterator[Play]:
+    """The plan of a stage's shop, and its control store."""
+    plan = stage.write_plan(target={"schema": SCHEMA}, limits=LIMITS, cutover=CUTOVER)
+    with stage.session(plan) as session:
+        yield Play(stage, plan, session)
+
+
+def ended(child: subprocess.Popen[bytes], what: str) -> int:
+    """A process's exit code."""
+    try:
+        return child.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"waited {LIMIT_S:g} s until {what}") from None

@@ -1,0 +1,163 @@
+"""A `Run` on real connectors without the engine, so that a test calls phases, services and data plane step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from tests.integration.route import LIMIT_S, Route, wait_until
+from tranship.connectors.protocols import BatchTarget, Loaded, Scope
+from tranship.connectors.registry import Source
+from tranship.orchestrator.clock import MonotonicClock
+from tranship.orchestrator.dataplane import copier
+from tranship.orchestrator.dataplane.comparison import Comparison, compare
+from tranship.orchestrator.dataplane.drain import drain
+from tranship.orchestrator.dataplane.workers import CompareTask
+from tranship.orchestrator.phases import Phase, Verdict, Verified
+from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.run import Connect, Run
+from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
+from tranship.orchestrator.session import Session
+from tranship.orchestrator.state import ServiceName
+from tranship.plans.strategies import PhaseName
+
+T = TypeVar("T")
+
+
+@dataclass
+class LocalWorkers:
+    """`Workers` in the caller's thread, on the real connectors: a test's failure shows where it happened."""
+
+    source: Source
+    target: BatchTarget
+    count: int = 1
+
+    def copy(self, task: copier.CopyTask) -> Future[Loaded]:
+        return _done(lambda: copier.copy(self.source, self.target, task))
+
+    def compare(self, task: CompareTask) -> Future[Comparison]:
+        def work() -> Comparison:
+            expected = self.source.read(task.stream, task.span, task.after)
+            return compare(task.stream, expected, self.target.read(task.stream, task.span))
+
+        return _done(work)
+
+    def close(self) -> None:
+        self.source.close()
+        self.target.close()
+
+
+def _done(work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001  the future carries it, as a worker's does
+        future.set_exception(error)
+    return future
+
+
+@dataclass
+class Direct:
+    """A run under an epoch of its own, and the services that phases need beside them."""
+
+    route: Route
+    session: Session
+    run: Run
+    supervisor: Supervisor
+
+    def do(self, name: PhaseName) -> None:
+        """Carry out a phase as the engine does: with the services that the state would ask for."""
+        self._serve(name)
+        for _ in PHASES[name].do(self.run):
+            self.run.tick()
+        if name is PhaseName.CAPTURE:
+            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
+
+    def verify(self, name: PhaseName) -> Verdict:
+        """What the phase says of the world."""
+        return PHASES[name].verify(self.run)
+
+    def done(self, name: PhaseName) -> None:
+        """Do a phase and see it verified."""
+        self.do(name)
+        assert self.verify(name) == Verified()
+
+    def undo(self, name: PhaseName) -> None:
+        """Take a phase back; no service runs then."""
+        self.supervisor.ensure(frozenset())
+        for _ in PHASES[name].undo(self.run):
+            pass
+
+    def failure(self) -> ServiceFailedError:
+        """The failure of a service, once it has failed."""
+        found: list[ServiceFailedError] = []
+
+        def failed() -> bool:
+            try:
+                self.supervisor.check()
+            except ServiceFailedError as error:
+                found.append(error)
+            return bool(found)
+
+        wait_until(failed, what="a service to fail")
+        return found[0]
+
+    def follow(self) -> None:
+        """Run capture and applier until nothing that was written before this call is left to apply."""
+        self.supervisor.ensure(frozenset(ServiceName))
+        drain(self.run.source, self.run.progress, self.run.scope, self.run.wait, LIMIT_S)
+
+    def _serve(self, name: PhaseName) -> None:
+        if name in (PhaseName.CATCH_UP, PhaseName.CONSTRAIN, PhaseName.RECONCILE, PhaseName.CUTOVER):
+            self.supervisor.ensure(frozenset(ServiceName))
+        elif name in (PhaseName.BACKFILL, PhaseName.INDEX):
+            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
+
+
+def phases_before(name: PhaseName) -> tuple[PhaseName, ...]:
+    """What has to be done first."""
+    names = tuple(PHASES)
+    return names[: names.index(name)]
+
+
+def phase(name: PhaseName) -> Phase:
+    """The phase of a name."""
+    return PHASES[name]
+
+
+@contextmanager
+def direct(route: Route, plan: Path) -> Iterator[Direct]:
+    """A run of the plan, begun but with nothing done."""
+    with route.session(plan) as session:
+        name = session.begin()
+        scope = Scope(name, 1, session.control.claim(name))
+        connect = replace(session.connect, workers=lambda scope: _workers(session.connect, scope))
+        supervisor = Supervisor(
+            Setting(connect, scope, session.streams, MonotonicClock()),
+            {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body},
+        )
+        run = Run(
+            plan=session.plan,
+            streams=session.streams,
+            scope=scope,
+            connect=connect,
+            source=connect.source(),
+            progress=connect.progress(),
+            schema=connect.schema(),
+            clock=MonotonicClock(),
+            tick=supervisor.check,
+            lanes=2,
+        )
+        try:
+            yield Direct(route, session, run, supervisor)
+        finally:
+            supervisor.close()
+            run.close()
+
+
+def _workers(connect: Connect, scope: Scope) -> LocalWorkers:
+    return LocalWorkers(connect.source(), connect.target(scope))

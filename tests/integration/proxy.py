@@ -1,0 +1,121 @@
+"""A way to a server that a test can cut, close and open again."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+BLOCK = 65536
+
+
+@dataclass
+class Proxy:
+    """Forwards connections to `connect()`; `cut` ends those that are open, `close` and `open` shut and open the way."""
+
+    connect: Callable[[], socket.socket]
+    listener: socket.socket
+    closed: threading.Event = field(default_factory=threading.Event)
+    pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def port(self) -> int:
+        """Where it listens on the loopback."""
+        number: int = self.listener.getsockname()[1]
+        return number
+
+    def cut(self) -> int:
+        """End all connections; returns how many there were."""
+        with self.lock:
+            pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            for end in pair:
+                _end(end)
+        return len(pairs)
+
+    def close(self) -> None:
+        """End all connections and refuse new ones."""
+        self.closed.set()
+        self.cut()
+
+    def open(self) -> None:
+        """Let connections through again."""
+        self.closed.clear()
+
+    def serve(self) -> None:
+        """Accept connections until the listener is closed."""
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.closed.is_set():
+                _end(client)
+                continue
+            server = self.connect()
+            with self.lock:
+                self.pairs.append((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=_forward, args=(source, sink), daemon=True).start()
+
+
+def _forward(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(BLOCK):
+            sink.sendall(block)
+    _end(source)
+    _end(sink)
+
+
+def _end(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+@contextmanager
+def _proxy(connect: Callable[[], socket.socket]) -> Iterator[Proxy]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = Proxy(connect, listener)
+        thread = threading.Thread(target=made.serve, daemon=True)
+        thread.start()
+        try:
+            yield made
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            made.cut()
+
+
+@contextmanager
+def mongodb_proxy(uri: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before a MongoDB on one host, and the URI that leads through it."""
+    address = urlsplit(uri)
+    place = (address.hostname or "127.0.0.1", address.port or 27017)
+    with _proxy(lambda: socket.create_connection(place)) as made:
+        user, _, _ = address.netloc.rpartition("@")
+        netloc = f"{user}@127.0.0.1:{made.port}" if user else f"127.0.0.1:{made.port}"
+        yield made, address._replace(netloc=netloc, query="directConnection=true").geturl()
+
+
+@contextmanager
+def postgresql_proxy(uri: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before a PostgreSQL, on a unix socket or a port, and the URI that leads through it."""
+    address = urlsplit(uri)
+    [folder] = parse_qs(address.query).get("host", [""])
+
+    def connect() -> socket.socket:
+        if not folder:
+            return socket.create_connection((address.hostname or "127.0.0.1", address.port or 5432))
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(f"{folder}/.s.PGSQL.5432")
+        return end
+
+    with _proxy(connect) as made:
+        user, _, _ = address.netloc.rpartition("@")
+        yield made, address._replace(netloc=f"{user}@127.0.0.1:{made.port}", query="").geturl()

@@ -1,0 +1,225 @@
+"""A route for one test: databases of its own on both sides, a plan between them, and `tranship` as a child process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+import yaml
+from psycopg import sql
+from pymongo.collection import Collection
+
+from tranship.orchestrator.demo.targets import Snapshot, snapshot
+from tranship.orchestrator.sandbox.databases import SourceDatabase
+from tranship.orchestrator.session import Session, open_session
+from tranship.orchestrator.state import State
+from tranship.orchestrator.status import Status, status_of
+from tranship.plans import load
+from tranship.plans.strategies import PhaseName
+
+LIMIT_S = 90.0
+"""For the slowest wait on a busy machine; what works is there in a few seconds."""
+
+POLL_S = 0.1
+
+SCHEMA = "moved"
+STATE = "tranship"
+
+QUICK: dict[str, Any] = {
+    "cutover": {"quiet": "300ms", "deadline": "1s"},
+    "limits": {"workers": 1, "chunk": "64KiB", "lease": "3s"},
+}
+"""Parts of a plan that make a run short."""
+
+THINGS: dict[str, Any] = {
+    "things": {"key": {"_id": "text"}, "columns": {"name": "text", "number": {"type": "int64", "bson": "int32"}}}
+}
+"""The smallest stream: `{_id: "a", name: "…", number: 1}`."""
+
+COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli")
+
+
+@dataclass
+class Child:
+    """A `tranship` command that is under way."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def output(self) -> str:
+        """All it has said so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self, limit_s: float = LIMIT_S) -> int:
+        """Its exit code."""
+        return self.process.wait(limit_s)
+
+    def kill(self) -> None:
+        """SIGKILL, with its workers."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass
+class Route:
+    """From a database of its own to a database of its own."""
+
+    source: SourceDatabase
+    target_uri: str
+    folder: Path
+    client: pymongo.MongoClient[dict[str, Any]]
+    environment: dict[str, str] = field(default_factory=dict)
+    children: list[Child] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.environment = {**os.environ, "SOURCE_URI": self.source.uri, "TARGET_URI": self.target_uri}
+
+    # --- the plan -------------------------------------------------------------------------------------------------
+
+    def plan(self, streams: Mapping[str, Any], name: str = "small", **parts: Any) -> Path:
+        """Write a plan for these databases; `parts` go over those of `QUICK`."""
+        declared: dict[str, Any] = {
+            "version": 1,
+            "plan": name,
+            "source": {"mongodb": "${env:SOURCE_URI}", "database": self.source.name},
+            "target": {"postgresql": "${env:TARGET_URI}", "schema": SCHEMA},
+            "streams": dict(streams),
+        }
+        return self.write(name, declared, **parts)
+
+    def write(self, name: str, declared: dict[str, Any], **parts: Any) -> Path:
+        """Write what is declared, made short, with some parts changed."""
+        for part, values in {**QUICK, **parts}.items():
+            merge = isinstance(values, dict) and isinstance(declared.get(part, {}), dict)
+            quick = QUICK.get(part, {}) if merge else {}
+            declared[part] = {**declared.get(part, {}), **quick, **values} if merge else values
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(declared, sort_keys=False), encoding="utf-8")
+        return path
+
+    # --- the commands ---------------------------------------------------------------------------------------------
+
+    def start(self, *arguments: str | Path, **environment: str) -> Child:
+        """Start a command in a session of its own."""
+        log = self.folder / f"{len(self.children)}-{arguments[0]}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*COMMAND, *map(str, arguments)],
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        child = Child(process, log)
+        self.children.append(child)
+        return child
+
+    def tranship(self, *arguments: str | Path, **environment: str) -> tuple[int, str]:
+        """Carry out a command: its exit code and all that it said."""
+        child = self.start(*arguments, **environment)
+        return child.wait(), child.output
+
+    def run_to(self, plan: Path, condition: Callable[[Status], bool], **environment: str) -> Child:
+        """Start `tranship run` and return once its status is as wanted; it goes on."""
+        child = self.start("run", plan, **environment)
+        self.await_status(plan, condition, child)
+        return child
+
+    def run_to_approval(self, plan: Path) -> Child:
+        """Start `tranship run` and return once it waits for the approval of the cutover."""
+        return self.run_to(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def documents(self, collection: str = "things") -> Collection[dict[str, Any]]:
+        """A collection of the source."""
+        return self.client[self.source.name][collection]
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of the target."""
+        with psycopg.connect(self.target_uri) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        """Some columns of a migrated table, ordered by them."""
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        statement = sql.SQL("select {} from {} order by {}").format(names, sql.Identifier(SCHEMA, table), names)
+        with psycopg.connect(self.target_uri) as connection:
+            return connection.execute(statement).fetchall()
+
+    def target(self) -> Snapshot:
+        """What is in the target, the state schema aside."""
+        return snapshot(self.target_uri)
+
+    def has_state(self) -> bool:
+        """Whether the state schema is there."""
+        return bool(self.query("select 1 from pg_namespace where nspname = %s", STATE))
+
+    @contextmanager
+    def session(self, plan: Path) -> Iterator[Session]:
+        """The plan's control store, to look at its run from beside it."""
+        with open_session(load(plan, self.environment)) as session:
+            yield session
+
+    def status(self, plan: Path) -> Status:
+        """What `tranship status` shows."""
+        with self.session(plan) as session:
+            name = session.latest()
+            assert name is not None
+            return status_of(session, name)
+
+    def state(self, plan: Path) -> State:
+        """The folded state of the plan's newest run."""
+        with self.session(plan) as session:
+            name = session.latest()
+            assert name is not None
+            return session.state(name)
+
+    def await_status(self, plan: Path, condition: Callable[[Status], bool], child: Child) -> Status:
+        """Wait until the status of the run that a child carries out is as wanted."""
+        with self.session(plan) as session:
+            found: list[Status] = []
+
+            def reached() -> bool:
+                name = session.latest()
+                if name is None or not session.control.journal(name):
+                    return False
+                found.append(status_of(session, name))
+                return condition(found[-1])
+
+            wait_until(reached, child, "the status to be as wanted")
+            return found[-1]
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for child in self.children:
+            child.kill()
+
+
+def wait_until(condition: Callable[[], bool], child: Child | None = None, what: str = "it") -> None:
+    """Wait for a condition; a child that ends before, or time that runs out, is an error with all the child said."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        said = f":\n{child.output}" if child else ""
+        assert child is None or child.process.poll() is None, f"exit code {child.process.returncode}{said}"
+        assert time.monotonic() < end, f"waited {LIMIT_S:g} s for {what}{said}"
+        time.sleep(POLL_S)
+
+
+def things(count: int, prefix: str = "t") -> Sequence[dict[str, Any]]:
+    """Documents for `THINGS`."""
+    return [{"_id": f"{prefix}{n:05}", "name": f"name {n}", "number": n} for n in range(count)]

@@ -1,0 +1,236 @@
+"""Whole lives of runs at the command line: what each command does while a run works, waits, rests and has ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+import yaml
+from psycopg import sql
+
+from tests.integration.private import private_mongo
+from tests.integration.route import SCHEMA, STATE, THINGS, Child, Route, things, wait_until
+from tranship.orchestrator.demo.fingerprint import differences as source_differences
+from tranship.orchestrator.demo.fingerprint import fingerprint
+from tranship.orchestrator.records import Kind
+from tranship.orchestrator.state import PhaseStatus
+from tranship.plans.strategies import PhaseName
+
+FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, LEASE, PAUSED = 0, 1, 2, 3, 4, 6, 7
+
+
+@contextmanager
+def written_to(route: Route) -> Iterator[None]:
+    """Somebody writes to the source for the length of the block."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.02):
+            route.documents().update_one({"_id": "t00001"}, {"$inc": {"number": 1}})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+def journal(route: Route, plan: Path) -> list[Kind]:
+    """The kinds of all records of the plan's newest run."""
+    with route.session(plan) as session:
+        return [entry.record.kind for entry in session.control.journal(session.latest() or "")]
+
+
+def equal(route: Route) -> bool:
+    """Whether the target holds what the source does, by plain queries."""
+    documents = route.documents().find().sort("_id")
+    return route.rows("things", "_id", "name", "number") == [(d["_id"], d["name"], d["number"]) for d in documents]
+
+
+def test_while_a_run_waits_and_after_it(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS)
+    run = route.run_to_approval(plan)
+
+    code, said = route.tranship("status", plan)
+    assert code == FINISHED
+    assert "cutover waits for approval" in said
+    code, said = route.tranship("status", plan, "--json")
+    assert (code, json.loads(said)["waiting_for_approval"]) == (FINISHED, "cutover")
+
+    records = len(journal(route, plan))
+    code, said = route.tranship("run", plan)
+    assert code == LEASE, said
+    assert "another orchestrator works on run small-1" in said
+    assert len(journal(route, plan)) == records
+    code, said = route.tranship("purge", plan, "--yes")
+    assert (code, "has not ended" in said) == (BAD_PLAN, True), said
+
+    _corrupt_and_repair(route, plan, run)
+
+    with written_to(route):
+        route.tranship("approve", plan)
+        wait_until(lambda: Kind.APPROVAL_WITHDRAWN in journal(route, plan), run, "the cutover to be refused")
+    assert "still written to" in route.status(plan).reason
+    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.tranship("approve", plan)
+    assert run.wait() == FINISHED, run.output
+    assert run.output.rstrip().endswith("run small-1: finished")
+    assert equal(route)
+
+    _after_the_end(route, plan)
+
+
+def _corrupt_and_repair(route: Route, plan: Path, run: Child) -> None:
+    assert route.tranship("reconcile", plan)[0] == FINISHED
+    route.query(f"update {SCHEMA}.things set name = 'wrong' where _id = 't00007'")
+    code, said = route.tranship("reconcile", plan, "--json")
+    found = json.loads(said[said.index("{\n") :])
+    assert code == DIVERGED, said
+    assert found["divergences"] == [
+        {"stream": "things", "key": {"_id": "t00007"}, "kind": "different", "columns": ["name"]}
+    ]
+    assert [d["key"] for d in route.status(plan).divergences] == [{"_id": "t00007"}]
+    code, said = route.tranship("repair", plan)
+    assert (code, "repair was left for the orchestrator" in said) == (0, True), said
+    wait_until(lambda: equal(route), run, "the repair")
+    assert route.tranship("reconcile", plan)[0] == FINISHED
+
+
+def _after_the_end(route: Route, plan: Path) -> None:
+    before = route.target()
+    for command in ("approve", "rollback", "resume"):
+        code, said = route.tranship(command, plan)
+        assert (code, "run small-1: finished" in said) == (FINISHED, True), said
+    code, said = route.tranship("run", plan)
+    assert (code, f"{SCHEMA}.things exists" in said) == (REFUSED, True), said
+    assert "tranship_markers" not in route.client[route.source.name].list_collection_names()
+    assert route.tranship("purge", plan, "--yes")[0] == FINISHED
+    assert not route.has_state()
+    assert route.target() == before
+
+
+def test_what_may_come_between_a_pause_and_the_next_run(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    before, source_before = route.target(), fingerprint(route.source.uri, route.source.name)
+    plan = route.plan(THINGS)
+    run = route.run_to_approval(plan)
+    assert route.tranship("pause", plan)[0] == FINISHED
+    assert run.wait() == PAUSED, run.output
+    assert "small-1: paused: asked by" in run.output
+    assert route.status(plan).status == "paused"
+    records = len(journal(route, plan))
+
+    wider = {"things": {**THINGS["things"], "columns": {**THINGS["things"]["columns"], "more": "text"}}}
+    code, said = route.tranship("run", route.plan(wider))
+    assert code == REFUSED, said
+    assert "was started with another meaning" in said
+    assert "more" in said
+
+    route.plan(THINGS)
+    code, said = route.tranship("run", route.plan(THINGS, name="other"))
+    assert (code, "small-1" in said) == (REFUSED, True), said
+
+    route.query(f"update {STATE}.run set version = 99")
+    code, said = route.tranship("run", plan)
+    assert (code, "written by a newer tranship" in said) == (REFUSED, True), said
+    route.query(f"update {STATE}.run set version = 1")
+
+    route.query(f"update {STATE}.journal set data = '[]' where seq = 5 and run = 'small-1'")
+    code, said = route.tranship("status", plan)
+    assert (code, "journal entry 5" in said) == (REFUSED, True), said
+    route.query(f"delete from {STATE}.journal where seq = 5 and run = 'small-1'")
+    code, said = route.tranship("run", plan)
+    assert (code, "journal entry 5" in said) == (REFUSED, True), said
+    assert len(route.query(f"select seq from {STATE}.journal where run = 'small-1'")) >= records - 1
+    assert equal(route)
+    assert not source_differences(source_before, _without_things_and_markers(route))
+    assert before != route.target()
+
+
+def _without_things_and_markers(route: Route) -> dict[str, Any]:
+    found = fingerprint(route.source.uri, route.source.name)
+    return {name: what for name, what in found.items() if name != "tranship_markers"}
+
+
+def test_interrupted_and_gone_on_with_other_limits_then_rolled_back(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    before = route.target()
+    plan = route.plan(THINGS, limits={"workers": 3})
+    run = route.run_to_approval(plan)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == PAUSED, run.output
+    assert "interrupted" in run.output
+
+    route.documents().insert_many(things(40, "while-paused"))
+    route.plan(THINGS, limits={"workers": 1})
+    run = route.run_to_approval(plan)
+    wait_until(lambda: equal(route), run, "what was written meanwhile to be applied")
+
+    code, said = route.tranship("rollback", plan)
+    assert (code, "rollback was left for the orchestrator" in said) == (0, True), said
+    assert run.wait() == ROLLED_BACK, run.output
+    assert route.target() == before
+    assert route.client[route.source.name].list_collection_names() == ["things"]
+    assert set(route.status(plan).phases.values()) == {PhaseStatus.UNDONE, PhaseStatus.PENDING}
+
+
+def test_rollback_when_nobody_is_at_work(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    before = route.target()
+    plan = route.plan(THINGS)
+    run = route.run_to(plan, lambda status: status.phases["index"] == PhaseStatus.VERIFIED)
+    run.kill()
+    code, said = route.tranship("rollback", plan)
+    assert code == ROLLED_BACK, said
+    assert route.target() == before
+    assert route.client[route.source.name].list_collection_names() == ["things"]
+    # A plan whose run was rolled back starts anew.
+    run = route.run_to_approval(plan)
+    assert route.status(plan).run == "small-2"
+    assert equal(route)
+
+
+PASSWORDS = ("open-sesame", "swordfish")
+
+
+def test_no_secret_is_ever_shown_or_kept(route: Route, tmp_path: Path) -> None:
+    with private_mongo(tmp_path) as server:
+        with pymongo.MongoClient[dict[str, Any]](server.uri) as client:
+            client.shop.things.insert_many(things(20))
+            role = {"role": "readWrite", "db": "shop"}
+            client.admin.command("createUser", "mover", pwd=PASSWORDS[0], roles=[role])
+        server.stop()
+        server.start("--auth")
+        route.environment["SOURCE_URI"] = server.uri.replace("//", f"//mover:{PASSWORDS[0]}@")
+        user, _, rest = route.target_uri.partition("@")
+        route.environment["TARGET_URI"] = f"{user}:{PASSWORDS[1]}@{rest}"
+        plan = route.plan(THINGS, source={"database": "shop"}, approval=[])
+        assert yaml.safe_load(plan.read_text())["source"]["mongodb"] == "${env:SOURCE_URI}"
+        code, _ = route.tranship("run", plan)
+        assert code == FINISHED
+        route.tranship("status", plan, "--json")
+        server.stop()
+        code, said = route.tranship("check", plan)
+        assert (code, "no suitable MongoDB server" in said) == (REFUSED, True), said
+    said = "".join(child.output for child in route.children) + "".join(_kept(route))
+    assert "small-1" in said
+    assert [secret for secret in PASSWORDS if secret in said] == []
+
+
+def _kept(route: Route) -> Iterator[str]:
+    """Everything in the state schema, as text."""
+    with psycopg.connect(route.target_uri) as connection:
+        tables = connection.execute("select tablename from pg_tables where schemaname = %s", (STATE,)).fetchall()
+        for (table,) in tables:
+            rows = connection.execute(sql.SQL("select t::text from {} t").format(sql.Identifier(STATE, table)))
+            yield from (row[0] for row in rows)

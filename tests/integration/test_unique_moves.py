@@ -1,0 +1,181 @@
+"""Unique values that move between documents break a constraint for a moment; values that are held twice break it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.direct import Direct, direct, phases_before
+from tests.integration.route import Route
+from tranship.connectors.errors import UniqueConflictError
+from tranship.connectors.postgresql import indexes
+from tranship.orchestrator.dataplane import applier
+from tranship.orchestrator.outcomes import Outcome, classify
+from tranship.orchestrator.phases import catch_up
+from tranship.plans.strategies import PhaseName
+
+SEATS: dict[str, Any] = {
+    "seats": {"key": {"_id": "text"}, "columns": {"guest": {"type": "text", "unique": True}, "moved": "text"}}
+}
+COUNT = 24
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "STEADY_S", 0.2)
+
+
+@pytest.fixture
+def plan(route: Route) -> Path:
+    route.documents("seats").insert_many({"_id": f"s{n:02}", "guest": f"g{n}"} for n in range(COUNT))
+    return route.plan(SEATS, limits={"workers": 3})
+
+
+@pytest.fixture
+def work(route: Route, plan: Path) -> Iterator[Direct]:
+    """The constraint is there; three lanes apply."""
+    with direct(route, plan) as made:
+        for name in (*phases_before(PhaseName.CONSTRAIN), PhaseName.CONSTRAIN):
+            made.done(name)
+        yield made
+
+
+def put(route: Route, seat: int, guest: str | None, moved: str = "") -> None:
+    change: dict[str, Any] = {"$set": {"moved": moved}}
+    change |= {"$unset": {"guest": ""}} if guest is None else {}
+    if guest is not None:
+        change["$set"]["guest"] = guest
+    route.documents("seats").update_one({"_id": f"s{seat:02}"}, change)
+
+
+def equal(route: Route) -> bool:
+    documents = list(route.documents("seats").find().sort("_id"))
+    return sorted(route.rows("seats", "_id", "guest"), key=str) == sorted(
+        [(d["_id"], d.get("guest")) for d in documents], key=str
+    )
+
+
+def rotate(route: Route, seats: list[int]) -> None:
+    """Each guest goes one seat on, the last one to the first; no value is held twice at any moment."""
+    guests = [route.documents("seats").find_one({"_id": f"s{seat:02}"})["guest"] for seat in seats]  # type: ignore[index]
+    put(route, seats[0], None)
+    for place in range(len(seats) - 1, 0, -1):
+        put(route, seats[place], f"{guests[place]} steps aside")
+        put(route, seats[place], guests[place - 1])
+    put(route, seats[0], guests[-1])
+
+
+def test_a_swap(route: Route, work: Direct) -> None:
+    rotate(route, [0, 1])
+    work.follow()
+    assert equal(route)
+    assert ("s00", "g1") in route.rows("seats", "_id", "guest")
+
+
+def test_a_cycle_over_all(route: Route, work: Direct) -> None:
+    rotate(route, list(range(COUNT)))
+    work.follow()
+    assert equal(route)
+    assert ("s00", f"g{COUNT - 1}") in route.rows("seats", "_id", "guest")
+
+
+def test_a_chain_whose_end_is_free(route: Route, work: Direct) -> None:
+    route.documents("seats").delete_one({"_id": f"s{COUNT - 1:02}"})
+    for seat in range(COUNT - 2, 0, -1):
+        guest = f"g{seat - 1}"
+        put(route, seat - 1, None)
+        put(route, seat, guest)
+    work.follow()
+    assert equal(route)
+
+
+def test_a_value_that_goes_to_a_new_document(route: Route, work: Direct) -> None:
+    put(route, 3, None)
+    route.documents("seats").insert_one({"_id": "new", "guest": "g3"})
+    route.documents("seats").delete_one({"_id": "s04"})
+    route.documents("seats").insert_one({"_id": "s04", "guest": "g3 junior"})
+    work.follow()
+    assert equal(route)
+
+
+@contextmanager
+def musical_chairs(route: Route, seed: int) -> Iterator[None]:
+    """Guests change seats all the time, in several threads, each with seats of its own and one common aisle."""
+    stop = threading.Event()
+
+    def play(thread: int) -> None:
+        rng = random.Random(seed + thread)
+        mine = list(range(thread, COUNT, 3))
+        while not stop.is_set():
+            rotate(route, rng.sample(mine, rng.randint(2, 5)))
+
+    threads = [threading.Thread(target=play, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_moves_under_load_are_followed(route: Route, work: Direct) -> None:
+    with musical_chairs(route, seed=3):
+        begun = _applied(work)
+        work.run.wait(lambda: _applied(work) > begun + 20, 60, "the applier to be busy")
+    work.follow()
+    assert equal(route)
+
+
+def _applied(work: Direct) -> int:
+    """How many batches all lanes have applied."""
+    return sum(mark.seq for mark in work.run.progress.lane_marks(work.run.scope))
+
+
+def test_the_constraint_is_built_while_values_move(route: Route, plan: Path) -> None:
+    with direct(route, plan) as work:
+        for name in phases_before(PhaseName.CONSTRAIN):
+            work.done(name)
+        with musical_chairs(route, seed=5):
+            work.done(PhaseName.CONSTRAIN)
+        work.follow()
+        assert equal(route)
+
+
+# --- data that is not unique --------------------------------------------------------------------------------------
+
+
+def test_a_duplicate_that_comes_later_is_a_clear_failure(
+    route: Route, work: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applier, "EXCLUSIVE_TRIES", 5)
+    put(route, 1, "g0")
+    failure = classify(work.failure())
+    assert (type(failure.error), failure.outcome) == (UniqueConflictError, Outcome.POLICY)
+    assert "seats_guest_key" in failure.reason
+    assert ("s00", "g0") in route.rows("seats", "_id", "guest"), "the row that was there first stays"
+
+
+def test_a_duplicate_that_was_there_is_left_to_the_plans_policy(
+    route: Route, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "UNIQUE_WAIT_S", 0.5)
+    monkeypatch.setattr(indexes, "BUILD_TRIES", 2)
+    before = route.target()
+    put(route, 1, "g0")
+    with direct(route, plan) as work:
+        for name in phases_before(PhaseName.CONSTRAIN):
+            work.done(name)
+        with pytest.raises(UniqueConflictError, match=r"seats \(guest\).* held by several rows") as caught:
+            work.do(PhaseName.CONSTRAIN)
+        assert classify(caught.value).outcome is Outcome.POLICY
+        for name in (PhaseName.CONSTRAIN, *reversed(phases_before(PhaseName.CONSTRAIN))):
+            work.undo(name)
+    assert route.target() == before

@@ -1,0 +1,123 @@
+"""Broken protocols, each in one place: what the interleaving test has to find.
+
+A mutant replaces one method of the real code by a version that leaves one rule out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.interleaving.orchestrators import LANES, STREAM, Orchestrator
+from tests.interleaving.world import World
+from tranship.connectors.batch import Batch
+from tranship.connectors.memory import Fate, MemoryProgress, TargetState
+from tranship.connectors.memory.state import Round
+from tranship.connectors.protocols import Changes, Chunk, ChunkMark, DirtyKey, LaneMark, Position, Scope
+from tranship.orchestrator.dataplane.applier import Applier, Taken
+from tranship.orchestrator.services.capture import Follower
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`owner.name` replaced; several places only where one rule lives in several."""
+
+    name: str
+    places: tuple[tuple[Any, str, Callable[..., Any]], ...]
+
+
+def remove_whatever_the_generation(self: Round, dirty: DirtyKey, _now: float) -> bool:
+    return self.dirty.pop((dirty.stream, dirty.key), None) is not None
+
+
+def loaded_or_not(_self: Round, _key: tuple[str, bytes]) -> bool:
+    return True
+
+
+def swap_any_attempt(self: Round, mark: ChunkMark, rows: int, quarantined: int) -> None:
+    chunks = self.chunks[mark.stream]
+    chunks[mark.chunk] = replace(chunks[mark.chunk], state="loaded", rows=rows, quarantined=quarantined)
+
+
+def swap_no_lane(_self: Round, _marks: Sequence[LaneMark]) -> None: ...
+
+
+def any_epoch(_self: TargetState, _scope: Scope) -> None: ...
+
+
+def attempts_from_one(self: Round, chunk: Chunk) -> int:
+    return self.chunks[chunk.stream][chunk.number].attempt + 1
+
+
+_keep = MemoryProgress.keep
+
+
+def position_then_keys(self: MemoryProgress, scope: Scope, changes: Changes) -> None:
+    _keep(self, scope, replace(changes, keys=()))
+    _keep(self, scope, changes)
+
+
+def latest_start_wins(self: MemoryProgress, scope: Scope, position: Position, lanes: int) -> Position:
+    def work(state: TargetState) -> Position:
+        round_ = state.round(scope)
+        round_.lanes = round_.lanes or [0] * lanes
+        round_.position = position
+        return position
+
+    return self._store.transact("start_capture", scope, work)
+
+
+def read_then_position(self: Orchestrator, number: int) -> None:
+    chunk = self.progress.chunks(self.scope, STREAM)[number]
+    mark = self.progress.begin_chunk(self.scope, chunk)
+    if mark is not None:
+        batches = list(self.source.read(STREAM, chunk.span, Position(b"")))
+        self.progress.start_capture(self.scope, self.source.position(), LANES)
+        self.target.load(STREAM, batches, mark)
+
+
+def no_start(_self: World, _fate: Fate) -> None: ...
+
+
+_replace = Applier.replace
+
+
+def generations_after_the_read(self: Applier, taken: Taken, batch: Batch) -> int:
+    _, now = self.progress.take(self.scope, taken.marks[0].lane, 100)
+    newest = {d.key: d for d in now}
+    return _replace(self, replace(taken, dirty=tuple(newest.get(d.key, d) for d in taken.dirty)), batch)
+
+
+def marks_after_the_read(self: Applier, taken: Taken, batch: Batch) -> int:
+    marks = tuple(self.progress.take(self.scope, mark.lane, 1)[0] for mark in taken.marks)
+    return _replace(self, replace(taken, marks=marks), batch)
+
+
+def same_stream_after_an_error(self: Follower) -> Changes:
+    if self._stream is None:
+        position = self._progress.position(self._scope)
+        assert position is not None
+        self._stream = self._source.changes(self._streams, position)
+    changes = next(self._stream)
+    self._progress.keep(self._scope, changes)
+    return changes
+
+
+MUTANTS = (
+    Mutant("dirty entries are removed whatever their generation", ((Round, "settle", remove_whatever_the_generation),)),
+    Mutant("dirty keys are applied before their chunk is loaded", ((Round, "is_loaded", loaded_or_not),)),
+    Mutant("a load's mark is set, not swapped", ((Round, "swap_chunk", swap_any_attempt),)),
+    Mutant("lanes have no mark", ((Round, "swap_lanes", swap_no_lane),)),
+    Mutant("the epoch is not checked", ((TargetState, "check_epoch", any_epoch),)),
+    Mutant("attempt numbers are used again", ((Round, "next_attempt", attempts_from_one),)),
+    Mutant("the position moves before the keys are kept", ((MemoryProgress, "keep", position_then_keys),)),
+    Mutant("a second start moves the first position", ((MemoryProgress, "start_capture", latest_start_wins),)),
+    Mutant(
+        "the first position is taken after the read",
+        ((Orchestrator, "copy", read_then_position), (World, "start", no_start)),
+    ),
+    Mutant("generations are noted after the read", ((Applier, "replace", generations_after_the_read),)),
+    Mutant("the lane's mark is noted after the read", ((Applier, "replace", marks_after_the_read),)),
+    Mutant("capture goes on after a failed keep", ((Follower, "step", same_stream_after_an_error),)),
+)

@@ -1,0 +1,149 @@
+"""One orchestrator process of the interleaving test: the real data plane over the memory pair, pausing everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from tests.interleaving.steps import KilledError, Step, SteppedClock, SteppedGate, pause
+from tranship.connectors.batch import Batch
+from tranship.connectors.keys import KeyForm
+from tranship.connectors.memory import MemoryProgress, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.memory.rows import make_batch
+from tranship.connectors.protocols import DirtyKey, Key, LaneMark, Position, Scope, Span
+from tranship.orchestrator.dataplane import copier
+from tranship.orchestrator.dataplane.applier import Applier
+from tranship.orchestrator.services.capture import Follower
+from tranship.plans.streams import Column, LogicalType, Stream
+
+RUN = "run"
+LANES = 2
+STREAM = Stream(
+    name="things",
+    collection="things",
+    table="things",
+    key=(Column("id", ("_id",), LogicalType.INT64, "int32"),),
+    columns=(
+        Column("version", ("version",), LogicalType.INT64, "int32"),
+        Column("code", ("code",), LogicalType.TEXT, "string", unique=True),
+    ),
+)
+KEYS: tuple[Key, ...] = tuple(KeyForm(STREAM.key).encode((n,)) for n in range(3))
+SPANS = (Span(None, KEYS[2]), Span(KEYS[2], None))
+
+
+class LawBrokenError(AssertionError):
+    """A law of the design does not hold."""
+
+
+class PausingSource(MemorySource):
+    """A source whose every read can be overtaken; nothing that takes more than one batch or key is a snapshot."""
+
+    def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
+        batches = super().read(stream, span, after)
+        while True:
+            pause("read")
+            batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
+        pause("read_keys")
+        half = len(keys) // 2
+        first = super().read_keys(stream, keys[:half], after)
+        if half:
+            pause("read_keys, half of them")
+        second = super().read_keys(stream, keys[half:], after)
+        pause("read_keys, all of them")
+        rows = [*first.rows.to_pylist(), *second.rows.to_pylist()]
+        return make_batch(stream, rows, (*first.quarantined, *second.quarantined))
+
+
+class PausingProgress(MemoryProgress):
+    """Progress that can be overtaken before the exclusive lane's marks are read, and watches who takes which key."""
+
+    def __init__(self, store: MemoryStore, hook: Callable[[str], None]) -> None:
+        super().__init__(store, hook)
+        self._lanes: dict[Key, int] = {}
+
+    def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
+        mark, dirty = super().take(scope, lane, limit)
+        for d in dirty:
+            if self._lanes.setdefault(d.key, lane) != lane:
+                raise LawBrokenError(f"key {KEYS.index(d.key)} is in two lanes")
+        return mark, dirty
+
+    def lane_marks(self, scope: Scope) -> list[LaneMark]:
+        pause("lane_marks")
+        return super().lane_marks(scope)
+
+
+def before_commit(site: str) -> None:
+    """The connectors' hook: every transaction can be overtaken before its COMMIT."""
+    if site.endswith("before_commit"):
+        pause(site)
+
+
+class Orchestrator:
+    """One process that owns the lease, or owned it once."""
+
+    def __init__(self, store: MemoryStore, epoch: int) -> None:
+        self.scope = Scope(RUN, 1, epoch)
+        self.source = PausingSource(store, batch_rows=1, idle_s=0)
+        self.target = MemoryTarget(store, before_commit)
+        self.progress = PausingProgress(store, before_commit)
+        self.steps: dict[str, Step] = {}
+        self._watcher = MemorySource(store, batch_rows=3, idle_s=0)
+        self._gate = SteppedGate()
+        self._follower = self._follow()
+
+    def begin(self, name: str) -> None:
+        """Start an action by its name, unless this process is at it already."""
+        if name not in self.steps:
+            verb, _, number = name.partition(" ")
+            actions: dict[str, Callable[[], object]] = {
+                "start": self.start_capture,
+                "capture": self.capture,
+                "copy": lambda: self.copy(int(number)),
+                "apply": lambda: self.apply(int(number)),
+            }
+            self.steps[name] = Step(f"{name} in epoch {self.scope.epoch}", actions[verb])
+
+    def useful(self) -> list[str]:
+        """What would not be idle now, as far as this process knows."""
+        chunks = self.progress.chunks(self.scope, STREAM)
+        names = [f"copy {chunk.number}" for chunk in chunks if chunk.state != "loaded"]
+        if self.progress.position(self.scope) is not None:
+            names += 2 * [f"apply {lane}" for lane in range(LANES) if self.progress.take(self.scope, lane, 1)[1]]
+            names += ["capture"] * (self.progress.position(self.scope) != self.source.position())
+        return [name for name in names if name not in self.steps]
+
+    def start_capture(self) -> None:
+        """The capture phase, as often as one likes."""
+        position = self.source.position()
+        pause("start")
+        self.progress.start_capture(self.scope, position, LANES)
+
+    def capture(self) -> None:
+        """One step of the capture service; a process that died has left nothing in memory."""
+        try:
+            self._follower.step()
+        except KilledError:
+            self._follower = self._follow()
+            raise
+
+    def copy(self, number: int) -> None:
+        """One attempt at one chunk."""
+        chunks = self.progress.chunks(self.scope, STREAM)
+        task = copier.begin(self.progress, self.scope, STREAM, chunks[number])
+        if task is not None:
+            copier.copy(self.source, self.target, task)
+
+    def apply(self, lane: int) -> None:
+        """One step of one lane."""
+        streams = {STREAM.name: STREAM}
+        clock = SteppedClock()
+        Applier(self.source, self.target, self.progress, self.scope, streams, self._gate, clock).step(lane)
+
+    def _follow(self) -> Follower:
+        return Follower(self._watcher, self.progress, self.scope, (STREAM,))

@@ -1,0 +1,26 @@
+"""The protocol under the interleavings that Hypothesis thinks of, and proof that it would notice a broken one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.interleaving.machine import Machine
+from tests.interleaving.mutants import MUTANTS, Mutant
+from tests.interleaving.orchestrators import LawBrokenError
+
+COMMON = settings(deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck))
+
+
+def test_the_laws_hold() -> None:
+    run_state_machine_as_test(Machine, settings=settings(COMMON, max_examples=250, stateful_step_count=50))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_broken_protocol_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name, broken in mutant.places:
+        monkeypatch.setattr(owner, name, broken)
+    budget = settings(COMMON, max_examples=1000, stateful_step_count=50, derandomize=True, phases=[Phase.generate])
+    with pytest.raises(LawBrokenError):
+        run_state_machine_as_test(Machine, settings=budget)

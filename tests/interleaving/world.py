@@ -1,0 +1,358 @@
+"""The world of the interleaving test: applications, one store, and orchestrators that share it, some of them zombies.
+
+What can happen in it are its methods; each does nothing when it cannot happen now. `check` holds the design's laws; it
+looks at the store and not through the code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from tests.interleaving.orchestrators import KEYS, LANES, RUN, SPANS, STREAM, LawBrokenError, Orchestrator
+from tests.interleaving.steps import Step
+from tranship.connectors.batch import KEY, RESIDUE, Quarantined
+from tranship.connectors.errors import (
+    AmbiguousCommitError,
+    ConnectorError,
+    EpochMovedError,
+    MarkMovedError,
+    TransientError,
+    UniqueConflictError,
+)
+from tranship.connectors.memory import Fate, MemorySchema, MemoryStore, Postponed, TargetState
+from tranship.connectors.memory.rows import Row, holds
+from tranship.connectors.protocols import Chunk, Key, Scope
+
+T = TypeVar("T")
+
+MOST_ZOMBIES = 1
+MOST_PAUSES = 500
+MOST_ROUNDS = 60
+"""Far more than any right schedule needs."""
+
+
+class WatchedStore(MemoryStore):
+    """A store that notices when a transaction of an old epoch commits."""
+
+    def transact(self, name: str, scope: Scope, work: Callable[[TargetState], T]) -> T:
+        before = self.state
+        try:
+            return super().transact(name, scope, work)
+        finally:
+            self._watch(name, scope, before)
+
+    def land(self, postponed: Postponed) -> ConnectorError | None:
+        before = self.state
+        refusal = super().land(postponed)
+        self._watch(f"late {postponed.name}", postponed.scope, before)
+        return refusal
+
+    def _watch(self, name: str, scope: Scope, before: TargetState) -> None:
+        if self.state is not before and scope.epoch != before.epochs[RUN]:
+            raise LawBrokenError(f"{name} of epoch {scope.epoch} committed in epoch {before.epochs[RUN]}")
+
+
+class World:
+    """Everything, and its laws."""
+
+    def __init__(self) -> None:
+        self.store = WatchedStore(clock=lambda: 0.0)
+        self.store.fate = self._fate
+        self._schema = MemorySchema(self.store)
+        self._version = 0
+        self._marker = 0
+        self._events: list[tuple[int, Key]] = []
+        self._next_fate = Fate.APPLY
+        self.owner = Orchestrator(self.store, self.store.take_over(RUN))
+        self.zombies: list[Orchestrator] = []
+        self._schema.create_tables(self.owner.scope, [STREAM])
+        self._plan()
+
+    # --- what applications do
+
+    def write(self, verb: str, key: Key, other: Key, code: str | None, captured: bool = False) -> None:
+        """One or two writes, which capture may keep at once. The source's unique index keeps codes apart."""
+        if verb in ("delete", "reinsert"):
+            self._note(key, self.store.documents.delete(STREAM.name, key))
+        if verb in ("put", "reinsert"):
+            taken = any(self._code(k) == code for k in KEYS if k != key)
+            self._put(key, None if taken else code)
+        if verb == "move" and other != key:
+            code = self._code(key)
+            self._put(key, None)
+            self._put(other, code)
+        if verb == "spoil":
+            self._version += 1
+            entry = Quarantined(key, "version", "not a number", str(self._version).encode())
+            self._note(key, self.store.documents.put_unmappable(STREAM.name, entry))
+        if captured:
+            self.follow()
+
+    def _put(self, key: Key, code: str | None) -> None:
+        self._version += 1
+        row = {KEY: key, "id": KEYS.index(key), "version": self._version, "code": code, RESIDUE: None}
+        self._note(key, self.store.documents.put(STREAM.name, row))
+
+    def _note(self, key: Key, sequence: int) -> None:
+        self._events.append((sequence, key))
+
+    def _current(self, key: Key) -> Row | Quarantined | None:
+        return self.store.documents.get(STREAM.name, key)
+
+    def _code(self, key: Key) -> str | None:
+        document = self._current(key)
+        code: str | None = document["code"] if isinstance(document, dict) else None
+        return code
+
+    # --- what orchestrators do
+
+    @property
+    def under_way(self) -> list[tuple[Orchestrator, str]]:
+        """All steps that have begun."""
+        return [(o, name) for o in (self.owner, *self.zombies) for name in o.steps]
+
+    @property
+    def useful(self) -> list[tuple[Orchestrator, str]]:
+        """All steps that may begin and would find something to do; the lease owner's come twice, being likelier."""
+        return [(o, name) for o in (self.owner, self.owner, *self.zombies) for name in o.useful()]
+
+    def prepare(self, which: int) -> tuple[Orchestrator, str]:
+        """Begin something useful, and stop before its first statement."""
+        orchestrator, name = _pick(self.useful, which)
+        orchestrator.begin(name)
+        return orchestrator, name
+
+    def begin(self, which: int) -> None:
+        """Begin something useful, and stop at its first pause."""
+        if self.useful:
+            self.advance(*self.prepare(which))
+
+    def work(self, which: int, fate: Fate) -> None:
+        """Do something useful from beginning to end."""
+        if self.useful:
+            self.finish(*self.prepare(which), fate)
+
+    def go_on(self, which: int, fate: Fate) -> None:
+        """Something that has begun goes on a little."""
+        if self.under_way:
+            self.advance(*_pick(self.under_way, which), fate)
+
+    def end(self, which: int, fate: Fate) -> None:
+        """Something that has begun goes on to its end."""
+        if self.under_way:
+            self.finish(*_pick(self.under_way, which), fate)
+
+    def kill(self, which: int) -> None:
+        """Something that has begun never ends."""
+        if self.under_way:
+            self._kill_step(*_pick(self.under_way, which))
+
+    def follow(self) -> None:
+        """Capture catches up."""
+        while "capture" in self.owner.useful():
+            self._run("capture")
+
+    def catch_up(self) -> None:
+        """All goes well for a while."""
+        self.copy_all()
+        self.follow()
+        while applicable := [name for name in self.owner.useful() if name.startswith("apply")]:
+            self._run(applicable[0])
+
+    def copy_one(self, fate: Fate) -> None:
+        """Copy the first chunk that is not loaded."""
+        waiting = [chunk.number for chunk in self._chunks() if chunk.state != "loaded"]
+        if waiting:
+            self._run(f"copy {waiting[0]}", fate)
+
+    def copy_all(self) -> None:
+        """The backfill phase, undisturbed."""
+        for _ in self._chunks():
+            self.copy_one(Fate.APPLY)
+
+    def start(self, fate: Fate) -> None:
+        """The capture phase: repeated until its position is durable, also when a first attempt may land later."""
+        self._run("start", fate)
+        self._run("start")
+
+    def start_again(self) -> None:
+        """The capture phase is resumed, and this attempt is slow."""
+        self.owner.begin("start")
+        self.advance(self.owner, "start")
+
+    def constrain(self) -> None:
+        """Build the unique constraints if the chunks are loaded and no value is on its way between two rows."""
+        if all(chunk.state == "loaded" for chunk in self._chunks()):
+            with suppress(UniqueConflictError):
+                self._schema.create_constraints(self.owner.scope, [STREAM])
+
+    def repair(self, key: Key) -> None:
+        """Reconcile doubts a key."""
+        self.owner.progress.mark_dirty(self.owner.scope, [(STREAM.name, key)])
+
+    def undo_backfill(self, and_do_again: bool) -> None:
+        """Empty the tables and plan the chunks again, in the same epoch: marks alone have to be enough.
+
+        Our own steps are stopped, but what they have sent may still land. Constraints, built later, are undone before.
+        """
+        for name in list(self.owner.steps):
+            self._kill_step(self.owner, name)
+        self._schema.drop_constraints(self.owner.scope, [STREAM])
+        self.owner.progress.forget_chunks(self.owner.scope, [STREAM])
+        self._plan()
+        if and_do_again:
+            self.copy_all()
+
+    def _plan(self) -> None:
+        self.owner.progress.plan_chunks(self.owner.scope, STREAM, SPANS)
+
+    def _run(self, name: str, fate: Fate = Fate.APPLY) -> None:
+        self.owner.begin(name)
+        self.finish(self.owner, name, fate)
+
+    # --- time and accidents
+
+    def advance(self, orchestrator: Orchestrator, name: str, fate: Fate = Fate.APPLY) -> None:
+        """Let a step go on to its next pause; if it commits, its COMMIT meets this fate."""
+        self._next_fate = fate
+        self._go_on(orchestrator, name)
+        self._next_fate = Fate.APPLY
+
+    def finish(self, orchestrator: Orchestrator, name: str, fate: Fate = Fate.APPLY) -> None:
+        """Let a step go on to its end; its next COMMIT meets this fate. Who is in its way at the gate goes on too."""
+        self._next_fate = fate
+        for _ in range(MOST_PAUSES):
+            if name not in orchestrator.steps:
+                break
+            if orchestrator.steps[name].where == "gate":
+                for other in list(orchestrator.steps):
+                    self._go_on(orchestrator, other)
+            else:
+                self._go_on(orchestrator, name)
+        else:
+            raise LawBrokenError(f"{orchestrator.steps[name]} never ends")
+        self._next_fate = Fate.APPLY
+
+    def land(self, which: int) -> None:
+        """A COMMIT that was on its way arrives."""
+        if self.store.postponed:
+            self.store.land(_pick(self.store.postponed, which))
+
+    def take_over(self, old_one_lives: bool) -> None:
+        """Another process takes the lease: the old one is dead, or goes on as a zombie."""
+        old = self.owner
+        self.owner = Orchestrator(self.store, self.store.take_over(RUN))
+        self.zombies.append(old)
+        if not old_one_lives:
+            self._kill(old)
+        while len(self.zombies) > MOST_ZOMBIES:
+            self._kill(self.zombies[0])
+
+    def _kill_step(self, orchestrator: Orchestrator, name: str) -> None:
+        """A worker dies with what it has in memory."""
+        orchestrator.steps.pop(name).kill()
+
+    def _kill(self, orchestrator: Orchestrator) -> None:
+        for name in list(orchestrator.steps):
+            self._kill_step(orchestrator, name)
+        self.zombies.remove(orchestrator)
+
+    def close(self) -> None:
+        """End all threads."""
+        for orchestrator, name in self.under_way:
+            self._kill_step(orchestrator, name)
+
+    def _go_on(self, orchestrator: Orchestrator, name: str) -> None:
+        step = orchestrator.steps.get(name)
+        if step is not None:
+            step.advance()
+            if step.finished:
+                del orchestrator.steps[name]
+                _judge(step)
+
+    def _fate(self, _name: str) -> Fate:
+        fate, self._next_fate = self._next_fate, Fate.APPLY
+        return fate
+
+    # --- cutover and laws
+
+    def cut_over(self) -> None:
+        """Writers stand still: drain to a marker, compare; then all that is late or left over comes, compare again."""
+        self._drain()
+        self._compare("after the drain")
+        for orchestrator, name in self.under_way:
+            self.finish(orchestrator, name)
+        while self.store.postponed:
+            self.land(0)
+        self._compare("after the drain and everything late")
+
+    def check(self) -> None:
+        """Every change later than what a row holds is still to be applied, or already is."""
+        progress, scope = self.owner.progress, self.owner.scope
+        position = progress.position(scope)
+        kept = -1 if position is None else int.from_bytes(position.token, "big")
+        pending = progress.still_dirty(scope, STREAM, KEYS) | {key for sequence, key in self._events if sequence > kept}
+        loaded = [chunk.span for chunk in self._chunks() if chunk.state == "loaded"]
+        for key in KEYS:
+            held = self._held(key)
+            if not any(holds(span, key) for span in loaded):
+                if held is not None:
+                    raise LawBrokenError(f"key {KEYS.index(key)} is on the target before its chunk is loaded: {held}")
+            elif held != self._current(key) and key not in pending:
+                raise LawBrokenError(f"key {KEYS.index(key)} stays {held}, the source has {self._current(key)}")
+
+    def _drain(self) -> None:
+        owner = self.owner
+        for name in list(owner.steps):
+            self.finish(owner, name)
+        self._run("start")
+        self._marker += 1
+        owner.source.put_marker(str(self._marker))
+        for _ in range(MOST_ROUNDS):
+            for chunk in self._chunks():
+                if chunk.state != "loaded":
+                    self._run(f"copy {chunk.number}")
+            self._run("capture")
+            for lane in range(LANES):
+                self._run(f"apply {lane}")
+            loaded = all(chunk.state == "loaded" for chunk in self._chunks())
+            captured = owner.progress.marker_seen(owner.scope, str(self._marker))
+            if loaded and captured and owner.progress.backlog(owner.scope).dirty == 0:
+                return
+        raise LawBrokenError(f"the drain does not end: {owner.progress.backlog(owner.scope).dirty} dirty keys are left")
+
+    def _compare(self, when: str) -> None:
+        self.check()
+        for key in KEYS:
+            held, current = self._held(key), self._current(key)
+            if held != current:
+                raise LawBrokenError(f"{when}: key {KEYS.index(key)} is {held}, the source has {current}")
+
+    def _chunks(self) -> list[Chunk]:
+        return self.owner.progress.chunks(self.owner.scope, STREAM)
+
+    def _held(self, key: Key) -> Row | Quarantined | None:
+        """What the target holds: a row or a quarantine entry, never both."""
+        row = self.store.state.rows[STREAM.table].get(key)
+        entries = self.owner.progress.quarantine(self.owner.scope, STREAM)
+        entry = next((entry for _, entry in entries if entry.key == key), None)
+        if row is not None and entry is not None:
+            raise LawBrokenError(f"key {KEYS.index(key)} is both a row and in quarantine")
+        return row or entry
+
+
+def _pick(items: Sequence[T], which: int) -> T:
+    return items[which % len(items)]
+
+
+def _judge(step: Step) -> None:
+    """What a step may end with; its service would try again."""
+    error = step.error
+    if isinstance(error, TransientError | AmbiguousCommitError | MarkMovedError | EpochMovedError):
+        return
+    if isinstance(error, ConnectorError):
+        raise LawBrokenError(f"{step.name}: {error}") from error
+    if error is not None:
+        raise error

@@ -1,0 +1,116 @@
+"""Pieces that several tests share: the control store in memory, and an engine over the memory pair."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tranship.connectors.errors import EpochMovedError
+from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.protocols import Loaded, Scope
+from tranship.orchestrator.control import Request, RequestKind
+from tranship.orchestrator.dataplane import copier
+from tranship.orchestrator.dataplane.comparison import Comparison, compare
+from tranship.orchestrator.dataplane.workers import CompareTask
+from tranship.orchestrator.records import GENESIS, Entry, JournalError, Record, check_chain, seal
+from tranship.orchestrator.run import Connect
+from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import Stream
+
+T = TypeVar("T")
+
+
+@dataclass
+class MemoryControl:
+    """`Control` in memory: one plan, one lease, epochs kept by the memory store."""
+
+    store: MemoryStore
+    entries: list[Entry] = field(default_factory=list)
+    pending: list[Request] = field(default_factory=list)
+    numbers: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def latest_run(self, plan: str) -> str | None:
+        return f"{plan}-1" if self.entries else None
+
+    def create_run(self, plan: str, after: str | None) -> str:  # noqa: ARG002
+        return f"{plan}-1"
+
+    def journal(self, run: str) -> list[Entry]:  # noqa: ARG002
+        return check_chain(self.entries)
+
+    def append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None = None) -> None:
+        with self.lock:
+            if self.store.state.epochs.get(run) != epoch:
+                raise EpochMovedError(f"epoch {epoch} is over")
+            if seq != len(self.entries) + 1:
+                raise JournalError(f"entry {seq} cannot follow {len(self.entries)}")
+            previous = self.entries[-1].hash if self.entries else GENESIS
+            self.entries.append(Entry(seq, epoch, 0.0, record, previous, seal(previous, seq, epoch, 0.0, record)))
+            self.pending = [r for r in self.pending if r.id != consumed]
+
+    def requests(self, run: str) -> list[Request]:  # noqa: ARG002
+        return list(self.pending)
+
+    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None) -> None:  # noqa: ARG002
+        with self.lock:
+            self.numbers += 1
+            self.pending = [*self.pending, Request(self.numbers, kind, phase, "test")]
+
+    def acquire(self, run: str, ttl_s: float) -> None: ...
+
+    def claim(self, run: str) -> int:
+        return self.store.take_over(run)
+
+    def renew(self, run: str, ttl_s: float) -> None: ...
+
+    def release(self, run: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class InlineWorkers:
+    """`Workers` that carry out each task at once, in the caller's thread."""
+
+    source: MemorySource
+    target: MemoryTarget
+    count: int = 2
+
+    def copy(self, task: copier.CopyTask) -> Future[Loaded]:
+        return _done(lambda: copier.copy(self.source, self.target, task))
+
+    def compare(self, task: CompareTask) -> Future[Comparison]:
+        read = lambda: self.source.read(task.stream, task.span, task.after)  # noqa: E731
+        return _done(lambda: compare(task.stream, read(), self.target.read(task.stream, task.span)))
+
+    def close(self) -> None: ...
+
+
+def _done(work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001  the future carries it, as a worker's does
+        future.set_exception(error)
+    return future
+
+
+def memory_connect(store: MemoryStore, streams: tuple[Stream, ...]) -> Connect:
+    """Connections of the memory pair."""
+    del streams
+    return Connect(
+        source=lambda: MemorySource(store, idle_s=0.02),
+        target=lambda _scope: MemoryTarget(store),
+        progress=lambda: MemoryProgress(store),
+        schema=lambda: MemorySchema(store),
+        workers=lambda _scope: InlineWorkers(MemorySource(store), MemoryTarget(store)),
+    )
+
+
+def scope_of(store: MemoryStore, run: str) -> Scope:
+    """The scope of the run's present epoch."""
+    return Scope(run, 1, store.state.epochs[run])

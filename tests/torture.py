@@ -1,0 +1,249 @@
+"""`make torture`: migrations that are killed ten times and more at random moments, under writers; nothing may be lost.
+
+    python -m tests.torture --seeds 5      five new seeds
+    python -m tests.torture --seed 1234    that one again: the same shop, killed at the same moments
+
+A moment is a place in a run's life and a delay after it, not a time on a clock, so that it comes again in a replay, as
+far as two processes and two servers ever do the same twice. Each seed ends with approval, cutover and the oracle. Exit
+code 0 only if every seed passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.play import FINISHED, SCHEMA, Play, ended, play
+from tranship.orchestrator.demo.ledger import read
+from tranship.orchestrator.demo.scene import Scene, SceneError, scene, status_now
+from tranship.orchestrator.demo.shop import Shop
+from tranship.orchestrator.records import Kind
+from tranship.orchestrator.sandbox import Servers, sandbox
+from tranship.orchestrator.state import PhaseStatus
+from tranship.plans.strategies import PhaseName
+
+DOCUMENTS = 3_000
+RATE = 150.0
+KILLS = 10
+STARTS = 2
+"""How many of them come soon after a start: while it waits for the lease, takes over or looks around."""
+
+START_S = 5.0
+WAITING = "waiting"
+TAKEOVER = "takeover"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a run's life: how often moments fall into it, and how long after its beginning they may come."""
+
+    name: str
+    weight: int
+    span_s: float
+
+
+LIFE = (
+    Place(PhaseName.CAPTURE, 1, 0.5),
+    Place(PhaseName.BACKFILL, 4, 0.2),
+    Place(PhaseName.INDEX, 1, 0.2),
+    Place(PhaseName.CATCH_UP, 4, 3.0),
+    Place(PhaseName.CONSTRAIN, 2, 0.5),
+    Place(PhaseName.RECONCILE, 4, 4.0),
+    Place(WAITING, 3, 3.0),
+)
+"""In the order in which they come. In the backfill it is not time that decides, but how much is loaded."""
+
+CUTOVER = Place(PhaseName.CUTOVER, 1, 3.0)
+"""The last moment of each seed. When the cutover is faster than it, there is one kill less."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: a place is reached (of a backfill: a part of it loaded), and then a delay. Without a place: from
+    the start of the process."""
+
+    place: Place | None
+    part: float
+    delay_s: float
+
+
+def moments(rng: random.Random) -> list[Moment]:
+    """Moments in the order in which a run comes to them; those after a start stand anywhere between."""
+    places = rng.choices(LIFE, [place.weight for place in LIFE], k=KILLS - STARTS)
+    drawn = [_within(rng, place) for place in places]
+    # Of two in one place the earlier one first: what is loaded stays loaded.
+    drawn.sort(key=lambda moment: (LIFE.index(moment.place), moment.part))
+    for _ in range(STARTS):
+        drawn.insert(rng.randrange(len(drawn) + 1), Moment(None, 0.0, rng.uniform(0.0, START_S)))
+    return [*drawn, _within(rng, CUTOVER)]
+
+
+def _within(rng: random.Random, place: Place) -> Moment:
+    return Moment(place, rng.random(), rng.uniform(0.0, place.span_s))
+
+
+@dataclass
+class Outcome:
+    """What became of one seed."""
+
+    seed: int
+    kills: Counter[str] = field(default_factory=Counter)
+    documents: int = 0
+    acknowledged: int = 0
+    lost: int = 0
+    wrong: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise held."""
+        return not self.failure and self.lost == self.wrong == 0
+
+    def line(self) -> str:
+        """What is printed."""
+        fell = ", ".join(f"{place} {count}" for place, count in self.kills.items())
+        return (
+            f"seed {self.seed}: {'passed' if self.passed else 'FAILED'}, {self.kills.total()} kills ({fell}), "
+            f"{self.documents:,} documents, {self.acknowledged:,} acknowledged writes, {self.lost} lost, "
+            f"{self.wrong} wrong, {self.seconds:.0f} s{self.failure and f': {self.failure}'}"
+        )
+
+
+def torture(servers: Servers, folder: Path, seed: int) -> Outcome:
+    """Play one seed. Its output is in `folder`, `output.log`."""
+    outcome, began = Outcome(seed), time.monotonic()
+    with (folder / "output.log").open("ab") as log:
+        try:
+            with scene(servers, folder, Shop(seed, DOCUMENTS), log) as stage, play(stage) as made:
+                _migrate(made, moments(random.Random(seed)), outcome)
+                _judge(stage, outcome)
+        except (AssertionError, SceneError) as error:
+            outcome.failure = str(error)
+        except Exception as error:  # noqa: BLE001  one seed that fails must not hide what the others do
+            outcome.failure = f"{type(error).__name__}: {error}"
+            log.write(traceback.format_exc().encode())
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _migrate(made: Play, schedule: Sequence[Moment], outcome: Outcome) -> None:
+    *before, last = schedule
+    with made.stage.writers(RATE):
+        for moment in before:
+            outcome.kills[_kill(made, made.start(), moment)] += 1
+        child = made.start()
+        made.wait_for_approval(child)
+    made.stage.approve(made.session)
+    fell = _kill(made, child, last)
+    if fell:
+        outcome.kills[fell] += 1
+        child = made.start()
+    code = ended(child, "it finished")
+    if code != FINISHED:
+        raise SceneError(f"it ended with exit code {code}")
+
+
+def _kill(made: Play, child: subprocess.Popen[bytes], moment: Moment) -> str:
+    """Let a process that was just started come to a moment, and kill it; returns where it was.
+
+    Empty when a cutover was over before its moment came.
+    """
+    seen = len(made.journal)
+    made.wait(lambda: _reached(made, moment, seen), f"it came to {moment}", child)
+    try:
+        code = child.wait(moment.delay_s)
+    except subprocess.TimeoutExpired:
+        made.stage.kill(child)
+        return _where(made, seen)
+    if code != FINISHED or moment.place is not CUTOVER:
+        raise SceneError(f"it ended with exit code {code} before it could be killed at {moment}")
+    return ""
+
+
+def _reached(made: Play, moment: Moment, seen: int) -> bool:
+    """Whether the process that writes after the first `seen` entries has come to a moment's place, or is past it."""
+    if moment.place is None:
+        return True
+    new = made.journal[seen:]
+    state = made.state
+    if moment.place is CUTOVER:
+        return state.of(PhaseName.CUTOVER) is not PhaseStatus.PENDING
+    if not new:
+        return False
+    if moment.place.name == WAITING:
+        return state.asked is PhaseName.CUTOVER
+    phase = PhaseName(moment.place.name)
+    begun = any(e.record.kind is Kind.INTENT and e.record.phase is phase for e in new)
+    if phase is PhaseName.BACKFILL and begun:
+        return _loaded(made) >= moment.part
+    return begun or state.of(phase) is PhaseStatus.VERIFIED
+
+
+def _loaded(made: Play) -> float:
+    """The part of the chunks that is loaded; nothing as long as not all streams are planned."""
+    streams = status_now(made.session).streams
+    return sum(s.loaded for s in streams) / sum(s.chunks for s in streams) if all(s.chunks for s in streams) else 0.0
+
+
+def _where(made: Play, seen: int) -> str:
+    """Where a process was when it was killed."""
+    state = made.state
+    if len(made.journal) == seen:
+        return TAKEOVER
+    if state.asked is PhaseName.CUTOVER:
+        return WAITING
+    return str(state.current or "the end")
+
+
+def _judge(stage: Scene, outcome: Outcome) -> None:
+    verdict = stage.judge(SCHEMA)
+    outcome.documents, outcome.lost, outcome.wrong = verdict.documents, verdict.lost, verdict.wrong
+    outcome.acknowledged = sum("ack" in record for record in read(stage.ledger))
+    outcome.failure = "; ".join(verdict.examples)
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Play the seeds, print a line for each and a summary; 0 if all passed."""
+    parser = argparse.ArgumentParser(prog="torture", description=__doc__.splitlines()[0] if __doc__ else None)
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--seeds", type=int, default=5, help="so many new seeds")
+    chosen.add_argument("--seed", type=int, action="append", help="this seed again; may be given several times")
+    arguments = parser.parse_args()
+    seeds = arguments.seed or [secrets.randbelow(2**31) for _ in range(arguments.seeds)]
+    folder = Path(tempfile.mkdtemp(prefix="tranship-torture-"))
+    failed = 0
+    with sandbox(folder / "servers") as servers:
+        for seed in seeds:
+            own = folder / str(seed)
+            own.mkdir()
+            outcome = torture(servers, own, seed)
+            failed += not outcome.passed
+            _say(outcome.line() if outcome.passed else f"{outcome.line()}; see {own}")
+    if not failed:
+        shutil.rmtree(folder)
+    _say(f"{len(seeds) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

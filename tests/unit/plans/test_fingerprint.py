@@ -1,0 +1,103 @@
+"""What changes a plan's meaning and what does not, and how a change is explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.plans.texts import ENV, HEAD, plan_of
+from tranship.plans import differences, fingerprint, meaning, meaning_document
+
+BODY = """\
+streams:
+  orders:
+    columns: {status: text, total: {type: decimal, precision: 12, scale: 2}, who: {type: objectid, references: users}}
+    children: {items: {columns: {sku: text}}}
+    indexes: [{columns: [status]}]
+  users: {where: {kind: user}}
+"""
+
+TEXT = HEAD + BODY
+
+TUNED = {
+    "limits": TEXT + "limits: {workers: 4, memory: 1GiB, chunk: 1MiB, lease: 30s}\n",
+    "cutover": TEXT + "cutover: {quiet: 1s, deadline: 60s, max_lag: 5s, max_quarantined: 3}\n",
+    "reconcile": TEXT + "reconcile: {max_divergences: 2, on_divergence: repair}\n",
+    "approval": TEXT + "approval: [backfill, cutover]\n",
+    "rollback": TEXT + "rollback: {on_failure: pause}\n",
+    "name": TEXT.replace("plan: shop", "plan: other"),
+    "comment": TEXT.replace("streams:", "streams:  # all of them"),
+    "order of streams": HEAD + "streams:\n" + BODY.splitlines()[-1] + "\n" + "\n".join(BODY.splitlines()[1:-1]) + "\n",
+}
+
+CHANGED = {
+    'target.schema: "shop" → "store"': TEXT.replace("schema: shop", "schema: store"),
+    'target.state_schema: "tranship" → "state"': TEXT.replace("schema: shop", "schema: shop, state_schema: state"),
+    'source.database: "shop" → "store"': TEXT.replace("database: shop", "database: store"),
+    "streams.orders.columns.total.scale: 2 → 3": TEXT.replace("scale: 2", "scale: 3"),
+    "streams.orders.columns.total.unique: added": TEXT.replace("scale: 2", "scale: 2, unique: true"),
+    "streams.orders.columns.status.null: added": TEXT.replace("status: text", "status: {type: text, null: null}"),
+    "streams.orders.columns.who.references: removed": TEXT.replace(", references: users", ""),
+    "streams.orders.children.items.empty: added": TEXT.replace("items: {", "items: {empty: missing, "),
+    'streams.orders.indexes: [{"columns": ["status"]}] → [{"columns": ["status", "total"]}]': TEXT.replace(
+        "[status]", "[status, total]"
+    ),
+    'streams.users.where: "{\\"kind\\":\\"user\\"}" → "{\\"kind\\":\\"admin\\"}"': TEXT.replace(
+        "kind: user", "kind: admin"
+    ),
+    "streams.users.where: removed": TEXT.replace("where: {kind: user}", ""),
+    "streams.users.rest: added": TEXT.replace("users: {", "users: {rest: fail, "),
+    "streams.users.rest_column: added": TEXT.replace("users: {", "users: {rest: {json: x}, "),
+    "streams.events: added": TEXT + "  events: {}\n",
+}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuning_keeps_the_meaning(name: str, tmp_path: Path) -> None:
+    old, new = plan_of(tmp_path, TEXT), plan_of(tmp_path, TUNED[name])
+    assert meaning(old) == meaning(new)
+    assert differences(meaning_document(old), meaning_document(new)) == []
+
+
+@pytest.mark.parametrize("difference", CHANGED)
+def test_a_change_of_meaning_is_explained(difference: str, tmp_path: Path) -> None:
+    old, new = plan_of(tmp_path, TEXT), plan_of(tmp_path, CHANGED[difference])
+    assert meaning(old) != meaning(new)
+    assert differences(meaning_document(old), meaning_document(new)) == [difference]
+
+
+def test_a_new_column_changes_the_order_too(tmp_path: Path) -> None:
+    old = plan_of(tmp_path, TEXT)
+    new = plan_of(tmp_path, TEXT.replace("{sku: text}", "{sku: text, qty: int32}"))
+    assert differences(meaning_document(old), meaning_document(new)) == [
+        "streams.orders.children.items.columns.qty: added",
+        'streams.orders.children.items.columns_order: ["sku"] → ["sku", "qty"]',
+    ]
+
+
+def test_the_order_of_columns_has_a_meaning(tmp_path: Path) -> None:
+    other = TEXT.replace("{sku: text}", "{qty: int32, sku: text}")
+    assert meaning(plan_of(tmp_path, TEXT.replace("{sku: text}", "{sku: text, qty: int32}"))) != meaning(
+        plan_of(tmp_path, other)
+    )
+
+
+def test_addresses_are_no_part_of_it_but_servers_are(tmp_path: Path) -> None:
+    here = plan_of(tmp_path, TEXT)
+    there = plan_of(tmp_path, TEXT, {name: uri + "?x=1" for name, uri in ENV.items()})
+    assert fingerprint(here, "rs0/shop", "7301") == fingerprint(there, "rs0/shop", "7301")
+    prints = {fingerprint(here, source, target) for source in ("a", "b") for target in ("a", "b")}
+    assert len(prints) == 4
+
+
+def test_the_document_survives_json(tmp_path: Path) -> None:
+    document = meaning_document(plan_of(tmp_path, TEXT))
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_meaning_is_the_same_in_every_release(tmp_path: Path) -> None:
+    """A golden value: a release in which it differs would refuse the runs of the release before."""
+    golden = "fc209dff4e6f88a3694a972b5f0350bf10eb72720fc8b0eaa6c125c61855d2fb"
+    assert meaning(plan_of(tmp_path, TEXT)) == golden

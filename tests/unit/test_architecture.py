@@ -1,0 +1,83 @@
+"""The house's rules that a machine can check: which way imports go, what may know what, what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("plans", "connectors", "orchestrator")
+"""From the bottom up: each may import itself and those before it."""
+
+DRIVERS = {"bson", "pymongo", "psycopg", "sqlalchemy", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow"}
+OWN_DRIVERS = {"mongodb": {"bson", "pymongo"}, "postgresql": DRIVERS - {"bson", "pymongo"}}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    above = PACKAGES[PACKAGES.index(package) + 1 :]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(package)
+        for name in imports(path)
+        if any(name == f"tranship.{other}" or name.startswith(f"tranship.{other}.") for other in above)
+    ]
+    assert not wrong
+
+
+def test_plans_know_no_driver() -> None:
+    known = {name.split(".")[0] for path in modules("plans") for name in imports(path)}
+    assert not known & DRIVERS
+
+
+@pytest.mark.parametrize("connector", OWN_DRIVERS)
+def test_a_connector_knows_only_its_own_driver(connector: str) -> None:
+    allowed = OWN_DRIVERS[connector] | {"pyarrow"}
+    known = {name.split(".")[0] for path in modules(f"connectors/{connector}") for name in imports(path)}
+    assert known & DRIVERS <= allowed
+
+
+def test_the_common_part_of_connectors_knows_no_driver() -> None:
+    common = list((ROOT / "connectors").glob("*.py"))
+    known = {name.split(".")[0] for path in common for name in imports(path)}
+    assert known & DRIVERS <= {"pyarrow"}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for package in (*PACKAGES, "tranship")
+        for path in modules(package)
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not silent
+
+
+def test_importing_the_public_face_loads_no_driver_and_no_orchestrator() -> None:
+    code = "import sys, tranship; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "tranship.plans" in loaded
+    assert not {name.split(".")[0] for name in loaded} & DRIVERS
+    assert not {name for name in loaded if name.startswith(("tranship.orchestrator", "tranship.connectors"))}

@@ -1,0 +1,56 @@
+"""tranship moves live data between databases without downtime.
+
+    from tranship import load_plan, run, status
+
+    plan = load_plan("shop.yaml")
+    state = run(plan)          # blocks until the run ends, pauses or is held
+    print(status(plan))
+
+Importing this module loads no driver and no orchestrator; the functions do when they are called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tranship.plans import Plan, PlanError
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.state import State
+    from tranship.orchestrator.status import Status
+
+__all__ = ["Plan", "PlanError", "load_plan", "run", "status"]
+
+
+def load_plan(path: str | Path, env: Mapping[str, str] = os.environ) -> Plan:
+    """Read and check a plan file; secrets come from `env` and files. Raises `PlanError` with every problem found."""
+    from tranship.plans import load
+
+    return load(Path(path), env)
+
+
+def run(plan: Plan) -> State:
+    """Start the plan's run, or go on with the one that is not finished; blocks until it ends, pauses or is held.
+
+    Idempotent: called again after any interruption it goes on where the journal stands. Signals are left to the
+    caller. Raises `PreflightError` and `PlanChangedError` with nothing changed, `LeaseHeldError` when another
+    orchestrator is at work, and `ConnectorError` when the servers cannot be reached.
+    """
+    from tranship.orchestrator.session import open_session, person
+
+    with open_session(plan) as session:
+        engine = session.engine(lambda _run, _state: None)
+        return engine.execute(session.begin(), person())
+
+
+def status(plan: Plan) -> Status | None:
+    """Where the plan's newest run stands, or None when it has none. Reads only."""
+    from tranship.orchestrator.session import open_session
+    from tranship.orchestrator.status import status_of
+
+    with open_session(plan) as session:
+        latest = session.latest()
+        return None if latest is None else status_of(session, latest)
