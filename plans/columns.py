@@ -19,6 +19,9 @@ MAX_PRECISION = 38
 
 KeyType = Literal["int32", "int64", "decimal", "text", "bytes", "uuid", "objectid", "timestamp", "date", "canonical"]
 
+LONG_KEY_TYPES = ("text", "bytes", "canonical")
+"""Key types whose values can be of any length."""
+
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -90,9 +93,12 @@ class KeyColumnPlan(_Typed):
     """A column of the primary key: `_id`, a part of it, or (`canonical`) the canonical key of `_id`s of mixed types."""
 
     type: Annotated[KeyType, Choice()]
+    long: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.long and self.type not in LONG_KEY_TYPES:
+            refuse(Code.VALUE, f"values of {self.type} are short", allowed=LONG_KEY_TYPES, key="long")
         if self.type != "canonical":
             self._check_type(LogicalType(self.type))
             return self

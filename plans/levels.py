@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tranship.plans.problems import Path
-from tranship.plans.streams import Child, Column, Stream
+from tranship.plans.streams import DIGEST_SUFFIX, Child, Column, Stream
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ class Level:
             yield self.rest_column, (*self.path, "rest", "json")
 
     def names(self) -> Iterator[tuple[str, Path]]:
-        """The names of the columns, and of the child tables, which are arrays in this table's rows."""
+        """The names of the columns, of long keys' digests, and of the child tables, which are arrays in its rows."""
         yield from self.column_names()
+        for column in self.key:
+            if column.long:
+                yield column.name + DIGEST_SUFFIX, (*self.path, "key", column.name, "long")
         for child in self.children:
             yield child.table, (*self.path, "children", child.table)
 

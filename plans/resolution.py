@@ -64,8 +64,8 @@ def top_fields(key: Iterable[Column], columns: Iterable[Column], children: Itera
 
 def _key_column(name: str, declared: KeyColumnPlan) -> Column:
     if declared.type == "canonical":
-        return Column(name, ("_id",), LogicalType.BYTES, CANONICAL_BSON)
-    return _typed(name, LogicalType(declared.type), declared)
+        return Column(name, ("_id",), LogicalType.BYTES, CANONICAL_BSON, long=declared.long)
+    return replace(_typed(name, LogicalType(declared.type), declared), long=declared.long)
 
 
 def _column(name: str, declared: ColumnPlan) -> Column:

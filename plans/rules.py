@@ -14,7 +14,7 @@ from tranship.plans.levels import Level, levels
 from tranship.plans.models import Plan
 from tranship.plans.problems import Path, Problem, near_spelling, render_path
 from tranship.plans.resolution import resolve, top_fields
-from tranship.plans.streams import Column, Stream
+from tranship.plans.streams import DIGEST_SUFFIX, Column, Stream
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL cuts longer names without an error, so that two names can become one."""
@@ -66,9 +66,11 @@ def identifier_fits(subject: Subject) -> Iterator[Problem]:
     yield from _check_identifier(target.state_schema, ("target", "state_schema"))
     for level in subject.levels:
         yield from _check_identifier(level.table, level.table_path)
-        inherited = {column.name for column in level.key} if level.children else set()
+        keys = {column.name: column for column in level.key}
         for name, path in level.column_names():
-            most = MAX_INHERITED_BYTES if name in inherited else MAX_IDENTIFIER_BYTES
+            most = MAX_INHERITED_BYTES if name in keys and level.children else MAX_IDENTIFIER_BYTES
+            if name in keys and keys[name].long:
+                most -= len(DIGEST_SUFFIX)
             yield from _check_identifier(name, path, most)
 
 

@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+LONG_KEY_BYTES = 1000
+"""Key values beyond this need a key column that is `long`: what an index can hold ends soon after (`rules.md` A8)."""
+
+DIGEST_SUFFIX = "_sha256"
+"""What a table calls the digest of a long key column: the column's name and this."""
+
 
 class LogicalType(StrEnum):
     """The types a column can have; each has one Arrow type (`connectors.batch`) and a native type per target."""
@@ -52,6 +58,7 @@ class Column:
     `path` is the field's place in the source document, from the document (or the array's element) down.
     `bson` is the source type whose values need no residue (`rules.md` A10): the column's own by default.
     `null` says what NULL stands for when nothing else is known; the other of the two is residue.
+    `long`: a key column for values of any length, which its SHA-256 stands for in the target's indexes.
     """
 
     name: str
@@ -63,6 +70,12 @@ class Column:
     scale: int | None = None
     unique: bool = False
     references: Reference | None = None
+    long: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a key column's values must not be longer than `LONG_KEY_BYTES`."""
+        return self.type in (LogicalType.TEXT, LogicalType.BYTES) and not self.long
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from tranship.connectors.keynumbers import decimal_to_decimal128
 from tranship.connectors.keys import KeyForm, TypedValue
 from tranship.connectors.mongodb import bsonwalk as b
 from tranship.connectors.mongodb import jsontext
+from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import Document, Node, Row, Slot
 from tranship.connectors.mongodb.residue import Kept, Piece, Residue, Template
-from tranship.connectors.mongodb.values import NOT_JSON, REPRESENTATION, Program, Value, compile_column
-from tranship.plans.streams import Column, LogicalType
+from tranship.connectors.mongodb.values import NOT_JSON, REPRESENTATION, Program, Value
+from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType
 
 ID = "_id"
 
@@ -40,6 +41,7 @@ class KeySlot(Slot):
         self._columns = tuple(columns)
         self._programs = [compile_column(column) for column in columns]
         self._composite = composite
+        self._bounded = [place for place, column in enumerate(columns, 1) if column.bounded]
         self._canonical = columns[0].type is LogicalType.BYTES and columns[0].bson == "any"
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
@@ -50,6 +52,7 @@ class KeySlot(Slot):
         if kind == program.kind and self._composite is None and not self._canonical:
             row[1] = program.read(doc.raw, start, end)
             if row[1] is not None:
+                self._check_length(row, end - start)
                 return None
         b.check(doc.raw, element, "")
         typed = self._form.decode(key)
@@ -59,7 +62,18 @@ class KeySlot(Slot):
             row[place] = _plain(column, program, part)
             if row[place] is None:
                 raise UnfitError(".".join(column.path), "out of the key column's range")
+        self._check_length(row, end - start)
         return None if self._emit(row) == (kind, value) else doc.keep(element, "", ID, REPRESENTATION)
+
+    def _check_length(self, row: Row, size: int) -> None:
+        """Refuse a value that no index may be able to hold, whose row would take its whole chunk down with it."""
+        if size <= LONG_KEY_BYTES:
+            return
+        for place in self._bounded:
+            value = row[place]
+            if len(value.encode() if isinstance(value, str) else value) > LONG_KEY_BYTES:
+                path = ".".join(self._columns[place - 1].path)
+                raise UnfitError(path, f"longer than {LONG_KEY_BYTES} bytes, and the key column is not `long`")
 
     def _emit(self, row: Row) -> tuple[int, bytes]:
         if self._canonical:

@@ -15,12 +15,13 @@ from tranship.connectors.mongodb.reader import MongoReader
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
-from tranship.plans.streams import Stream
+from tranship.plans.streams import LONG_KEY_BYTES, Stream
 
 MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""
 
 FILTER_TIME_MS = 2000
+KEY_TIME_MS = 120_000
 """How long preflight lets the server look for a document that a plan's filter takes."""
 
 _UNKNOWN_COMMAND, _UNAUTHORIZED = 59, 13
@@ -72,10 +73,31 @@ class MongoSource(MongoReader, MongoWatcher):
         try:
             with translated(f"reading {stream.collection}"):
                 self._try_filter(stream)
+                return self._key_findings(stream, where)
         except ConnectorError as error:
             hint = "check `where` in the plan, and that the user has the role `read` on the database"
             return [Finding("source.unreadable", "error", str(error), hint)]
-        return []
+
+    def _key_findings(self, stream: Stream, where: str) -> list[Finding]:
+        """Whether there are `_id`s too long for the key's columns: decided before the load, by what is there."""
+        bounded = [column.name for column in stream.key if column.bounded]
+        if not bounded:
+            return []
+        size = {"$bsonSize": {"_id": "$_id"}}
+        longest = {"$expr": {"$gt": [size, LONG_KEY_BYTES]}}
+        # In key order, so that it reads the index alone.
+        cursor = self._database[stream.collection].find({"$and": [where_of(stream), longest]}, {"_id": 1})
+        try:
+            found = next(cursor.sort("_id", 1).limit(1).max_time_ms(KEY_TIME_MS), None)
+        except ExecutionTimeout:
+            message = f"{where}: whether an _id is longer than {LONG_KEY_BYTES} bytes was not found out in time"
+            hint = f"such a document would be quarantined; `long: true` on key column {bounded[0]} takes it"
+            return [Finding("source.long_keys", "warning", message, hint)]
+        if found is None:
+            return []
+        message = f"{where} has an _id longer than {LONG_KEY_BYTES} bytes, which PostgreSQL's indexes may not hold"
+        hint = f"write `long: true` on key column {bounded[0]}: then its SHA-256 is the primary key"
+        return [Finding("source.long_keys", "error", message, hint)]
 
     def _try_filter(self, stream: Stream) -> None:
         """Have the server look for one document of the stream; that it does not find one soon is no matter."""

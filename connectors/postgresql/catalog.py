@@ -55,6 +55,7 @@ def table_differences(connection: Connection, table: Layout, parent: Layout | No
     if not relation_exists(connection, table.name):
         return [f"{label} is missing"]
     wanted = {field.name: (field.native, not field.nullable, field.collate_c) for field in table.fields}
+    wanted |= {field.identity: ("bytea", True, False) for field in table.key if field.long}
     found = _columns(connection, table)
     problems = [f"{label}: column {name} is missing" for name in wanted if name not in found]
     problems += [f"{label}: column {name} is not in the plan" for name in found if name not in wanted]
@@ -64,8 +65,10 @@ def table_differences(connection: Connection, table: Layout, parent: Layout | No
         if name in found and found[name] != wanted[name]
     ]
     primary = _primary_key(connection, table)
-    if primary != [field.name for field in table.primary]:
+    if primary != list(table.primary):
         problems.append(f"{label}: its primary key is ({', '.join(primary)})")
+    if table.is_long and index_state(connection, table.schema, order_index(table)) is None:
+        problems.append(f"{label}: its index {order_index(table)}, for reading in key order, is missing")
     if parent is not None and not _refers(connection, table, parent):
         problems.append(f"{label}: its foreign key to {parent.table} is missing or does not cascade")
     return problems
@@ -115,6 +118,11 @@ def index_name(table: str, columns: Sequence[str], suffix: str) -> str:
         return whole
     tail = f"_{hashlib.sha256(whole.encode()).hexdigest()[:_HASH]}_{suffix}"
     return whole.encode()[: NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
+
+
+def order_index(table: Layout) -> str:
+    """The name of the index that serves reading a table with a long key in key order."""
+    return index_name(table.table, [field.name for field in table.key], "order")
 
 
 def index_state(connection: Connection, schema: str, name: str) -> IndexState | None:

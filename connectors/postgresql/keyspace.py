@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from tranship.connectors.keys import BOTTOM, TOP, Cut, KeyForm, TypedValue
-from tranship.connectors.postgresql.layout import Field, Layout, names, quote
+from tranship.connectors.postgresql.layout import Field, Layout, quote
 from tranship.connectors.protocols import Key, Span
 from tranship.plans.streams import LogicalType, Stream
 
@@ -21,6 +21,10 @@ _DAY = 86_400_000_000
 _FIRST_DAY = -2_440_588  # 4714-11-24 BC, where PostgreSQL's calendar begins
 _LAST_DATE = 2_145_042_905
 _LAST_MICROSECOND = 2**63 - 1  # Arrow's and the canonical form's; PostgreSQL reaches 29 years further
+
+
+_BEGINNING = {LogicalType.TEXT: 250, LogicalType.BYTES: 1000}
+"""How much of a long value (characters, bytes) an index holds: at most 1,000 bytes."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,6 @@ class KeySpace:
         self.stream = stream
         self.root = root
         self._form = KeyForm(stream.key)
-        # Binary keys that are not canonical sort by length first; the canonical ones simply by their bytes.
-        self._by_length = [column.type is LogicalType.BYTES and column.bson != "any" for column in stream.key]
 
     def canonical(self, columns: Sequence[pa.Array]) -> list[Key]:
         """The canonical keys of rows."""
@@ -111,7 +113,7 @@ class KeySpace:
 
     def order(self, layout: Layout) -> str:
         """ORDER BY of the source's key order."""
-        return ", ".join(name for place, field in enumerate(layout.key) for name in self._terms(place, field, None))
+        return ", ".join(term for field in layout.key for term in _terms(field, quote(field.name)))
 
     def within(self, layout: Layout, span: Span) -> str:
         """The condition that a row's key lies in the span."""
@@ -133,8 +135,11 @@ class KeySpace:
         """The condition that a row has one of the keys given by `parameters`."""
         columns = [f"k{i}" for i in range(len(layout.key))]
         arrays = ", ".join(f"${i + 1}::text[]" for i in range(len(columns)))
-        values = ", ".join(expression(field, name) for field, name in zip(layout.key, columns, strict=True))
-        return f"({names(layout.key)}) IN (SELECT {values} FROM unnest({arrays}) AS given({', '.join(columns)}))"
+        values = ", ".join(
+            _identity(field, expression(field, name)) for field, name in zip(layout.key, columns, strict=True)
+        )
+        key = ", ".join(quote(field.identity) for field in layout.key)
+        return f"({key}) IN (SELECT {values} FROM unnest({arrays}) AS given({', '.join(columns)}))"
 
     def parameters(self, layout: Layout, keys: Sequence[tuple[TypedValue, ...]]) -> list[pa.Array]:
         """The parameters of `among`: one array of texts per key column."""
@@ -151,15 +156,33 @@ class KeySpace:
         right: list[str] = []
         for place, value in enumerate(cut.values):
             field = layout.key[place]
-            left += self._terms(place, field, None)
-            right += self._terms(place, field, value)
+            left += _terms(field, quote(field.name))
+            right += _terms(field, expression(field, _literal(_form(field).write(value))))
         sign = (">" if cut.after else ">=") if lower else ("<=" if cut.after else "<")
         return f"({', '.join(left)}) {sign} ({', '.join(right)})"
 
-    def _terms(self, place: int, field: Field, value: TypedValue | None) -> list[str]:
-        """What is compared for one key column: the column's own expressions, or those of a value."""
-        term = quote(field.name) if value is None else expression(field, _literal(_form(field).write(value)))
-        return [f"octet_length({term})", term] if self._by_length[place] else [term]
+
+def order_terms(layout: Layout) -> str:
+    """What an index that serves reading in key order is over; of long values it holds the beginning."""
+    terms: list[str] = []
+    for field in layout.key:
+        terms += (f"({term})" for term in _terms(field, quote(field.name)))
+        if field.long:
+            return ", ".join(terms[:-1])
+    return ", ".join(terms)
+
+
+def _terms(field: Field, value: str) -> list[str]:
+    """What is compared for a value of one key column, given as an expression: one thing after the other."""
+    # Binary keys that are not canonical sort by length first; the canonical ones simply by their bytes.
+    terms = [f"octet_length({value})"] if field.by_length else []
+    if field.long:
+        terms.append(f"substr({value}, 1, {_BEGINNING[field.type]})")
+    return [*terms, value]
+
+
+def _identity(field: Field, value: str) -> str:
+    return field.digest(value) if field.long else value
 
 
 def _inside(layout: Layout, cut: Cut) -> Cut:

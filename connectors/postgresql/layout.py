@@ -4,6 +4,9 @@ Root table: the typed key columns (primary key), the typed columns, the rest col
 the root as `_root…` columns, one ordinal per level (positions in the arrays, from 0), its own columns, `_residue`; its
 primary key is root key and ordinals, and it refers to its parent table with ON DELETE CASCADE, so that a row never
 outlives its document. The canonical key is not stored: it is computed from the typed one.
+
+A long key column has a digest beside it, which PostgreSQL computes itself, and which stands for it in primary and
+foreign keys; an index over the beginning of its values serves reading in key order.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tranship.connectors.batch import RESIDUE, arrow_type
-from tranship.plans.streams import Child, Column, LogicalType, Stream
+from tranship.plans.streams import DIGEST_SUFFIX, Child, Column, LogicalType, Stream
 
 NAME_BYTES = 63
 """PostgreSQL cuts longer identifiers off without an error."""
@@ -38,7 +41,9 @@ _NATIVE = {
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a table. `collate_c`: compared byte by byte, as the source orders keys."""
+    """One column of a table. `collate_c`: compared byte by byte, as the source orders keys. `long`: a key column whose
+    digest, in a generated column of its own, is what indexes hold (`rules.md` A8). `by_length`: a key column whose
+    values sort by length first."""
 
     name: str
     type: LogicalType
@@ -46,12 +51,29 @@ class Field:
     arrow: pa.DataType
     nullable: bool = True
     collate_c: bool = False
+    long: bool = False
+    by_length: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The name of the column that stands for this one in primary and foreign keys."""
+        return self.name + DIGEST_SUFFIX if self.long else self.name
+
+    def digest(self, value: str) -> str:
+        """The SQL expression of the digest of a value, itself given as an expression."""
+        # Through decode, because the direct ways from text to bytea are not immutable, as generated columns must be.
+        raw = f"decode(replace({value}, '\\', '\\\\'), 'escape')" if self.type is LogicalType.TEXT else value
+        return f"sha256({raw})"
 
     @property
     def definition(self) -> str:
         """For CREATE TABLE."""
         collation = ' COLLATE "C"' if self.collate_c else ""
-        return f"{quote(self.name)} {self.native}{collation}{'' if self.nullable else ' NOT NULL'}"
+        column = f"{quote(self.name)} {self.native}{collation}{'' if self.nullable else ' NOT NULL'}"
+        if not self.long:
+            return column
+        digest = self.digest(quote(self.name))
+        return f"{column}, {quote(self.identity)} bytea NOT NULL GENERATED ALWAYS AS ({digest}) STORED"
 
 
 @dataclass(frozen=True)
@@ -72,14 +94,19 @@ class Layout:
         return f"{quote(self.schema)}.{quote(self.table)}"
 
     @property
-    def primary(self) -> tuple[Field, ...]:
-        """The columns of the primary key."""
-        return self.key + self.ordinals
+    def primary(self) -> tuple[str, ...]:
+        """The names of the primary key's columns."""
+        return tuple(field.identity for field in self.key) + tuple(field.name for field in self.ordinals)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a column of the key is long: then the primary key's index is not in key order."""
+        return any(field.long for field in self.key)
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """All columns, in the table's order."""
-        return self.primary + self.columns
+        """All columns that hold data, in the table's order."""
+        return self.key + self.ordinals + self.columns
 
     def walk(self) -> Iterator[tuple[Layout, Layout | None]]:
         """This table and all below it, each with its parent; parents first."""
@@ -144,8 +171,11 @@ def _root_name(key: str) -> str:
 
 def _field(column: Column, *, nullable: bool = True, ordered: bool = False, name: str | None = None) -> Field:
     native = _NATIVE.get(column.type) or f"numeric({column.precision},{column.scale})"
+    by_length = ordered and column.type is LogicalType.BYTES and column.bson != "any"
     collate_c = column.type is LogicalType.OBJECTID or (ordered and column.type is LogicalType.TEXT)
-    return Field(name or column.name, column.type, native, arrow_type(column), nullable, collate_c)
+    return Field(
+        name or column.name, column.type, native, arrow_type(column), nullable, collate_c, column.long, by_length
+    )
 
 
 def collisions(root: Layout) -> list[str]:
@@ -153,7 +183,8 @@ def collisions(root: Layout) -> list[str]:
     problems = []
     for table, _ in root.walk():
         seen: set[str] = set()
-        for name in (field.name for field in table.fields):
+        digests = [field.identity for field in table.key if field.long]
+        for name in (*(field.name for field in table.fields), *digests):
             if name in seen:
                 problems.append(f"table {table.table}: two columns would be named {name}; rename one in the plan")
             seen.add(name)

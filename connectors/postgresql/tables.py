@@ -8,8 +8,9 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, RefusedError
 from tranship.connectors.postgresql import ownership
-from tranship.connectors.postgresql.catalog import ddl, relation_exists, schema_exists
-from tranship.connectors.postgresql.layout import Layout, collisions, layout, names, quote
+from tranship.connectors.postgresql.catalog import ddl, order_index, relation_exists, schema_exists
+from tranship.connectors.postgresql.keyspace import order_terms
+from tranship.connectors.postgresql.layout import Layout, collisions, layout, quote
 from tranship.connectors.postgresql.statetables import StateTables
 from tranship.plans.streams import Stream
 
@@ -60,6 +61,8 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
     for table, parent in walk(streams, schema):
         if not relation_exists(connection, table.name):
             ddl(connection, _create_table(table, parent))
+            if table.is_long:
+                ddl(connection, f"CREATE INDEX {quote(order_index(table))} ON {table.name} ({order_terms(table)})")
             ownership.note(connection, tables, run, "table", table.name)
             made.append(f"{schema}.{table.table}")
     return made
@@ -67,13 +70,15 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
 
 def _create_table(table: Layout, parent: Layout | None) -> str:
     parts = [field.definition for field in table.fields]
-    parts.append(f"PRIMARY KEY ({names(table.primary)})")
+    parts.append(f"PRIMARY KEY ({_quoted(table.primary)})")
     if parent is not None:
-        above = table.key + table.ordinals[:-1]
-        parts.append(
-            f"FOREIGN KEY ({names(above)}) REFERENCES {parent.name} ({names(parent.primary)}) ON DELETE CASCADE"
-        )
+        above = _quoted(table.primary[:-1])
+        parts.append(f"FOREIGN KEY ({above}) REFERENCES {parent.name} ({_quoted(parent.primary)}) ON DELETE CASCADE")
     return f"CREATE TABLE {table.name} ({', '.join(parts)})"
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return ", ".join(map(quote, columns))
 
 
 def drop(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:

@@ -314,6 +314,19 @@ class TestFindings:
         assert (finding.code, finding.severity) == (code, "error")
         assert finding.hint
 
+    @pytest.mark.parametrize("long", [False, True])
+    def test_long_ids_are_found_before_they_are_loaded(self, world: MongoWorld, long: bool) -> None:
+        text = Column("_id", ("_id",), LogicalType.TEXT, "string", long=long)
+        stream = replace(THINGS, key=(text,), where='{"kind": "a"}')
+        things = world.db[stream.collection]
+        things.insert_many([{"_id": "x" * 900, "kind": "a"}, {"_id": "x" * 3000, "kind": "b"}])
+        source = world.connect(stream)
+        assert source.findings([stream]) == []
+        things.insert_one({"_id": "y" * 1100, "kind": "a"})
+        found = source.findings([stream])
+        assert [(f.code, f.severity) for f in found] == ([] if long else [("source.long_keys", "error")])
+        assert all("long: true" in f.hint for f in found)
+
     def test_a_missing_collection_is_named(self, world: MongoWorld) -> None:
         (finding,) = world.connect(ANY_ID).findings([ANY_ID])
         assert finding.code == "source.missing"

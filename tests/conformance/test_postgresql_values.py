@@ -17,6 +17,8 @@ from tranship.connectors import batch as batches
 from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import KeyForm
+from tranship.connectors.postgresql.keyspace import KeySpace
+from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.protocols import DirtyKey, Position, Scope, Span
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
@@ -175,6 +177,12 @@ def _texts() -> list[Any]:
     return ["", "A", "B", "a", "a\x01", "a ", "ab", "é", "z", "\ue000", "\U0001f600", "\U0010ffff", "q'uote\\"]
 
 
+def _long_texts() -> list[Any]:
+    """Values that no index entry could hold, and such as differ only far behind what one holds of them."""
+    noise = random.Random(3).randbytes(1500).hex()
+    return [*_texts(), noise, noise + "a", noise + "b", "é" * 25_000, "é" * 25_001, "\\" * 3000, "é" * 300 + "x"]
+
+
 KEY_VALUES: dict[str, tuple[Column, Callable[[], list[Any]]]] = {
     "int32": (_column("_id", L.INT32), lambda: EXTREMES[L.INT32]),
     "int64": (_column("_id", L.INT64), lambda: [*EXTREMES[L.INT64], 2**53 + 1, 5, -77]),
@@ -189,6 +197,11 @@ KEY_VALUES: dict[str, tuple[Column, Callable[[], list[Any]]]] = {
     "timestamp": (
         _column("_id", L.TIMESTAMP),
         lambda: [FIRST_MICROSECOND, -62_167_219_200_000_000, -1000, 0, 1000, LAST_MICROSECOND // 1000 * 1000],
+    ),
+    "long text": (_column("_id", L.TEXT, long=True), _long_texts),
+    "long bytes": (
+        _column("_id", L.BYTES, long=True),
+        lambda: list(dict.fromkeys(found for text in _long_texts() for found in (text.encode(), text.encode()[::-1]))),
     ),
     "date": (_column("_id", L.DATE), lambda: [FIRST_DAY, -1, 0, 1, 2_932_897]),
 }
@@ -226,13 +239,15 @@ def test_composite_keys_are_ordered_ranged_and_deleted(postgres: PostgresWorld) 
     _check_keys(Table(postgres, stream), _keyed(stream, values))
 
 
-def test_children_of_composite_keys_come_back(postgres: PostgresWorld) -> None:
-    key_columns = (_column("tenant", L.TEXT, path=("_id", "tenant")), _column("no", L.INT64, path=("_id", "no")))
+@pytest.mark.parametrize("long", [False, True])
+def test_children_of_composite_keys_come_back(postgres: PostgresWorld, long: bool) -> None:
+    tenant = _column("tenant", L.TEXT, path=("_id", "tenant"), long=long)
+    key_columns = (tenant, _column("no", L.INT64, path=("_id", "no")))
     child = Child("lines", ("lines",), (_column("value", L.INT32),))
     stream = Stream("keyed", "keyed", "keyed", key_columns, (), (child,))
     rows: list[Row] = [
         {"tenant": tenant, "no": no, "lines": [{"value": line, RESIDUE: None} for line in range(no % 3)], RESIDUE: None}
-        for tenant in ("a", "b", "c")
+        for tenant in ("a", "b", "c" * (30_000 if long else 1))
         for no in (-5, 1, 2, 2**40)
     ]
     form = KeyForm(stream.key)
@@ -243,12 +258,39 @@ def test_children_of_composite_keys_come_back(postgres: PostgresWorld) -> None:
     assert table.read().equals(pa.Table.from_batches([written]))
     some = table.target.read_keys(stream, written.column(KEY).to_pylist()[2:5]).rows
     assert some.equals(written.slice(2, 3))
+    assert table.schema.table_differences([stream]) == []
+    gone = [DirtyKey("keyed", found, 1) for found in written.column(KEY).to_pylist()]
+    table.target.replace(stream, gone, Batch(written.slice(0, 0)), table.progress.lane_marks(table.scope)[:1])
+    assert postgres.sql("SELECT count(*) FROM {shop}.lines") == [(0,)]
 
 
-def test_canonical_keys_are_ordered_ranged_and_deleted(postgres: PostgresWorld) -> None:
-    stream = Stream("mixed", "mixed", "mixed", (_column("_id", L.BYTES, bson="any"),), ())
-    keys = [KeyForm((column,)).encode((value,)) for column, values in KEY_VALUES.values() for value in values()]
+@pytest.mark.parametrize("long", [False, True])
+def test_canonical_keys_are_ordered_ranged_and_deleted(postgres: PostgresWorld, long: bool) -> None:
+    stream = Stream("mixed", "mixed", "mixed", (_column("_id", L.BYTES, bson="any", long=long),), ())
+    keys = [KeyForm((column,)).encode((value,)) for column, values in _key_values(long) for value in values()]
     _check_keys(Table(postgres, stream), _keyed(stream, [(found,) for found in dict.fromkeys(keys)]))
+
+
+def _key_values(long: bool) -> list[tuple[Column, Callable[[], list[Any]]]]:
+    return [(column, values) for column, values in KEY_VALUES.values() if long or not column.long]
+
+
+def test_a_long_key_is_read_by_an_index_and_its_digest_is_the_primary_key(postgres: PostgresWorld) -> None:
+    stream = Stream("keyed", "keyed", "keyed", (_column("_id", L.TEXT, long=True),), ())
+    table = Table(postgres, stream)
+    table.load(_keyed(stream, [(f"{n:05}" + "x" * 300,) for n in range(5000)]))
+    postgres.sql("ANALYZE {shop}.keyed")
+    space = KeySpace(stream, layout(stream, postgres.endpoint.schema))
+    bounds = [KeyForm(stream.key).encode((f"{n:05}",)) for n in (100, 200)]
+    statement = f"SELECT * FROM {space.root.name} WHERE {space.within(space.root, Span(*bounds))}"
+    plan = postgres.sql(f"EXPLAIN {statement} ORDER BY {space.order(space.root)} LIMIT 50")
+    assert any("Index Scan using keyed__id_order" in line for (line,) in plan), plan
+    assert postgres.sql(
+        "SELECT sha256(convert_to(_id, 'UTF8')) = _id_sha256, count(*) FROM {shop}.keyed GROUP BY 1"
+    ) == [(True, 5000)]
+    postgres.sql("DROP INDEX {shop}.keyed__id_order")
+    (problem,) = table.schema.table_differences([stream])
+    assert "keyed__id_order" in problem
 
 
 def _check_keys(table: Table, rows: pa.RecordBatch) -> None:

@@ -318,6 +318,22 @@ class TestKeys:
         assert entry.key == keycodec.encode(kind, inner)
 
     @pytest.mark.parametrize(
+        ("key", "short", "long"),
+        [
+            (Column("id", ("_id",), T.TEXT, "string"), "é" * 500, "é" * 500 + "x"),
+            (Column("id", ("_id",), T.BYTES, "binary"), b"x" * 1000, b"x" * 1001),
+            (Column("id", ("_id",), T.BYTES, "any"), {"a": "x" * 980}, {"a": "x" * 1000}),
+            (Column("id", ("_id", "a"), T.TEXT, "string"), {"a": "x" * 1000}, {"a": "x" * 1001}),
+        ],
+    )
+    def test_a_long_id_needs_a_long_column(self, key: Column, short: Any, long: Any) -> None:
+        of = replace(stream(), key=(key,))
+        project(of, {"_id": short})
+        (entry,) = Mapper(of).batch([bson.encode({"_id": long})]).quarantined
+        assert "longer than 1000 bytes" in entry.reason
+        project(replace(of, key=(replace(key, long=True),)), {"_id": long})
+
+    @pytest.mark.parametrize(
         ("key", "value"),
         [
             (Column("id", ("_id",), T.DECIMAL, "decimal128", precision=5, scale=2), Decimal128("1.10")),

@@ -95,6 +95,11 @@ CASES = {
         "5:47: P009 streams.orders.key.k.path: a canonical key does not have it: it stands for the whole _id "
         '(found "_id")',
     ),
+    "long key of a type that is short": (
+        stream("{key: {_id: {type: objectid, long: true}}}"),
+        "5:48: P009 streams.orders.key._id.long: values of objectid are short (found true); allowed: text, bytes, "
+        "canonical",
+    ),
     "path with an empty step": (
         stream("{columns: {a: {type: text, path: a..b}}}"),
         "5:46: P009 streams.orders.columns.a.path: an empty field name in the path: write the path as a list "

@@ -114,6 +114,10 @@ BAD: dict[str, tuple[Case, ...]] = {
     ),
     "P103": (
         Case(
+            streams("a: {key: {_id: {type: text, long: true}}, columns: {_id_SHA256: text}}"),
+            ("5:39: P103 streams.a.key._id.long: streams.a.columns._id_SHA256 has the same name (found _id_sha256)",),
+        ),
+        Case(
             streams("a: {columns: {city: text, City: text}}"),
             ("5:37: P103 streams.a.columns.City: streams.a.columns.city has the same name (found City)",),
         ),
