@@ -1,9 +1,10 @@
 """The one in-memory form of data: a `pyarrow.RecordBatch` in a stream's canonical schema.
 
-Columns, in this order: `_key` (canonical key bytes, never null), the typed key columns, the typed columns, each child
-table as `list<struct<…>>` (never null: zero rows is an empty list), and `_residue` (binary, nullable; opaque outside
-the source connector). A child's struct holds its columns, its own children, and its `_residue`; ordinals are the
-positions in the list. Rows are unique by `_key`. Two batches of one stream are comparable column by column.
+Columns, in this order: `_key` (canonical key bytes, never null), the typed key columns, the typed columns (arrays as
+`list<…>` of their elements' type), each child table as `list<struct<…>>` (never null: zero rows is an empty list), and
+`_residue` (binary, nullable; opaque outside the source connector). A child's struct holds its columns, its own
+children, and its `_residue`; ordinals are the positions in the list. Rows are unique by `_key`. Two batches of one
+stream are comparable column by column.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _PLAIN: dict[LogicalType, pa.DataType] = {
 
 def arrow_type(column: Column) -> pa.DataType:
     """The one Arrow type of a column's logical type."""
+    if column.type is LogicalType.ARRAY:
+        return pa.list_(arrow_type(column.element))
     if column.type is LogicalType.DECIMAL:
         assert column.precision is not None  # plans.models fills both
         assert column.scale is not None

@@ -22,6 +22,10 @@ KeyType = Literal["int32", "int64", "decimal", "text", "bytes", "uuid", "objecti
 LONG_KEY_TYPES = ("text", "bytes", "canonical")
 """Key types whose values can be of any length."""
 
+ItemType = Literal[
+    "bool", "int32", "int64", "float64", "decimal", "text", "bytes", "uuid", "objectid", "timestamp", "date"
+]
+
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -89,6 +93,27 @@ class _Typed(ShortForm):
             refuse(Code.VALUE, "larger than the precision", key="scale")
 
 
+class _DataColumn(_Typed):
+    """A column that is no key: it may hold an array, and NULL stands for one of two things."""
+
+    type: Annotated[LogicalType, Choice()]
+    items: Annotated[Annotated[ItemType, Choice()] | None, given] = None
+    null: Null = "missing"
+
+    @property
+    def single(self) -> LogicalType:
+        """The type of one value: of an array's element, or of the column."""
+        return LogicalType(self.items or self.type)
+
+    def _check_items(self) -> None:
+        array = self.type is LogicalType.ARRAY
+        if array and self.items is None:
+            refuse(Code.MISSING_KEY, "an array needs the type of its elements", key="items")
+        if not array and self.items is not None:
+            refuse(Code.VALUE, f"only an array has it, not {self.type}", key="items")
+        self._check_type(self.single)
+
+
 class KeyColumnPlan(_Typed):
     """A column of the primary key: `_id`, a part of it, or (`canonical`) the canonical key of `_id`s of mixed types."""
 
@@ -117,32 +142,35 @@ class ReferencePlan(ShortForm):
     enforce: Annotated[Literal["report"], Choice(later=("yes",))] = "report"
 
 
-class ColumnPlan(_Typed):
+_NO_REFERENCES = "an array holds no references; in a child table its elements can be joined"
+
+
+class ColumnPlan(_DataColumn):
     """A column of a root table."""
 
-    type: Annotated[LogicalType, Choice()]
-    null: Null = "missing"
     unique: bool = False
     references: Annotated[ReferencePlan | None, given] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_type(self.type)
+        self._check_items()
+        if self.items is not None and self.unique:
+            refuse(Code.VALUE, "an array cannot be unique", key="unique")
+        if self.items is not None and self.references is not None:
+            refuse(Code.VALUE, _NO_REFERENCES, key="references")
         return self
 
 
-class ChildColumnPlan(_Typed):
+class ChildColumnPlan(_DataColumn):
     """A column of a child table; its path starts at the array's element, and an empty list is the element itself."""
 
     path: Annotated[ElementPath | None, given] = None
-    type: Annotated[LogicalType, Choice()]
-    null: Null = "missing"
     unique: Later = None
     references: Later = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_type(self.type)
+        self._check_items()
         return self
 
 

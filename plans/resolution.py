@@ -71,8 +71,12 @@ def _key_column(name: str, declared: KeyColumnPlan) -> Column:
 def _column(name: str, declared: ColumnPlan) -> Column:
     to = declared.references
     reference = Reference(to.to, to.enforce) if to is not None else None
-    column = _typed(name, declared.type, declared)
-    return replace(column, null=declared.null, unique=declared.unique, references=reference)
+    return replace(_data_column(name, declared), unique=declared.unique, references=reference)
+
+
+def _data_column(name: str, declared: ColumnPlan | ChildColumnPlan) -> Column:
+    column = replace(_typed(name, declared.single, declared), null=declared.null)
+    return column if declared.items is None else replace(column, type=declared.type, items=declared.single)
 
 
 def _children(declared: Mapping[str, ChildPlan]) -> tuple[Child, ...]:
@@ -83,9 +87,7 @@ def _child(table: str, declared: ChildPlan) -> Child:
     return Child(
         table=table,
         path=declared.path or _path(table),
-        columns=tuple(
-            replace(_typed(name, column.type, column), null=column.null) for name, column in declared.columns.items()
-        ),
+        columns=tuple(_data_column(name, column) for name, column in declared.columns.items()),
         children=_children(declared.children),
         empty=declared.empty,
     )

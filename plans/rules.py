@@ -14,7 +14,7 @@ from tranship.plans.levels import Level, levels
 from tranship.plans.models import Plan
 from tranship.plans.problems import Path, Problem, near_spelling, render_path
 from tranship.plans.resolution import resolve, top_fields
-from tranship.plans.streams import DIGEST_SUFFIX, Column, Stream
+from tranship.plans.streams import DIGEST_SUFFIX, Column, LogicalType, Stream
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL cuts longer names without an error, so that two names can become one."""
@@ -249,6 +249,18 @@ def chunks_fit_memory(subject: Subject) -> Iterator[Problem]:
         yield Problem("P115", ("limits", "chunk"), "workers times chunk is larger than memory")
 
 
+def no_index_over_arrays(subject: Subject) -> Iterator[Problem]:
+    """P116: an index holds no arrays: it would answer only for whole ones."""
+    for stream in subject.streams:
+        arrays = {column.name for column in stream.columns if column.type is LogicalType.ARRAY}
+        for number, index in enumerate(stream.indexes):
+            for position, name in enumerate(index.columns):
+                if name in arrays:
+                    path: Path = ("streams", stream.name, "indexes", number, "columns", position)
+                    message = "this column holds arrays: for searches inside them make a GIN index after the cutover"
+                    yield Problem("P116", path, message, name)
+
+
 RULES: tuple[Rule, ...] = (
     identifier_fits,
     tables_differ,
@@ -265,4 +277,5 @@ RULES: tuple[Rule, ...] = (
     streams_are_apart,
     order_is_whole,
     chunks_fit_memory,
+    no_index_over_arrays,
 )

@@ -33,6 +33,7 @@ class LogicalType(StrEnum):
     TIMESTAMP = "timestamp"
     DATE = "date"
     JSON = "json"
+    ARRAY = "array"
 
 
 class Rest(StrEnum):
@@ -59,6 +60,8 @@ class Column:
     `bson` is the source type whose values need no residue (`rules.md` A10): the column's own by default.
     `null` says what NULL stands for when nothing else is known; the other of the two is residue.
     `long`: a key column for values of any length, which its SHA-256 stands for in the target's indexes.
+    `items` is the type of an array's elements, which `bson`, `precision` and `scale` are then about; among them NULL
+    always stands for null.
     """
 
     name: str
@@ -71,6 +74,13 @@ class Column:
     unique: bool = False
     references: Reference | None = None
     long: bool = False
+    items: LogicalType | None = None
+
+    @property
+    def element(self) -> Column:
+        """What an array's elements would be as a column of their own."""
+        assert self.items is not None
+        return Column(self.name, (), self.items, self.bson, "null", self.precision, self.scale)
 
     @property
     def bounded(self) -> bool:

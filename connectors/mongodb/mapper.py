@@ -18,6 +18,7 @@ from tranship.connectors import keycodec
 from tranship.connectors.batch import Batch, Quarantined, schema
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.mongodb import bsonwalk, rows
+from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import (
     Branch,
     Document,
@@ -32,7 +33,6 @@ from tranship.connectors.mongodb.fields import (
 )
 from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
-from tranship.connectors.mongodb.values import compile_column
 from tranship.plans.streams import Child, Column, Rest, Stream
 
 

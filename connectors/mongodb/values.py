@@ -1,4 +1,6 @@
-"""Column programs: what one typed column takes from BSON values, and what it gives back.
+"""Programs of values: what a column of one type takes from BSON values, and what it gives back.
+
+`connectors.mongodb.columns` gives each column its program.
 
 A value is *exact* in a column when `emit` makes the same BSON value of it again; then it needs no residue. It is *near*
 when the column can hold an equal value of another form (an int32 in an int64 column, 1.1 at scale 2): the column holds
@@ -12,14 +14,12 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.keynumbers import decimal128_to_decimal
 from tranship.connectors.mongodb import bsonwalk as b
 from tranship.connectors.mongodb import jsontext
-from tranship.plans.streams import Column, LogicalType
 
 Value: TypeAlias = Any
 """A row's plain value, None for NULL."""
@@ -306,28 +306,3 @@ def emit_integer(value: int, kind: int) -> tuple[int, bytes]:
     if kind == b.INT32 and -(2**31) <= value < 2**31:
         return b.INT32, _int32.pack(value)
     return b.INT64, _int64.pack(value)
-
-
-# Where PostgreSQL's range and that of Arrow's int64 microseconds meet: from 4713 BC to the year 294247.
-_FIRST_MILLISECOND, _END_MILLISECOND = -210_866_803_200_000, 9_223_372_036_854_775
-_FIRST_DAY, _END_DAY = -2_440_588, 2_145_042_906  # 4713 BC to 5874897 AD
-
-_PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
-    LogicalType.BOOL: lambda _: BoolProgram(),
-    LogicalType.INT32: lambda column: IntegerProgram(32, column.bson),
-    LogicalType.INT64: lambda column: IntegerProgram(64, column.bson),
-    LogicalType.FLOAT64: lambda column: DoubleProgram(column.bson),
-    LogicalType.DECIMAL: lambda column: DecimalProgram(column.precision or 38, column.scale or 0, column.bson),
-    LogicalType.TEXT: lambda _: TextProgram(),
-    LogicalType.BYTES: lambda _: BinaryProgram(0),
-    LogicalType.UUID: lambda _: BinaryProgram(4, 16),
-    LogicalType.OBJECTID: lambda _: ObjectIdProgram(),
-    LogicalType.TIMESTAMP: lambda _: DateProgram(1, 1000, _FIRST_MILLISECOND, _END_MILLISECOND),
-    LogicalType.DATE: lambda _: DateProgram(86_400_000, 1, _FIRST_DAY, _END_DAY),
-    LogicalType.JSON: lambda _: JsonProgram(),
-}
-
-
-def compile_column(column: Column) -> Program:
-    """The program of a column."""
-    return _PROGRAMS[column.type](column)

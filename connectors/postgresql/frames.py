@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.errors import ConnectorError
+from tranship.connectors.postgresql.arrays import check_shapes
 from tranship.connectors.postgresql.layout import Field, Layout
 from tranship.plans.streams import LogicalType
+
+_UUIDS = pa.list_(pa.binary(16))
 
 Integers = npt.NDArray[np.int64]
 
@@ -60,6 +63,8 @@ def _to_driver(array: pa.Array, field: Field) -> pa.Array:
         return pa.ExtensionArray.from_storage(pa.json_(pa.string()), array)
     if field.type is LogicalType.UUID:
         return pa.ExtensionArray.from_storage(pa.uuid(), array)
+    if array.type == _UUIDS:
+        return array.cast(pa.list_(pa.uuid()))
     return array
 
 
@@ -70,6 +75,7 @@ class Rows:
     """Rows of one table as read, in canonical types."""
 
     def __init__(self, layout: Layout, table: pa.Table) -> None:
+        check_shapes(layout.fields, table)
         self.layout = layout
         self.size: int = table.nbytes
         self.count: int = table.num_rows

@@ -170,12 +170,18 @@ def _root_name(key: str) -> str:
 
 
 def _field(column: Column, *, nullable: bool = True, ordered: bool = False, name: str | None = None) -> Field:
-    native = _NATIVE.get(column.type) or f"numeric({column.precision},{column.scale})"
+    native = _native(column)
     by_length = ordered and column.type is LogicalType.BYTES and column.bson != "any"
-    collate_c = column.type is LogicalType.OBJECTID or (ordered and column.type is LogicalType.TEXT)
+    collate_c = LogicalType.OBJECTID in (column.type, column.items) or (ordered and column.type is LogicalType.TEXT)
     return Field(
         name or column.name, column.type, native, arrow_type(column), nullable, collate_c, column.long, by_length
     )
+
+
+def _native(column: Column) -> str:
+    if column.type is LogicalType.ARRAY:
+        return _native(column.element) + "[]"
+    return _NATIVE.get(column.type) or f"numeric({column.precision},{column.scale})"
 
 
 def collisions(root: Layout) -> list[str]:

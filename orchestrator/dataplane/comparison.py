@@ -93,13 +93,13 @@ def _bitwise(array: pa.Array) -> pa.Array:
     if pa.types.is_float64(array.type):
         return array.view(pa.int64())
     if pa.types.is_list(array.type):
-        counts = pc.list_value_length(array)
+        counts = pc.fill_null(pc.list_value_length(array), 0)
         offsets = pa.array([0, *_running(counts.to_pylist())], pa.int32())
-        return pa.ListArray.from_arrays(offsets, _bitwise(pc.list_flatten(array)))
+        return pa.ListArray.from_arrays(offsets, _bitwise(pc.list_flatten(array)), mask=array.is_null())
     if pa.types.is_struct(array.type):
         fields = [_bitwise(part) for part in array.flatten()]
         names = [array.type.field(i).name for i in range(array.type.num_fields)]
-        return pa.StructArray.from_arrays(fields, names=names)
+        return pa.StructArray.from_arrays(fields, names=names, mask=array.is_null())
     return array
 
 

@@ -65,6 +65,7 @@ ORDERS = Stream(
         column("placed", LogicalType.TIMESTAMP),
         column("due", LogicalType.DATE),
         column("tags", LogicalType.JSON),
+        column("labels", LogicalType.ARRAY, items=LogicalType.TEXT),
     ),
     children=(
         Child(
@@ -123,6 +124,7 @@ def order(number: int, /, **changes: Any) -> Row:
         "placed": datetime(2024, 2, 29, 23, 59, 59, 999_000, UTC),
         "due": date(1969, 12, 31),
         "tags": '{"a": [1, "x", null]}',
+        "labels": ["", None, f"label — {number}"][: number % 4],
         "rest": f'{{"extra": {number}}}',
         "items": [item(n) for n in range(number % 4)],
         "notes": [{"note": f"note {n}", RESIDUE: b"r" if n else None} for n in range(number % 3)],

@@ -322,6 +322,43 @@ PROFILES = Case(
     quarantined=1,
 )
 
+DEVICES = Case(
+    {
+        "devices": [
+            {
+                "_id": 7,
+                "tags": ["indoor", None, "a,{}\"\\"],
+                "owners": [oid(1), oid(2)],
+                "prices": [Decimal128("9.90"), Decimal128("0.00")],
+                "sensors": [{"name": "t", "readings": [20.5, math.nan, -0.0]}, {"name": "none", "readings": []}],
+                "grid": [[1, 2], [], [3, None]],
+            },
+            {"_id": 8, "tags": [], "owners": None, "sensors": [], "grid": []},
+            {"_id": 9, "tags": ["indoor", 1], "owners": [], "prices": [Decimal128("9.9")], "sensors": [], "grid": []},
+            {"_id": 10, "tags": "indoor", "owners": [], "prices": [1.5], "sensors": [], "grid": [[1, "2"], 3]},
+        ]
+    },
+    {
+        "select _id, tags, owners, prices, _residue is not null from devices.devices order by _id": [
+            (7, ["indoor", None, 'a,{}"\\'], [key(1), key(2)], [Decimal("9.90"), Decimal("0.00")], False),
+            (8, [], None, None, False),
+            (9, None, [], [Decimal("9.90")], True),
+            (10, None, [], None, True),
+        ],
+        "select _root_id, _ordinal, name, readings::text, _residue is not null from devices.sensors order by 1, 2": [
+            (7, 0, "t", "{20.5,NaN,-0}", False),
+            (7, 1, "none", "{}", False),
+        ],
+        "select _root_id, _ordinal, line, _residue is not null from devices.device_grid order by 1, 2": [
+            (7, 0, [1, 2], False),
+            (7, 1, [], False),
+            (7, 2, [3, None], False),
+            (10, 0, None, True),
+            (10, 1, None, True),
+        ],
+    },
+)
+
 CASES = {
     "01-smallest.yaml": BLOG,
     "02-shop.yaml": SHOP,
@@ -330,6 +367,7 @@ CASES = {
     "05-nested-children.yaml": COURSES,
     "06-composite-key.yaml": WEATHER,
     "07-loose-documents.yaml": PROFILES,
+    "08-arrays.yaml": DEVICES,
 }
 
 

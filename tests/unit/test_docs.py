@@ -119,10 +119,12 @@ def test_the_types() -> None:
     assert [cells[0].strip("`") for cells in rows] == [kind.value for kind in LogicalType]
     for name, native, bson, _ in rows:
         kind = LogicalType(name.strip("`"))
-        assert re.findall(r"`(\w+)`", bson) == list(PAIRS[kind])
-        column = Column("c", ("c",), kind, "any", precision=7, scale=3)
+        feeding = ["items"] if kind is LogicalType.ARRAY else list(PAIRS[kind])
+        assert re.findall(r"`(\w+)`", bson) == feeding
+        items = LogicalType.TEXT if kind is LogicalType.ARRAY else None
+        column = Column("c", ("c",), kind, "any", precision=7, scale=3, items=items)
         field = layout(Stream("s", "s", "s", key, (column,)), "x").fields[1]
-        assert native.strip("`").replace("p,s", "7,3") == field.native
+        assert native.partition(", ")[0].strip("`").replace("p,s", "7,3") == field.native
 
 
 def test_every_problem_code_is_documented() -> None:

@@ -36,19 +36,40 @@ PLAIN = (
     Column("json", ("json",), T.JSON, "any"),
     Column("json_or_null", ("json_or_null",), T.JSON, "any", null="null"),
 )
+ARRAYS = (
+    Column("flags", ("flags",), T.ARRAY, "bool", items=T.BOOL),
+    Column("smalls", ("smalls",), T.ARRAY, "int32", items=T.INT32),
+    Column("bigs", ("bigs",), T.ARRAY, "int32", items=T.INT64, null="null"),
+    Column("ratios", ("ratios",), T.ARRAY, "double", items=T.FLOAT64),
+    Column("wholes", ("wholes",), T.ARRAY, "int32", items=T.FLOAT64),
+    Column("prices", ("prices",), T.ARRAY, "decimal128", items=T.DECIMAL, precision=12, scale=2),
+    Column("words", ("words",), T.ARRAY, "string", items=T.TEXT, null="null"),
+    Column("blobs", ("blobs",), T.ARRAY, "binary", items=T.BYTES),
+    Column("uuids", ("uuids",), T.ARRAY, "uuid", items=T.UUID),
+    Column("oids", ("oids",), T.ARRAY, "objectid", items=T.OBJECTID),
+    Column("ats", ("ats",), T.ARRAY, "date", items=T.TIMESTAMP),
+    Column("days", ("days",), T.ARRAY, "date", items=T.DATE),
+)
 COLUMNS = (
     *PLAIN,
+    *ARRAYS,
     Column("city", ("address", "city"), T.TEXT, "string"),
     Column("zip", ("address", "place", "zip"), T.INT32, "int32"),
+    Column("codes", ("address", "codes"), T.ARRAY, "int32", items=T.INT32),
 )
 CHILDREN = (
     Child(
         "lines",
         ("lines",),
-        (Column("sku", ("sku",), T.TEXT, "string"), Column("cents", ("price", "cents"), T.INT64, "int64")),
+        (
+            Column("sku", ("sku",), T.TEXT, "string"),
+            Column("cents", ("price", "cents"), T.INT64, "int64"),
+            Column("sizes", ("sizes",), T.ARRAY, "decimal128", items=T.DECIMAL, precision=9, scale=2),
+        ),
         (Child("notes", ("notes",), (Column("note", (), T.TEXT, "string"),), empty="missing"),),
     ),
     Child("tags", ("address", "tags"), (Column("tag", (), T.JSON, "any"),), empty="null"),
+    Child("grid", ("grid",), (Column("line", (), T.ARRAY, "double", items=T.FLOAT64),)),
 )
 STREAM = Stream("s", "c", "t", (Column("id", ("_id",), T.BYTES, "any"),), COLUMNS, CHILDREN)
 
@@ -68,20 +89,33 @@ def _array_of(inner: st.SearchStrategy[tuple[int, bytes]]) -> st.SearchStrategy[
     return st.lists(inner, max_size=3).map(lambda values: (0x04, pack_array(values)))
 
 
+def _values_of(column: Column) -> st.SearchStrategy[tuple[int, bytes]]:
+    """Arrays for an array column: their elements fit it, now and then one does not."""
+    fitting = SCALARS[_NAMES[column.element.type]]
+    return _array_of(st.one_of(fitting, fitting, SCALARS["null"], SCALARS["int32"], SCALARS["int64"]))
+
+
 _LINE = _document_of(
     sku=SCALARS["string"],
     price=_document_of(cents=SCALARS["int64"]),
+    sizes=_array_of(SCALARS["decimal128"]),
     notes=_array_of(st.one_of(SCALARS["string"], SCALARS["null"])),
 )
 FITTING = {
     "_id": VALUES,
     **{column.name: SCALARS[_NAMES[column.type]] for column in PLAIN if column.type in _NAMES},
+    **{column.name: _values_of(column) for column in ARRAYS},
     "json": VALUES,
     "json_or_null": VALUES,
     "address": _document_of(
-        city=SCALARS["string"], place=_document_of(zip=SCALARS["int32"]), tags=_array_of(VALUES), more=VALUES
+        city=SCALARS["string"],
+        place=_document_of(zip=SCALARS["int32"]),
+        codes=_array_of(SCALARS["int32"]),
+        tags=_array_of(VALUES),
+        more=VALUES,
     ),
     "lines": _array_of(st.one_of(_LINE, _LINE, VALUES)),
+    "grid": _array_of(_array_of(SCALARS["double"])),
 }
 
 STREAMS = {
@@ -104,9 +138,12 @@ def test_documents_come_back_byte_for_byte(name: str, raw: bytes) -> None:
 SHAPE: dict[str, Shape] = {
     "_id": 0x07, "flag": 0x08, "small": 0x10, "big": 0x12, "mostly_small": 0x10, "ratio": 0x01, "whole": 0x10,
     "price": 0x13, "wide": 0x12, "text": 0x02, "blob": 0x05, "uuid": 0x05, "oid": 0x07, "at": 0x09, "day": 0x09,
+    "flags": [0x08], "smalls": [0x10], "bigs": [0x10], "ratios": [0x01], "wholes": [0x10], "prices": [0x13],
+    "words": [0x02], "blobs": [0x05], "uuids": [0x05], "oids": [0x07], "ats": [0x09], "days": [0x09],
     "json": 0x03, "json_or_null": 0x02,
-    "address": {"city": 0x02, "place": {"zip": 0x10}, "tags": [0x02]},
-    "lines": [{"sku": 0x02, "price": {"cents": 0x12}, "notes": [0x02]}],
+    "address": {"city": 0x02, "place": {"zip": 0x10}, "codes": [0x10], "tags": [0x02]},
+    "lines": [{"sku": 0x02, "price": {"cents": 0x12}, "sizes": [0x13], "notes": [0x02]}],
+    "grid": [[0x01]],
 }  # fmt: skip
 
 

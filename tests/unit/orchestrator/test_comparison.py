@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -98,6 +99,37 @@ def test_nans_are_equal_when_their_payloads_are() -> None:
     assert found(batch(k1=(one, [other])), batch(k1=(one, [other]))) == set()
     assert found(batch(k1=(one, [])), batch(k1=(other, []))) == {("k1", "different", ("weight",))}
     assert found(batch(k1=(0.0, [one])), batch(k1=(0.0, [other]))) == {("k1", "different", ("parts",))}
+
+
+def arrays(*values: list[float | None] | None) -> Batch:
+    lines = [{"_key": b"k%d" % n, "_id": n, "lengths": value, "parts": []} for n, value in enumerate(values)]
+    return Batch(pa.RecordBatch.from_pylist(lines, schema(ARRAYS)))
+
+
+ARRAYS = replace(
+    STREAM,
+    columns=(Column("lengths", ("lengths",), LogicalType.ARRAY, "double", items=LogicalType.FLOAT64),),
+)
+
+
+def test_arrays_are_equal_when_every_element_is_to_the_bit() -> None:
+    values = [None, [], [None], [0.0], [-0.0], [_nan(1)], [_nan(2)], [0.0, 0.0], [NAN, None]]
+    assert compare(ARRAYS, [arrays(*values)], [arrays(*values)]).mismatches == ()
+    for one in values:
+        for other in values:
+            if one is not other:
+                (mismatch,) = compare(ARRAYS, [arrays([1.0], one, None)], [arrays([1.0], other, None)]).mismatches
+                assert (mismatch.key, mismatch.columns) == (b"k1", ("lengths",)), (one, other)
+    assert len({row_digests(ARRAYS, arrays(value))[b"k0"] for value in values}) == len(values)
+
+
+def test_a_gap_among_child_rows_is_no_row_of_nulls() -> None:
+    """A target in which somebody deleted a child row rebuilds a null in its place."""
+    whole = batch(k1=(1.0, [None, 2.0]))
+    lists = whole.rows.column("parts")
+    gap = pa.ListArray.from_arrays(lists.offsets, lists.values.take(pa.array([None, 1])), type=lists.type)
+    rows = whole.rows.set_column(3, whole.rows.schema.field("parts"), gap)
+    assert found(whole, Batch(rows)) == {("k1", "different", ("parts",))}
 
 
 WEIGHTS = st.sampled_from([None, 0.0, -0.0, 1.0, 2.0])

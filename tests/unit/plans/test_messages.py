@@ -10,9 +10,10 @@ import pytest
 from tests.unit.plans.texts import HEAD, STREAMS, problems_of
 from tranship.plans import PlanError, load
 
-TYPES = "bool, int32, int64, float64, decimal, text, bytes, uuid, objectid, timestamp, date, json"
+TYPES = "bool, int32, int64, float64, decimal, text, bytes, uuid, objectid, timestamp, date, json, array"
+ITEMS = TYPES.removesuffix(", json, array")
 PHASES = "preflight, expand, capture, backfill, index, catch-up, constrain, reconcile, cutover"
-COLUMN_KEYS = "type, path, bson, precision, scale, null, unique, references"
+COLUMN_KEYS = "type, path, bson, precision, scale, items, null, unique, references"
 
 
 def stream(body: str) -> str:
@@ -118,6 +119,43 @@ CASES = {
         stream("{columns: {a: {type: text, path: [1]}}}"),
         "5:46: P005 streams.orders.columns.a.path: not a path (found a list); allowed: a text such as "
         "address.city, a list of field names",
+    ),
+    "array without items": (
+        stream("{columns: {a: array}}"),
+        "5:30: P004 streams.orders.columns.a.items: an array needs the type of its elements",
+    ),
+    "items without an array": (
+        stream("{columns: {a: {type: text, items: text}}}"),
+        '5:46: P009 streams.orders.columns.a.items: only an array has it, not text (found "text")',
+    ),
+    "items of a kind that arrays do not hold": (
+        stream("{columns: {a: {type: array, items: json}, b: {type: array, items: array}}}"),
+        '5:47: P006 streams.orders.columns.a.items: not one of the allowed values (found "json"); '
+        f"allowed: {ITEMS}",
+        '5:78: P006 streams.orders.columns.b.items: not one of the allowed values (found "array"); '
+        f"allowed: {ITEMS}",
+    ),
+    "an array's pair that is not lossless": (
+        stream("{columns: {a: {type: array, items: int64, bson: date}}}"),
+        '5:61: P006 streams.orders.columns.a.bson: does not feed int64 exactly (found "date"); allowed: int64, int32',
+    ),
+    "an array of decimals without scale": (
+        stream("{children: {c: {columns: {a: {type: array, items: decimal}}}}}"),
+        "5:45: P004 streams.orders.children.c.columns.a.scale: a decimal needs its number of digits after the point",
+    ),
+    "an array that is unique": (
+        stream("{columns: {a: {type: array, items: text, unique: true}}}"),
+        "5:60: P009 streams.orders.columns.a.unique: an array cannot be unique (found true)",
+    ),
+    "an array of references": (
+        stream("{columns: {a: {type: array, items: objectid, references: orders}}}"),
+        "5:64: P009 streams.orders.columns.a.references: an array holds no references; in a child table its "
+        'elements can be joined (found "orders")',
+    ),
+    "an array as key": (
+        stream("{key: {_id: array}}"),
+        '5:26: P006 streams.orders.key._id.type: not one of the allowed values (found "array"); allowed: int32, '
+        "int64, decimal, text, bytes, uuid, objectid, timestamp, date, canonical",
     ),
     "rest": (
         stream("{rest: {json: x, policy: drop}}"),

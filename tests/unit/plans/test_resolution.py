@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,14 +128,34 @@ def test_a_column_for_the_element_itself(tmp_path: Path) -> None:
     assert stream.children[0].columns == (Column("tag", (), LogicalType.TEXT, "string"),)
 
 
-@pytest.mark.parametrize("logical", LogicalType)
+@pytest.mark.parametrize("logical", PAIRS)
 def test_every_type_expects_its_first_pair(logical: LogicalType, tmp_path: Path) -> None:
     scale = ", scale: 1" if logical is LogicalType.DECIMAL else ""
     (column,) = only(tmp_path, f"{{columns: {{a: {{type: {logical}{scale}}}}}}}").columns
     assert (column.type, column.bson) == (logical, PAIRS[logical][0])
 
 
-@pytest.mark.parametrize(("logical", "bson"), [(logical, bson) for logical in LogicalType for bson in PAIRS[logical]])
+@pytest.mark.parametrize(
+    ("logical", "bson"),
+    [(logical, bson) for logical in PAIRS if logical is not LogicalType.JSON for bson in PAIRS[logical]],
+)
+def test_an_array_says_of_its_elements_what_a_column_says_of_itself(
+    logical: LogicalType, bson: str, tmp_path: Path
+) -> None:
+    about = f"bson: {bson}, precision: 9, scale: 1" if logical is LogicalType.DECIMAL else f"bson: {bson}"
+    body = f"{{columns: {{a: {{type: array, items: {logical}, {about}, null: null}}, b: {{type: {logical}, {about}}}}}}}"
+    array, single = only(tmp_path, body).columns
+    assert (array.type, array.items, array.bson, array.null) == (LogicalType.ARRAY, logical, bson, "null")
+    assert array.element == replace(single, name="a", path=(), null="null")
+
+
+def test_an_array_is_a_column_of_a_child_table_too(tmp_path: Path) -> None:
+    body = "{children: {grid: {columns: {line: {type: array, items: float64, path: []}}}}}"
+    (child,) = only(tmp_path, body).children
+    assert child.columns == (Column("line", (), LogicalType.ARRAY, "double", items=LogicalType.FLOAT64),)
+
+
+@pytest.mark.parametrize(("logical", "bson"), [(logical, bson) for logical in PAIRS for bson in PAIRS[logical]])
 def test_every_pair_can_be_asked_for(logical: LogicalType, bson: str, tmp_path: Path) -> None:
     scale = ", scale: 1" if logical is LogicalType.DECIMAL else ""
     (column,) = only(tmp_path, f"{{columns: {{a: {{type: {logical}, bson: {bson}{scale}}}}}}}").columns

@@ -76,6 +76,7 @@ GOOD: dict[str, tuple[str, ...]] = {
         streams("a: {columns: {x: text}, order: [_id, free, x]}"),
         streams("a: {columns: {x: {path: d.x, type: text}, y: {path: d.y, type: text}}, order: [_id, d]}"),
     ),
+    "P116": (streams("a: {columns: {x: text, y: {type: array, items: text}}, indexes: [{columns: [x]}]}"),),
     "P115": (HEAD + STREAMS + "limits: {workers: 16, chunk: 4MiB, memory: 64MiB}\n",),
 }
 
@@ -260,6 +261,15 @@ BAD: dict[str, tuple[Case, ...]] = {
             (
                 "5:44: P114 streams.a.order: these mapped fields are missing: y",
                 "5:60: P114 streams.a.order[2]: this field is already in the order (found x)",
+            ),
+        ),
+    ),
+    "P116": (
+        Case(
+            streams("a: {columns: {x: text, y: {type: array, items: text}}, indexes: [{columns: [x, y]}]}"),
+            (
+                "5:90: P116 streams.a.indexes[0].columns[1]: this column holds arrays: for searches inside them "
+                "make a GIN index after the cutover (found y)",
             ),
         ),
     ),

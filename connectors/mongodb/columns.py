@@ -1,0 +1,110 @@
+"""Column programs: the program of each logical type, and that of arrays, which is made of their elements' one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tranship.connectors.keycodec import document
+from tranship.connectors.mongodb import bsonwalk as b
+from tranship.connectors.mongodb.values import (
+    BinaryProgram,
+    BoolProgram,
+    DateProgram,
+    DecimalProgram,
+    DoubleProgram,
+    IntegerProgram,
+    JsonProgram,
+    ObjectIdProgram,
+    Program,
+    TextProgram,
+    Value,
+    off_type,
+)
+from tranship.plans.streams import Column, LogicalType
+
+
+class ArrayProgram(Program):
+    """Array columns: lists of the elements' values, None for null. One element that does not fit leaves all NULL.
+
+    An array that is equal but of another form (an int32 among int64, other names than "0", "1", …) fills the column.
+    """
+
+    kind = b.ARRAY
+
+    def __init__(self, item: Program) -> None:
+        self._item = item
+
+    def read(self, raw: bytes, start: int, end: int) -> Value:
+        item = self._item
+        try:
+            elements = b.split(raw, start, end)
+        except b.MalformedBSONError:
+            return None  # `judge` has it kept, and the check of kept values reports the path
+        if [element[1] for element in elements] != b.array_names(len(elements)):
+            return None
+        values = []
+        for kind, _, at, stop in elements:
+            value = item.read(raw, at, stop) if kind == item.kind else None
+            if value is None and kind != b.NULL:
+                return None
+            values.append(value)
+        return values
+
+    def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
+        if kind != b.ARRAY:
+            return None, off_type(kind)
+        try:
+            elements = b.split(raw, start, end)
+        except b.MalformedBSONError as error:
+            return None, error.reason
+        values = []
+        for inner, _, at, stop in elements:
+            value, reason = self._judge_item(inner, raw, at, stop)
+            if value is None and reason:
+                return None, f"element: {reason}"
+            values.append(value)
+        return self._kept(values, kind, raw, start, end)
+
+    def _judge_item(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
+        if kind == b.NULL:
+            return None, ""
+        value = self._item.read(raw, start, end) if kind == self._item.kind else None
+        return self._item.judge(kind, raw, start, end) if value is None else (value, "")
+
+    def emit(self, value: Value) -> tuple[int, bytes]:
+        parts: list[bytes] = []
+        for place, inner in enumerate(value):
+            kind, content = (b.NULL, b"") if inner is None else self._item.emit(inner)
+            parts += (bytes((kind,)), b"%d\0" % place, content)
+        return b.ARRAY, document(parts)
+
+    def same(self, left: Value, right: Value) -> bool:
+        if left is None or right is None:
+            return left is right
+        return len(left) == len(right) and all(map(self._item.same, left, right))
+
+
+# Where PostgreSQL's range and that of Arrow's int64 microseconds meet: from 4713 BC to the year 294247.
+_FIRST_MILLISECOND, _END_MILLISECOND = -210_866_803_200_000, 9_223_372_036_854_775
+_FIRST_DAY, _END_DAY = -2_440_588, 2_145_042_906  # 4713 BC to 5874897 AD
+
+_PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
+    LogicalType.BOOL: lambda _: BoolProgram(),
+    LogicalType.INT32: lambda column: IntegerProgram(32, column.bson),
+    LogicalType.INT64: lambda column: IntegerProgram(64, column.bson),
+    LogicalType.FLOAT64: lambda column: DoubleProgram(column.bson),
+    LogicalType.DECIMAL: lambda column: DecimalProgram(column.precision or 38, column.scale or 0, column.bson),
+    LogicalType.TEXT: lambda _: TextProgram(),
+    LogicalType.BYTES: lambda _: BinaryProgram(0),
+    LogicalType.UUID: lambda _: BinaryProgram(4, 16),
+    LogicalType.OBJECTID: lambda _: ObjectIdProgram(),
+    LogicalType.TIMESTAMP: lambda _: DateProgram(1, 1000, _FIRST_MILLISECOND, _END_MILLISECOND),
+    LogicalType.DATE: lambda _: DateProgram(86_400_000, 1, _FIRST_DAY, _END_DAY),
+    LogicalType.JSON: lambda _: JsonProgram(),
+    LogicalType.ARRAY: lambda column: ArrayProgram(compile_column(column.element)),
+}
+
+
+def compile_column(column: Column) -> Program:
+    """The program of a column."""
+    return _PROGRAMS[column.type](column)
