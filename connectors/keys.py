@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeAlias
 
 from tranship.connectors import keycodec as codec
 from tranship.connectors import keynumbers as numbers
-from tranship.connectors.protocols import Key, Span
+from tranship.connectors.protocols import Key, Span, is_nameless
 from tranship.plans.streams import Column, LogicalType
 
 TypedValue: TypeAlias = str | int | bytes | Decimal
@@ -85,6 +85,8 @@ class KeyForm:
 
     def decode(self, key: Key) -> tuple[TypedValue, ...] | None:
         """The row's key values, or None when no row can have this key."""
+        if is_nameless(key):
+            return None
         cut, exact = self._place(key)
         return cut.values if exact else None
 

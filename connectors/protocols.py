@@ -21,6 +21,17 @@ from tranship.plans.streams import Stream
 Key: TypeAlias = bytes
 """A canonical key (`connectors.keys`): its byte order is the source's key order, equal keys have equal bytes."""
 
+NAMELESS = b"\xff"
+"""What the key of a document starts with whose own key cannot be read, before the document's SHA-256: above all keys.
+
+No query finds such a document, and no change of it can be followed: capture stops at the first one.
+"""
+
+
+def is_nameless(key: Key) -> bool:
+    """Whether the key only stands for a document whose own cannot be read."""
+    return key[:1] == NAMELESS
+
 
 @dataclass(frozen=True, order=True)
 class Span:
@@ -112,13 +123,28 @@ class Finding:
     hint: str = ""
 
 
+@dataclass(frozen=True, order=True)
+class Aside:
+    """What a quarantine entry says of its document, which has `size` bytes."""
+
+    key: Key
+    path: str
+    reason: str
+    size: int
+
+
 @dataclass(frozen=True)
 class Mismatch:
-    """A key whose rows differ: only on the source (`missing`), only on the target (`extra`), or in some columns."""
+    """A key of which the two sides hold something else.
+
+    Its row is only on the source (`missing`), only on the target (`extra`), or `different` in some columns. Or its
+    document belongs into quarantine on one side only, or is kept aside there with other bytes, another path or another
+    reason (`quarantine`, whatever the rows are).
+    """
 
     stream: str
     key: Key
-    kind: Literal["missing", "extra", "different"]
+    kind: Literal["missing", "extra", "different", "quarantine"]
     columns: tuple[str, ...] = ()
 
 
@@ -143,6 +169,9 @@ class BatchSource(Protocol):
 
     def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
         """The current documents of the given keys, as of `after` or later; a key that is not there is deleted."""
+
+    def readable(self, document: bytes) -> str:
+        """A quarantined document for people: whole, or where it cannot be read and its bytes. Asks no server."""
 
     def close(self) -> None: ...
 
@@ -192,10 +221,13 @@ class BatchTarget(Protocol):
         """
 
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
-        """The target's rows of a span, rebuilt from root and child tables, in key order."""
+        """What the target holds of a span: rows, rebuilt from root and child tables, and quarantine entries.
+
+        Each in key order, but entries may come in batches of their own behind the rows.
+        """
 
     def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
-        """The target's rows of the given keys."""
+        """What the target holds of the given keys: rows and quarantine entries."""
 
     def close(self) -> None: ...
 
@@ -268,8 +300,11 @@ class Progress(Protocol):
     def divergences(self, scope: Scope) -> list[Mismatch]:
         """What the last reconcile found."""
 
-    def quarantine(self, scope: Scope, stream: Stream | None = None) -> list[tuple[str, Quarantined]]:
-        """(stream, entry) of what is kept aside."""
+    def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
+        """What is kept aside of a stream, in key order, page by page (after the last key), without the documents."""
+
+    def quarantined(self, scope: Scope, stream: Stream, key: Key) -> Quarantined | None:
+        """One entry with its document, or None when there is none of this key."""
 
     def quarantine_count(self, scope: Scope) -> dict[str, int]:
         """Entries per stream; streams without any are left out."""

@@ -281,11 +281,12 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
     with _session(plan) as session:
         result = inspection.reconcile_now(session, _run_of(session))
         named = [describe(session.streams, d) for d in result.divergences]
-    summary = {"rows": result.rows, "quarantined": result.quarantined, "moving": result.moving, "divergences": named}
+    total = result.total
+    summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": result.moving, "divergences": named}
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
-        typer.echo(f"{result.rows} rows compared, {len(named)} diverge, {result.moving} still move")
+        typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {result.moving} still move")
         for one in named:
             typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")
     raise typer.Exit(1 if named else 0)

@@ -104,10 +104,10 @@ def memory_connect(store: MemoryStore, streams: tuple[Stream, ...]) -> Connect:
     del streams
     return Connect(
         source=lambda: MemorySource(store, idle_s=0.02),
-        target=lambda _scope: MemoryTarget(store),
+        target=lambda scope: MemoryTarget(store, scope),
         progress=lambda: MemoryProgress(store),
         schema=lambda: MemorySchema(store),
-        workers=lambda _scope: InlineWorkers(MemorySource(store), MemoryTarget(store)),
+        workers=lambda scope: InlineWorkers(MemorySource(store), MemoryTarget(store, scope)),
     )
 
 

@@ -12,6 +12,7 @@ from tranship.connectors.memory.state import Round, TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.memory.target import Hook, no_hook
 from tranship.connectors.protocols import (
+    Aside,
     Backlog,
     Changes,
     Chunk,
@@ -179,9 +180,12 @@ class MemoryProgress:
     def divergences(self, scope: Scope) -> list[Mismatch]:
         return list(self._round(scope).divergences)
 
-    def quarantine(self, scope: Scope, stream: Stream | None = None) -> list[tuple[str, Quarantined]]:
-        entries = sorted(self._round(scope).quarantine.items())
-        return [(name, entry) for (name, _), entry in entries if stream is None or name == stream.name]
+    def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
+        entries = [q for q in self._round(scope).aside(stream.name) if after is None or q.key > after]
+        return [Aside(q.key, q.path, q.reason, len(q.document)) for q in entries[:limit]]
+
+    def quarantined(self, scope: Scope, stream: Stream, key: Key) -> Quarantined | None:
+        return self._round(scope).quarantine.get((stream.name, key))
 
     def quarantine_count(self, scope: Scope) -> dict[str, int]:
         return dict(Counter(name for name, _ in self._round(scope).quarantine))

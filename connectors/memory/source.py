@@ -81,6 +81,9 @@ class MemorySource:
             times = [e.at for e in events if e.stream or e.marker is not None]
             yield Changes(tuple(keys), _position(sequence), markers, times[-1] if times else None)
 
+    def readable(self, document: bytes) -> str:
+        return document.decode(errors="backslashreplace")
+
     def put_marker(self, name: str) -> None:
         self._documents.put_marker(name)
 

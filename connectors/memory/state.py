@@ -76,6 +76,10 @@ class Round:
         """The one lane in which a key is applied."""
         return crc32(key[0].encode() + b"\0" + key[1]) % len(self.lanes)
 
+    def aside(self, stream: str) -> list[Quarantined]:
+        """What is kept aside of a stream, in key order."""
+        return [entry for (name, _), entry in sorted(self.quarantine.items()) if name == stream]
+
     def is_loaded(self, key: StreamKey) -> bool:
         """Whether the chunk that the key belongs to is loaded."""
         stream, value = key

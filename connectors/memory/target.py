@@ -9,7 +9,7 @@ from tranship.connectors.errors import MarkMovedError
 from tranship.connectors.memory.rows import Row, child_rows, holds, make_batch
 from tranship.connectors.memory.state import TargetState
 from tranship.connectors.memory.store import MemoryStore
-from tranship.connectors.protocols import BatchTarget, ChunkMark, DirtyKey, Key, LaneMark, Loaded, Span
+from tranship.connectors.protocols import BatchTarget, ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
 from tranship.plans.streams import Stream
 
 BATCH_ROWS = 1000
@@ -28,8 +28,9 @@ class MemoryTarget:
     before COMMIT come before any of its statements.
     """
 
-    def __init__(self, store: MemoryStore, hook: Hook = no_hook) -> None:
+    def __init__(self, store: MemoryStore, scope: Scope, hook: Hook = no_hook) -> None:
         self._store = store
+        self._scope = scope
         self._hook = hook
 
     def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
@@ -81,10 +82,19 @@ class MemoryTarget:
         keys = sorted(key for key in rows if holds(span, key))
         for start in range(0, len(keys), BATCH_ROWS):
             yield make_batch(stream, [rows[key] for key in keys[start : start + BATCH_ROWS]])
+        entries = [entry for entry in self._aside(stream) if holds(span, entry.key)]
+        if entries:
+            yield make_batch(stream, [], entries)
 
     def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
         rows = self._store.state.table(stream)
-        return make_batch(stream, [rows[key] for key in sorted(set(keys)) if key in rows])
+        wanted = set(keys)
+        entries = [entry for entry in self._aside(stream) if entry.key in wanted]
+        return make_batch(stream, [rows[key] for key in sorted(wanted) if key in rows], entries)
+
+    def _aside(self, stream: Stream) -> list[Quarantined]:
+        round_ = self._store.state.rounds.get((self._scope.run, self._scope.round))
+        return round_.aside(stream.name) if round_ is not None else []
 
     def close(self) -> None:
         """Nothing to release; the store lives on."""

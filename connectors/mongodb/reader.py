@@ -15,7 +15,8 @@ from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import among, in_span
 from tranship.connectors.mongodb.mapper import key_of
-from tranship.connectors.protocols import Key, Position, Span
+from tranship.connectors.mongodb.readable import readable
+from tranship.connectors.protocols import Key, Position, Span, is_nameless
 from tranship.plans.streams import Stream
 
 DOCUMENTS_PER_BATCH = 1000  # the server ends a batch earlier at 16 MB
@@ -58,7 +59,7 @@ class MongoReader(MongoConnection):
         with translated(f"sampling {stream.collection}"):
             cursor = self._database[stream.collection].aggregate_raw_batches(pipeline, allowDiskUse=True)
             found = {key_of(document) for block in cursor for document in _documents(block)}
-        return sorted(filter(_is_key, found))
+        return sorted(key for key in found if not is_nameless(key))
 
     def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
         """The documents of a span in key order, as of `after` or later."""
@@ -78,7 +79,7 @@ class MongoReader(MongoConnection):
     def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
         """The documents of the given keys that are there, as of `after` or later, in key order."""
         mapper = self._mapper(stream)
-        known = sorted(filter(_is_key, set(keys)))
+        known = sorted(key for key in set(keys) if not is_nameless(key))
         found: list[bytes] = []
         with translated(f"reading keys of {stream.collection}"), self._session(after) as session:
             for start in range(0, len(known), KEYS_PER_QUERY):
@@ -86,6 +87,10 @@ class MongoReader(MongoConnection):
                 for block in self._database[stream.collection].find_raw_batches(condition, session=session):
                     found += _documents(block)
         return mapper.batch(sorted(found, key=key_of))
+
+    def readable(self, document: bytes) -> str:
+        """A document as canonical Extended JSON, or what is wrong with it and its bytes there."""
+        return readable(document)
 
 
 def _documents(block: Any) -> list[bytes]:
@@ -97,8 +102,3 @@ def _documents(block: Any) -> list[bytes]:
         found.append(block[at : at + size])
         at += size
     return found
-
-
-def _is_key(key: Key) -> bool:
-    """Whether a document can have this key; keys made for documents without a readable `_id` are not in the source."""
-    return key[:1] != b"\xff"

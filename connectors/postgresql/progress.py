@@ -18,9 +18,10 @@ from tranship.connectors.postgresql.catalog import ddl, relation_exists
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
 from tranship.connectors.postgresql.ownership import owned_names
 from tranship.connectors.postgresql.sessions import ControlSessions
-from tranship.connectors.postgresql.statetables import digest, state_tables
+from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
 from tranship.connectors.protocols import (
+    Aside,
     Backlog,
     Changes,
     Chunk,
@@ -261,12 +262,24 @@ class PostgresProgress:
 
     # --- quarantine ---------------------------------------------------------------------------------------------------
 
-    def quarantine(self, scope: Scope, stream: Stream | None = None) -> list[tuple[str, Quarantined]]:
+    def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         table = self._tables.quarantine
-        query = select(table).where(_of(table, scope, stream)).order_by(table.c.stream, table.c.key)
+        place = func.substr(table.c.key, 1, PREFIX)
+        size = func.octet_length(table.c.document).label("size")
+        query = select(table.c.key, table.c.path, table.c.reason, size).where(_of(table, scope, stream))
+        if after is not None:
+            query = query.where(place >= after[:PREFIX], table.c.key > after)
         with self._sessions.read() as connection:
-            rows = connection.execute(query).all()
-        return [(row.stream, Quarantined(row.key, row.path, row.reason, row.document)) for row in rows]
+            rows = connection.execute(query.order_by(place, table.c.key).limit(limit)).all()
+        return [Aside(*row) for row in rows]
+
+    def quarantined(self, scope: Scope, stream: Stream, key: Key) -> Quarantined | None:
+        table = self._tables.quarantine
+        columns = (table.c.key, table.c.path, table.c.reason, table.c.document)
+        query = select(*columns).where(_of(table, scope, stream), table.c.digest == digest(key))
+        with self._sessions.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Quarantined(*row)
 
     def quarantine_count(self, scope: Scope) -> dict[str, int]:
         table = self._tables.quarantine

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tranship.connectors.batch import Batch, schema
 from tranship.connectors.postgresql.arrays import selection
+from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.frames import Rows, together
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout
@@ -28,16 +29,24 @@ _GROWTH = 10
 
 
 class Reader:
-    """Reads one stream through a session."""
+    """Reads one stream through a session: its rows, and the quarantine entries of a run."""
 
-    def __init__(self, session: DataSession, stream: Stream, layout: Layout) -> None:
+    def __init__(self, session: DataSession, stream: Stream, layout: Layout, entries: Entries) -> None:
         self._session = session
+        self._stream = stream
+        self._entries = entries
         self._layout = layout
         self._keys = KeySpace(stream, layout)
         self._schema = schema(stream)
 
     def read(self, span: Span) -> Iterator[Batch]:
-        """The rows of a span. Each page is one snapshot; rows that change between pages are seen before or after."""
+        """The rows of a span, then its entries. Each page is one snapshot; what changes in between is seen as it was
+        before or after, and what moves from row to entry perhaps as both."""
+        yield from self._rows(span)
+        for entries in self._entries.within(self._stream, span):
+            yield Batch(self._nothing(), entries)
+
+    def _rows(self, span: Span) -> Iterator[Batch]:
         condition = self._keys.within(self._layout, span)
         limit = _FIRST_PAGE_ROWS
         while True:
@@ -53,25 +62,29 @@ class Reader:
             limit = max(_FEWEST_PAGE_ROWS, min(fitting, limit * _GROWTH, _MOST_PAGE_ROWS))
 
     def read_keys(self, keys: Sequence[Key]) -> Batch:
-        """The rows of the given keys, in key order."""
+        """The rows and entries of the given keys, in key order."""
         values = self._keys.decode(keys)
         with self._session.read():
             given = self._keys.parameters(self._layout, values)
             order = f"ORDER BY {self._keys.order(self._layout)}"
             root = self._select(self._layout, self._keys.among(self._layout), order, given)
             below = self._children(self._keys.among, given)
-        return Batch(self._together(root, below))
+            entries = self._entries.among(self._stream, keys)
+        return Batch(self._together(root, below), entries)
 
     def _page(self, condition: str, limit: int) -> tuple[pa.RecordBatch, int]:
         """Up to `limit` rows with their children, and their size."""
         order = self._keys.order(self._layout)
         root = self._select(self._layout, condition, f"ORDER BY {order} LIMIT {limit}")
         if not root.count:
-            return pa.RecordBatch.from_pylist([], schema=self._schema), 0
+            return self._nothing(), 0
         edges = [column.take(pa.array([0, root.count - 1])) for column in root.key_columns()]
         first, last = self._keys.values(edges)
         below = self._children(lambda layout: self._keys.between(layout, first, last))
         return self._together(root, below), root.size + sum(rows.size for rows in below.values())
+
+    def _nothing(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], schema=self._schema)
 
     def _children(self, condition: Callable[[Layout], str], parameters: Sequence[pa.Array] = ()) -> dict[str, Rows]:
         return {

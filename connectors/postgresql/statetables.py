@@ -29,6 +29,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.protocols import Key
 
+PREFIX = 64
+"""Bytes of a key that the index over quarantine entries holds."""
+
 
 def digest(key: Key) -> bytes:
     """What stands for a key in primary keys."""
@@ -138,6 +141,14 @@ def state_tables(schema: str) -> StateTables:
         Column("reason", Text, nullable=False),
         Column("document", LargeBinary, nullable=False),
         _clock("at"),
+    )
+    # For reading in key order. Of long keys only the beginning fits into an index entry; keys sort like it.
+    Index(
+        "quarantine_place",
+        quarantine.c.run,
+        quarantine.c.round,
+        quarantine.c.stream,
+        func.substr(quarantine.c.key, 1, PREFIX),
     )
     return StateTables(
         metadata,

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, EpochMovedError, MarkMovedError
+from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.conflicts import unique_conflict
 from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import frames
@@ -44,6 +45,7 @@ class PostgresTarget:
         self._state = endpoint.state_schema
         self._hook = hook
         self._session = DataSession(endpoint, scope)
+        self._entries = Entries(self._session, endpoint.state_schema, scope)
 
     def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
         root = self._layout(stream)
@@ -54,7 +56,7 @@ class PostgresTarget:
                     rows += batch.rows.num_rows
                     child_rows += self._fill(root, batch)
                     quarantined += len(batch.quarantined)
-                    self._keep_aside(mark.scope, stream, batch.quarantined)
+                    self._entries.keep(stream, batch.quarantined)
                 self._hook("load.before_mark")
                 self._swap_chunk(mark, rows, quarantined)
                 self._hook("load.before_epoch")
@@ -81,7 +83,7 @@ class PostgresTarget:
                 # The children go with their root (ON DELETE CASCADE), after it is locked: two writers cannot mix rows.
                 self._session.run(f"DELETE FROM {root.name} WHERE {keys.among(root)}", given)
                 self._fill(root, batch)
-                self._replace_aside(scope, stream, dirty, batch.quarantined)
+                self._entries.replace(stream, [entry.key for entry in dirty], batch.quarantined)
                 removed = self._settle(scope, stream, dirty)
                 self._hook("replace.before_mark")
                 for mark in sorted(marks, key=lambda mark: mark.lane):
@@ -95,15 +97,18 @@ class PostgresTarget:
         return removed
 
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
-        return Reader(self._session, stream, self._layout(stream)).read(span)
+        return self._reader(stream).read(span)
 
     def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
-        return Reader(self._session, stream, self._layout(stream)).read_keys(keys)
+        return self._reader(stream).read_keys(keys)
 
     def close(self) -> None:
         self._session.close()
 
     # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def _reader(self, stream: Stream) -> Reader:
+        return Reader(self._session, stream, self._layout(stream), self._entries)
 
     def _layout(self, stream: Stream) -> Layout:
         return layout(stream, self._schema)
@@ -116,33 +121,7 @@ class PostgresTarget:
             child_rows += rows.num_rows if table is not root else 0
         return child_rows
 
-    def _keep_aside(self, scope: Scope, stream: Stream, entries: Sequence[Quarantined]) -> None:
-        if not entries:
-            return
-        columns: dict[str, pa.Array] = {
-            "run": pa.array([scope.run] * len(entries)),
-            "round": pa.array([scope.round] * len(entries), pa.int32()),
-            "stream": pa.array([stream.name] * len(entries)),
-            "digest": pa.array([digest(entry.key) for entry in entries]),
-            "key": pa.array([entry.key for entry in entries]),
-            "path": pa.array([entry.path for entry in entries]),
-            "reason": pa.array([entry.reason for entry in entries]),
-            "document": pa.array([entry.document for entry in entries]),
-        }
-        self._session.append(self._state, "quarantine", pa.record_batch(columns))
-
     # --- what is kept about them --------------------------------------------------------------------------------------
-
-    def _replace_aside(
-        self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey], entries: Sequence[Quarantined]
-    ) -> None:
-        """The keys' quarantine entries become the batch's."""
-        self._session.run(
-            f"DELETE FROM {self._table('quarantine')} "
-            "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
-            [*_place(scope, stream), many([digest(entry.key) for entry in dirty], pa.binary())],
-        )
-        self._keep_aside(scope, stream, entries)
 
     def _settle(self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey]) -> int:
         """Remove the dirty entries whose generation is still the given one, remember all keys as touched."""

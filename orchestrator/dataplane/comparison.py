@@ -1,60 +1,140 @@
-"""Equality of rows: one comparison, used by reconcile, recheck, repair, reseed and the cutover's final pass.
+"""Equality of both sides: one comparison, used by reconcile, recheck, repair, reseed and the cutover's final pass.
 
-Rows are compared in the canonical batch form, bit by bit: two NaNs are equal when their payloads are, and -0.0 is not
-0.0.
+The law that it checks is *source = target + quarantined*: each document of the source is a row of the target or one of
+its quarantine entries, and the target holds nothing else. Rows are compared in the canonical batch form, bit by bit:
+two NaNs are equal when their payloads are, and -0.0 is not 0.0.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tranship.connectors.batch import KEY, Batch, schema
-from tranship.connectors.protocols import Mismatch
+from tranship.connectors.batch import KEY, Batch, Quarantined, schema
+from tranship.connectors.protocols import Key, Mismatch, is_nameless
 from tranship.plans.streams import Stream
 
 
 @dataclass(frozen=True)
+class Tally:
+    """How many documents the source holds, and what the target holds of them: rows and quarantine entries."""
+
+    documents: int = 0
+    rows: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.documents + other.documents, self.rows + other.rows, self.quarantined + other.quarantined)
+
+    def __sub__(self, other: Tally) -> Tally:
+        return self + Tally(-other.documents, -other.rows, -other.quarantined)
+
+
+NOTHING = Tally()
+
+
+@dataclass(frozen=True)
+class Nameless:
+    """Keys that stand for documents whose own cannot be read (`connectors.protocols.NAMELESS`), on each side.
+
+    A source may give such a document with any span; on the target it lies behind all others. So these keys are compared
+    once the whole stream has been read.
+    """
+
+    source: frozenset[Key] = frozenset()
+    target: frozenset[Key] = frozenset()
+
+    def __or__(self, other: Nameless) -> Nameless:
+        return Nameless(self.source | other.source, self.target | other.target)
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Result for a set of keys. `rows` counts rows on the source side, `quarantined` documents that are kept aside."""
+    """Result for a set of keys: a tally of those that agree, and each mismatch with the tally of its key."""
 
-    rows: int
-    quarantined: int
-    mismatches: tuple[Mismatch, ...]
+    agreed: Tally = NOTHING
+    apart: Mapping[Mismatch, Tally] = field(default_factory=dict)
+    nameless: Nameless = Nameless()
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """What differs, one mismatch per key."""
+        return tuple(self.apart)
 
 
-def gather(stream: Stream, batches: Iterable[Batch]) -> tuple[pa.Table, int]:
-    """All rows of some batches as one table, and how many documents were quarantined."""
-    tables, quarantined = [], 0
-    for batch in batches:
-        tables.append(batch.rows)
-        quarantined += len(batch.quarantined)
-    return pa.Table.from_batches(tables, schema=schema(stream)), quarantined
+@dataclass
+class _Side:
+    """What one side holds: its rows, and a digest of each quarantine entry by key."""
+
+    rows: pa.Table
+    aside: dict[Key, bytes]
+    nameless: frozenset[Key]
+
+    @classmethod
+    def gather(cls, stream: Stream, batches: Iterable[Batch]) -> _Side:
+        tables: list[pa.RecordBatch] = []
+        aside: dict[Key, bytes] = {}
+        for batch in batches:
+            tables.append(batch.rows)
+            aside |= {entry.key: _entry_digest(entry) for entry in batch.quarantined}
+        nameless = frozenset(filter(is_nameless, aside))
+        for key in nameless:
+            del aside[key]
+        return cls(pa.Table.from_batches(tables, schema=schema(stream)), aside, nameless)
 
 
 def compare(stream: Stream, source: Iterable[Batch], target: Iterable[Batch]) -> Comparison:
-    """Compare what both sides hold for one span or one set of keys."""
-    expected, quarantined = gather(stream, source)
-    actual, _ = gather(stream, target)
-    mismatches: list[Mismatch] = []
+    """Compare what both sides hold for one span or one set of keys: rows, and what is kept aside."""
+    expected, actual = _Side.gather(stream, source), _Side.gather(stream, target)
+    total = Tally(expected.rows.num_rows + len(expected.aside), actual.rows.num_rows, len(actual.aside))
+    apart = _rows_apart(stream, expected.rows, actual.rows)
+    kept_apart = {key for key, _ in expected.aside.items() ^ actual.aside.items()}
+    if kept_apart:
+        apart = _with_quarantine(stream, apart, kept_apart, expected, actual)
+    return Comparison(total - sum(apart.values(), NOTHING), apart, Nameless(expected.nameless, actual.nameless))
+
+
+def compare_nameless(stream: Stream, nameless: Nameless) -> Comparison:
+    """Compare the nameless documents of a whole stream."""
+    both = len(nameless.source & nameless.target)
+    apart = {
+        Mismatch(stream.name, key, "quarantine"): Tally(key in nameless.source, 0, key in nameless.target)
+        for key in sorted(nameless.source ^ nameless.target)
+    }
+    return Comparison(Tally(both, 0, both), apart)
+
+
+def _rows_apart(stream: Stream, expected: pa.Table, actual: pa.Table) -> dict[Mismatch, Tally]:
+    """Compare rows alone."""
+    apart: dict[Mismatch, Tally] = {}
     if not expected.column(KEY).equals(actual.column(KEY)):
         expected_at = _positions(expected)
         actual_at = _positions(actual)
-        mismatches += [Mismatch(stream.name, k, "missing") for k in expected_at if k not in actual_at]
-        mismatches += [Mismatch(stream.name, k, "extra") for k in actual_at if k not in expected_at]
+        apart |= {Mismatch(stream.name, k, "missing"): Tally(1, 0, 0) for k in expected_at if k not in actual_at}
+        apart |= {Mismatch(stream.name, k, "extra"): Tally(0, 1, 0) for k in actual_at if k not in expected_at}
         common = [k for k in expected_at if k in actual_at]
-        rows = expected.num_rows
         # With the type said: without any key in common the list is empty and would have none.
         expected = expected.take(pa.array([expected_at[k] for k in common], pa.int64()))
         actual = actual.take(pa.array([actual_at[k] for k in common], pa.int64()))
-    else:
-        rows = expected.num_rows
-    mismatches += _different(stream, expected, actual)
-    return Comparison(rows, quarantined, tuple(mismatches))
+    return apart | dict.fromkeys(_different(stream, expected, actual), Tally(1, 1, 0))
+
+
+def _with_quarantine(
+    stream: Stream, apart: Mapping[Mismatch, Tally], keys: Set[Key], expected: _Side, actual: _Side
+) -> dict[Mismatch, Tally]:
+    """Mismatches of rows, with those of quarantine for the given keys in the place of any that these have."""
+    expected_rows, actual_rows = _positions(expected.rows), _positions(actual.rows)
+    rest = {mismatch: tally for mismatch, tally in apart.items() if mismatch.key not in keys}
+    return rest | {
+        Mismatch(stream.name, key, "quarantine"): Tally(
+            (key in expected_rows) + (key in expected.aside), key in actual_rows, key in actual.aside
+        )
+        for key in sorted(keys)
+    }
 
 
 def _positions(table: pa.Table) -> dict[bytes, int]:
@@ -112,12 +192,22 @@ def _running(counts: Iterable[int]) -> list[int]:
 
 
 def row_digests(stream: Stream, batch: Batch) -> dict[bytes, bytes]:
-    """A digest of each row by key, to see whether a row is still the same some time later."""
+    """A digest of what is held of each key, row or quarantine entry, to see whether it is the same some time later."""
     rows = pa.Table.from_batches([batch.rows], schema=schema(stream))
-    return {key: _row_digest(rows, row) for row, key in enumerate(rows.column(KEY).to_pylist())}
+    digests = {key: _row_digest(rows, row) for row, key in enumerate(rows.column(KEY).to_pylist())}
+    for entry in batch.quarantined:
+        # A key with both is as wrong as can be, and stands as still as any.
+        digests[entry.key] = digests.get(entry.key, b"") + _entry_digest(entry)
+    return digests
 
 
 def _row_digest(rows: pa.Table, row: int) -> bytes:
     # take() copies the one row into fresh buffers, so that equal rows serialise to equal bytes.
     single = rows.take([row]).combine_chunks().to_batches()[0]
     return hashlib.sha256(single.serialize()).digest()
+
+
+def _entry_digest(entry: Quarantined) -> bytes:
+    """Stands for an entry, so that documents of up to 16 MB need not be held while the other side is read."""
+    parts = (entry.path.encode(), entry.reason.encode(), entry.document)
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()

@@ -8,14 +8,22 @@ is on its way (`rules.md` D4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import structlog
 
-from tranship.connectors.protocols import BatchTarget, Key, Mismatch
-from tranship.orchestrator.dataplane.comparison import Comparison, compare, row_digests
+from tranship.connectors.protocols import BatchTarget, Key, Mismatch, is_nameless
+from tranship.orchestrator.dataplane.comparison import (
+    NOTHING,
+    Comparison,
+    Nameless,
+    Tally,
+    compare,
+    compare_nameless,
+    row_digests,
+)
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.workers import CompareTask, outcome
 from tranship.orchestrator.run import POLL_S, Run
@@ -34,18 +42,40 @@ PAGE = 500
 
 @dataclass
 class Reconciled:
-    """What a reconcile found. `moving` keys never stood still; they are among the touched keys and compared again."""
+    """What a reconcile found. `moving` keys never stood still; they are among the touched keys and compared again.
 
-    rows: int = 0
-    quarantined: int = 0
+    `agreed` counts, per stream, the keys that were found equal, each at the look that found it so; `apart` what the two
+    sides hold of the others. So as long as nothing diverges or moves, *documents = rows + quarantined* holds exactly,
+    however much was written meanwhile.
+    """
+
     suspects: int = 0
     divergences: list[Mismatch] = field(default_factory=list)
     moving: int = 0
+    agreed: dict[str, Tally] = field(default_factory=dict)
+    apart: dict[Mismatch, Tally] = field(default_factory=dict)
+
+    def add(self, stream: Stream, comparison: Comparison) -> None:
+        """Count what agrees."""
+        self.agreed[stream.name] = self.agreed.get(stream.name, NOTHING) + comparison.agreed
+
+    def tallies(self) -> dict[str, Tally]:
+        """What both sides hold, per stream."""
+        tallies = dict(self.agreed)
+        for mismatch, tally in self.apart.items():
+            tallies[mismatch.stream] = tallies.get(mismatch.stream, NOTHING) + tally
+        return tallies
+
+    @property
+    def total(self) -> Tally:
+        """What both sides hold of all streams."""
+        return sum(self.tallies().values(), NOTHING)
 
 
 def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
-    """Compare every loaded chunk of every stream once, in the workers."""
+    """Compare every loaded chunk of every stream once, in the workers; then each stream's nameless documents."""
     under_way: dict[Future[Comparison], Stream] = {}
+    nameless = {stream.name: Nameless() for stream in run.streams}
     todo = _tasks(run)
     task = next(todo, None)
     while task is not None or under_way:
@@ -55,8 +85,12 @@ def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
         finished, _ = wait(under_way, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in finished:
             stream = under_way.pop(future)
-            seen(stream, outcome(future))
+            comparison = outcome(future)
+            nameless[stream.name] |= comparison.nameless
+            seen(stream, comparison)
         run.tick()
+    for stream in run.streams:
+        seen(stream, compare_nameless(stream, nameless[stream.name]))
 
 
 def _tasks(run: Run) -> Iterator[CompareTask]:
@@ -70,7 +104,7 @@ def _tasks(run: Run) -> Iterator[CompareTask]:
 def full(run: Run, target: BatchTarget) -> Reconciled:
     """Compare everything, then recheck what differed."""
     result = once(run)
-    _settle(run, target, result.divergences, result)
+    _settle(run, target, result)
     return result
 
 
@@ -78,28 +112,32 @@ def once(run: Run) -> Reconciled:
     """Compare everything and take each difference as it is: for when nothing is applied that could even it out."""
     result = Reconciled()
 
-    def seen(_stream: Stream, comparison: Comparison) -> None:
-        result.rows += comparison.rows
-        result.quarantined += comparison.quarantined
-        result.divergences.extend(comparison.mismatches)
+    def seen(stream: Stream, comparison: Comparison) -> None:
+        result.add(stream, comparison)
+        result.apart |= comparison.apart
 
     compare_all(run, seen)
+    result.divergences = list(result.apart)
     return result
 
 
 def touched(run: Run, target: BatchTarget) -> Reconciled:
     """Compare the keys that were applied since the last full reconcile began."""
     result = Reconciled()
-    suspects: list[Mismatch] = []
     for stream in run.streams:
         for keys in _pages(run, stream):
             comparison = _compare_keys(run, target, stream, keys)
-            result.rows += comparison.rows
-            result.quarantined += comparison.quarantined
-            suspects.extend(comparison.mismatches)
+            result.add(stream, comparison)
+            result.divergences.extend(comparison.apart)
             run.tick()
-    _settle(run, target, suspects, result)
+    _settle(run, target, result)
     return result
+
+
+def repair(run: Run, target: BatchTarget, result: Reconciled) -> None:
+    """Mark what diverges dirty, let the applier make it equal, and look again: what is left then diverges still."""
+    run.progress.mark_dirty(run.scope, [(d.stream, d.key) for d in result.divergences])
+    recheck(run, target, result)
 
 
 def _pages(run: Run, stream: Stream) -> Iterator[list[Key]]:
@@ -114,10 +152,9 @@ def _compare_keys(run: Run, target: BatchTarget, stream: Stream, keys: list[Key]
     return compare(stream, [expected], [target.read_keys(stream, keys)])
 
 
-def _settle(run: Run, target: BatchTarget, suspects: list[Mismatch], result: Reconciled) -> None:
-    result.suspects = len(suspects)
-    confirmed, moving = recheck(run, target, suspects)
-    result.divergences, result.moving = confirmed, moving
+def _settle(run: Run, target: BatchTarget, result: Reconciled) -> None:
+    result.suspects = len(result.divergences)
+    recheck(run, target, result)
 
 
 # --- recheck -----------------------------------------------------------------------------------------------------
@@ -125,17 +162,22 @@ def _settle(run: Run, target: BatchTarget, suspects: list[Mismatch], result: Rec
 
 @dataclass
 class _Suspect:
-    """A key under observation: how its two rows looked last time, and for how many rounds that has been so."""
+    """A key under observation: how its two sides looked last time, and for how many rounds that has been so."""
 
     mismatch: Mismatch
+    tally: Tally = NOTHING
     seen: tuple[bytes | None, bytes | None] | None = None
     rounds: int = 0
 
 
-def recheck(run: Run, target: BatchTarget, mismatches: Iterable[Mismatch]) -> tuple[list[Mismatch], int]:
-    """Tell divergences from keys in motion. Returns the divergences, and how many keys never stood still."""
-    suspects = {(m.stream, m.key): _Suspect(m) for m in mismatches}
-    confirmed: list[Mismatch] = []
+def recheck(run: Run, target: BatchTarget, result: Reconciled) -> None:
+    """Tell divergences from keys in motion: what the result takes for divergent is looked at again."""
+    found = set(result.divergences)
+    moving = {mismatch: tally for mismatch, tally in result.apart.items() if mismatch not in found}
+    # No query finds a nameless document, so it cannot be looked at again; nor can it have moved: capture would have
+    # stopped there.
+    confirmed = {m: result.apart[m] for m in result.divergences if is_nameless(m.key)}
+    suspects = {(m.stream, m.key): _Suspect(m) for m in result.divergences if not is_nameless(m.key)}
     for number in range(MOST_ROUNDS):
         if not suspects:
             break
@@ -144,9 +186,13 @@ def recheck(run: Run, target: BatchTarget, mismatches: Iterable[Mismatch]) -> tu
         for stream in run.streams:
             keys = sorted(key for name, key in suspects if name == stream.name)
             for start in range(0, len(keys), PAGE):
-                confirmed += _look_again(run, target, stream, keys[start : start + PAGE], suspects)
+                result.add(stream, _look_again(run, target, stream, keys[start : start + PAGE], suspects))
+        still = [place for place, suspect in suspects.items() if suspect.rounds >= ROUNDS]
+        confirmed |= {suspect.mismatch: suspect.tally for suspect in map(suspects.pop, still)}
         log.info("rechecked", round=number + 1, suspects=len(suspects), confirmed=len(confirmed))
-    return confirmed, len(suspects)
+    moving |= {suspect.mismatch: suspect.tally for suspect in suspects.values()}
+    result.divergences, result.moving = list(confirmed), len(moving)
+    result.apart = confirmed | moving
 
 
 def _wait_clean(run: Run, suspects: dict[tuple[str, Key], _Suspect]) -> None:
@@ -168,14 +214,14 @@ def _dirty(run: Run, stream: Stream, suspects: dict[tuple[str, Key], _Suspect]) 
 
 def _look_again(
     run: Run, target: BatchTarget, stream: Stream, keys: list[Key], suspects: dict[tuple[str, Key], _Suspect]
-) -> list[Mismatch]:
-    """Read both sides of some suspects once more; drop those that are equal, return those that are confirmed."""
+) -> Comparison:
+    """Read both sides of some suspects once more, note how they look, and drop those that are equal."""
     dirty = run.progress.still_dirty(run.scope, stream, keys)
     expected = run.source.read_keys(stream, keys, run.position())
     actual = target.read_keys(stream, keys)
     before, after = row_digests(stream, expected), row_digests(stream, actual)
-    differing = {m.key: m for m in compare(stream, [expected], [actual]).mismatches}
-    confirmed = []
+    comparison = compare(stream, [expected], [actual])
+    differing = {mismatch.key: (mismatch, tally) for mismatch, tally in comparison.apart.items()}
     for key in keys:
         if key not in differing:
             del suspects[stream.name, key]
@@ -183,8 +229,5 @@ def _look_again(
         suspect = suspects[stream.name, key]
         seen = (before.get(key), after.get(key))
         suspect.rounds = suspect.rounds + 1 if seen == suspect.seen and key not in dirty else 1
-        suspect.seen, suspect.mismatch = seen, differing[key]
-        if suspect.rounds >= ROUNDS:
-            confirmed.append(suspect.mismatch)
-            del suspects[stream.name, key]
-    return confirmed
+        suspect.seen, (suspect.mismatch, suspect.tally) = seen, differing[key]
+    return comparison

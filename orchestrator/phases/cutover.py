@@ -44,7 +44,7 @@ class Cutover:
         if result.moving:
             raise RefusedToActError(f"{result.moving} keys still change on the source; nothing was switched")
         run.progress.keep_divergences(run.scope, result.divergences)
-        yield observed(self.name, compared=result.rows, divergences=len(result.divergences))
+        yield observed(self.name, compared=result.total.documents, divergences=len(result.divergences))
         if len(result.divergences) > run.plan.reconcile.max_divergences:
             return  # no switch: verify finds the divergences, and the plan says what follows
         _prove_still_quiet(run, since=proven_at)
@@ -72,7 +72,8 @@ def _check_quarantine(run: Run) -> None:
     allowed = run.plan.cutover.max_quarantined
     if kept > allowed:
         raise RefusedToActError(
-            f"{kept} documents are in quarantine and cutover.max_quarantined allows {allowed}; see `tranship status`"
+            f"{kept} documents are in quarantine and cutover.max_quarantined allows {allowed}; "
+            "`tranship quarantine list` names them"
         )
 
 

@@ -1,4 +1,4 @@
-"""Reconcile: every row compared in both directions; divergences rolled back or repaired, by plan.
+"""Reconcile: every document compared in both directions; divergences rolled back or repaired, by plan.
 
 Invariant: a reconcile that verifies has compared each key of both sides after the phase began, or knows it as touched
 since then, so that the cutover has to look only at the touched ones.
@@ -7,8 +7,8 @@ since then, so that the cutover has to look only at the touched ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
-from tranship.connectors.protocols import BatchTarget, Mismatch
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
@@ -31,15 +31,16 @@ class Reconcile:
             reached("reconcile.after_full")
             found = len(result.divergences)
             if run.plan.reconcile.on_divergence == "repair" and result.divergences:
-                result.divergences = _repair(run, target, result.divergences)
+                reconcile.repair(run, target, result)
         finally:
             target.close()
             run.release_workers()
         run.progress.keep_divergences(run.scope, result.divergences)
         yield observed(
             self.name,
-            rows=result.rows,
-            quarantined=result.quarantined,
+            rows=result.total.rows,
+            quarantined=result.total.quarantined,
+            streams={name: asdict(tally) for name, tally in result.tallies().items()},
             suspects=result.suspects,
             divergences=len(result.divergences),
             repaired=found - len(result.divergences),
@@ -57,10 +58,3 @@ class Reconcile:
     def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002
         # The divergences stay readable after the rollback that they caused.
         yield from ()
-
-
-def _repair(run: Run, target: BatchTarget, divergences: list[Mismatch]) -> list[Mismatch]:
-    """Mark divergent keys dirty, let the applier make them equal, and look again; returns those that still diverge."""
-    run.progress.mark_dirty(run.scope, [(d.stream, d.key) for d in divergences])
-    left, _ = reconcile.recheck(run, target, divergences)
-    return left

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,11 +25,12 @@ from tests.conformance.target_world import (
     batch,
     customer,
     key,
+    nameless,
     object_id,
     order,
     plain,
 )
-from tranship.connectors.batch import Batch
+from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.errors import (
     ConnectorError,
     EpochMovedError,
@@ -36,7 +38,9 @@ from tranship.connectors.errors import (
     NotOursError,
     UniqueConflictError,
 )
+from tranship.connectors.keys import from_typed
 from tranship.connectors.protocols import (
+    Aside,
     Changes,
     Chunk,
     DirtyKey,
@@ -48,6 +52,7 @@ from tranship.connectors.protocols import (
     Scope,
     Span,
 )
+from tranship.plans.streams import LogicalType
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error of the program
@@ -123,7 +128,7 @@ class BatchTargetSuite(_Suite):
         assert migration.progress.chunks(migration.scope, ORDERS) == [
             Chunk("orders", 0, WHOLE, "loaded", mark.attempt, rows=2, quarantined=1)
         ]
-        assert migration.progress.quarantine(migration.scope) == [("orders", aside(3))]
+        assert migration.aside() == [aside(3)]
 
     def test_a_late_duplicate_of_a_load_keeps_nothing(self, migration: Migration) -> None:
         (late,) = migration.begin()
@@ -282,8 +287,48 @@ class BatchTargetSuite(_Suite):
             mark, dirty = migration.take_one()
             migration.target.replace(ORDERS, dirty, batch(rows, quarantined=kept), [mark])
             assert migration.rows() == list(plain(rows))
-            assert migration.progress.quarantine(migration.scope, ORDERS) == [("orders", entry) for entry in kept]
+            assert migration.aside() == kept
             assert migration.progress.quarantine_count(migration.scope) == ({"orders": 1} if kept else {})
+
+    # --- what is kept aside
+
+    def test_entries_are_read_back_with_their_span(self, migration: Migration) -> None:
+        entries = [aside(9), aside(2), nameless(b"\1"), aside(4, "other")]
+        migration.load([order(1), order(3)], quarantined=entries)
+        ordered = sorted(entries, key=lambda entry: entry.key)
+        assert migration.aside() == ordered
+        assert ordered[-1] == nameless(b"\1")
+        spans = [Span(None, key(2)), Span(key(2), key(4)), Span(key(4), None)]
+        assert [migration.aside(span=span) for span in spans] == [[], ordered[:1], ordered[1:]]
+        assert [len(migration.rows(span=span)) for span in spans] == [1, 1, 0]
+        assert migration.aside(CUSTOMERS) == []
+
+    def test_entries_are_read_back_by_key(self, migration: Migration) -> None:
+        migration.load([order(1)], quarantined=[aside(2), aside(4), nameless(b"\1")])
+        found = migration.target.read_keys(ORDERS, [nameless(b"\1").key, key(4), key(1), key(4), key(7)])
+        assert (found.keys, found.quarantined) == ([key(1)], (aside(4), nameless(b"\1")))
+        assert migration.target.read_keys(ORDERS, [key(3)]).quarantined == ()
+        assert migration.target.read_keys(CUSTOMERS, [key(2)]).quarantined == ()
+
+    def test_many_entries_come_in_pages_without_a_gap(self, migration: Migration) -> None:
+        """Some with keys that are equal for longer than an index holds."""
+        keys = [from_typed(LogicalType.TEXT, "k" * 300 + f"{n:05}") for n in range(40)]
+        long = [Quarantined(one, "_id", "long", b"\0") for one in keys]
+        short = [aside(n) for n in range(300)]
+        migration.load([order(1)], quarantined=[*short, *long])
+        ordered = sorted([*short, *long], key=lambda entry: entry.key)
+        assert migration.aside() == ordered
+        middle = Span(long[7].key, long[31].key)
+        assert migration.aside(span=middle) == long[7:31]
+
+    def test_entries_of_another_round_are_another_ones(self, migration: Migration) -> None:
+        migration.load([], quarantined=[aside(2)])
+        later = replace(migration.scope, round=1)
+        other = migration.world.target(later)
+        assert [found.quarantined for found in other.read(ORDERS, WHOLE)] == []
+        assert other.read_keys(ORDERS, [key(2)]).quarantined == ()
+        assert migration.progress.quarantine(later, ORDERS, None, 10) == []
+        assert migration.progress.quarantined(later, ORDERS, key(2)) is None
 
     def test_the_exclusive_lane_moves_every_mark(self, migration: Migration) -> None:
         migration.load([order(n) for n in range(20)])
@@ -470,6 +515,26 @@ class ProgressSuite(_Suite):
         migration.begin([Span(None, key(1)), Span(key(1), None)])
         with pytest.raises(MarkMovedError):
             migration.progress.begin_chunk(migration.scope, stale)
+
+    # --- quarantine
+
+    def test_quarantine_is_told_page_by_page(self, migration: Migration) -> None:
+        entries = [aside(3), aside(1, "odder"), nameless(b"\1"), nameless(b"abc"), aside(2)]
+        migration.load([order(7)], quarantined=entries)
+        expected = sorted(Aside(q.key, q.path, q.reason, len(q.document)) for q in entries)
+        told: list[Aside] = []
+        while page := migration.progress.quarantine(migration.scope, ORDERS, told[-1].key if told else None, 2):
+            told += page
+        assert told == expected
+        assert migration.progress.quarantine(migration.scope, CUSTOMERS, None, 10) == []
+        assert migration.progress.quarantine_count(migration.scope) == {"orders": 5}
+
+    def test_an_entry_has_its_document(self, migration: Migration) -> None:
+        migration.load([order(7)], quarantined=[aside(1), nameless(b"\1")])
+        assert migration.progress.quarantined(migration.scope, ORDERS, key(1)) == aside(1)
+        assert migration.progress.quarantined(migration.scope, ORDERS, nameless(b"\1").key) == nameless(b"\1")
+        assert migration.progress.quarantined(migration.scope, ORDERS, key(7)) is None
+        assert migration.progress.quarantined(migration.scope, CUSTOMERS, key(1)) is None
 
     # --- dirty keys
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -13,6 +14,7 @@ import pyarrow as pa
 from tranship.connectors.batch import KEY, RESIDUE, Batch, Quarantined, schema
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import (
+    NAMELESS,
     BatchTarget,
     Changes,
     ChunkMark,
@@ -160,6 +162,11 @@ def aside(number: int, reason: str = "too odd") -> Quarantined:
     return Quarantined(key(number), "total", reason, b"\x05\0\0\0\0")
 
 
+def nameless(document: bytes) -> Quarantined:
+    """An entry for a document whose key cannot be read."""
+    return Quarantined(NAMELESS + hashlib.sha256(document).digest(), "", "malformed: length", document)
+
+
 # --- a migration ------------------------------------------------------------------------------------------------------
 
 
@@ -181,10 +188,10 @@ class Migration:
         marks = [self.progress.begin_chunk(self.scope, chunk) for chunk in self.progress.chunks(self.scope, stream)]
         return [mark for mark in marks if mark is not None]
 
-    def load(self, rows: Sequence[Row], stream: Stream = ORDERS) -> Loaded:
-        """Load the rows as the stream's only chunk."""
+    def load(self, rows: Sequence[Row], stream: Stream = ORDERS, quarantined: Iterable[Quarantined] = ()) -> Loaded:
+        """Load the rows and entries as the stream's only chunk."""
         (mark,) = self.begin(stream=stream)
-        return self.target.load(stream, [batch(rows, stream)], mark)
+        return self.target.load(stream, [batch(rows, stream, quarantined)], mark)
 
     def change(self, *numbers: int, stream: Stream = ORDERS) -> None:
         """Let capture keep these keys."""
@@ -203,6 +210,10 @@ class Migration:
 
     def rows(self, stream: Stream = ORDERS, span: Span = WHOLE) -> list[Row]:
         return [row for found in self.target.read(stream, span) for row in found.rows.to_pylist()]
+
+    def aside(self, stream: Stream = ORDERS, span: Span = WHOLE) -> list[Quarantined]:
+        """The quarantine entries of a span."""
+        return [entry for found in self.target.read(stream, span) for entry in found.quarantined]
 
     def numbers(self) -> list[int]:
         """The numbers of the orders that are there."""

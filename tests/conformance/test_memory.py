@@ -87,8 +87,8 @@ class MemoryTargetWorld:
     def take_over(self, run: str) -> int:
         return self.store.take_over(run)
 
-    def target(self, scope: Scope, hook: Hook | None = None) -> MemoryTarget:  # noqa: ARG002
-        return MemoryTarget(self.store, hook or no_hook)
+    def target(self, scope: Scope, hook: Hook | None = None) -> MemoryTarget:
+        return MemoryTarget(self.store, scope, hook or no_hook)
 
     def progress(self, hook: Hook | None = None) -> MemoryProgress:
         return MemoryProgress(self.store, hook or no_hook)
@@ -141,7 +141,7 @@ class TestFates:
         batches = list(MemorySource(store).read(THINGS, Span(None, None), Position(b"")))
         store.fate = lambda _name: fate
         try:
-            MemoryTarget(store).load(THINGS, batches, mark)
+            MemoryTarget(store, mark.scope).load(THINGS, batches, mark)
         finally:
             store.fate = lambda _name: Fate.APPLY
 

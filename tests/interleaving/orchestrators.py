@@ -90,7 +90,7 @@ class Orchestrator:
     def __init__(self, store: MemoryStore, epoch: int) -> None:
         self.scope = Scope(RUN, 1, epoch)
         self.source = PausingSource(store, batch_rows=1, idle_s=0)
-        self.target = MemoryTarget(store, before_commit)
+        self.target = MemoryTarget(store, self.scope, before_commit)
         self.progress = PausingProgress(store, before_commit)
         self.steps: dict[str, Step] = {}
         self._watcher = MemorySource(store, batch_rows=3, idle_s=0)

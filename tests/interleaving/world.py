@@ -336,8 +336,7 @@ class World:
     def _held(self, key: Key) -> Row | Quarantined | None:
         """What the target holds: a row or a quarantine entry, never both."""
         row = self.store.state.rows[STREAM.table].get(key)
-        entries = self.owner.progress.quarantine(self.owner.scope, STREAM)
-        entry = next((entry for _, entry in entries if entry.key == key), None)
+        entry = self.owner.progress.quarantined(self.owner.scope, STREAM, key)
         if row is not None and entry is not None:
             raise LawBrokenError(f"key {KEYS.index(key)} is both a row and in quarantine")
         return row or entry

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.mongodb.bson_strategies import NUMBERS, VALUES
 from tranship.connectors import keycodec
 from tranship.connectors.keys import BOTTOM, TOP, Cut, KeyForm, TypedRange, from_typed, to_typed, typed_range
-from tranship.connectors.protocols import Span
+from tranship.connectors.protocols import NAMELESS, Span
 from tranship.plans.streams import Column, LogicalType
 
 T = LogicalType
@@ -176,6 +176,11 @@ class TestTyped:
     def test_keys_of_other_types_are_no_values(self, kind: LogicalType) -> None:
         others = [None, True, {"a": 1}, MinKey(), MaxKey(), float("nan"), float("inf"), Binary(b"x", 9), "a\0b"]
         assert {to_typed(kind, key(value)) for value in others} == {None}
+
+    @pytest.mark.parametrize("kind", [*TYPED, None])
+    def test_no_row_has_the_key_of_a_nameless_document(self, kind: LogicalType | None) -> None:
+        column = Column("_id", ("_id",), kind or T.BYTES, "any" if kind is None else kind.value)
+        assert KeyForm([column]).decode(NAMELESS + bytes(32)) is None
 
     def test_a_number_fits_by_its_value(self) -> None:
         assert to_typed(T.INT64, key(5.0)) == 5

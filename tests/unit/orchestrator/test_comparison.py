@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tranship.connectors.batch import Batch, Quarantined, schema
-from tranship.orchestrator.dataplane.comparison import Comparison, compare, row_digests
+from tranship.connectors.protocols import NAMELESS, Mismatch
+from tranship.orchestrator.dataplane.comparison import (
+    NOTHING,
+    Comparison,
+    Tally,
+    compare,
+    compare_nameless,
+    row_digests,
+)
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 NAN = float("nan")
@@ -84,9 +92,105 @@ def test_sides_without_a_key_in_common() -> None:
 
 
 def test_nothing_on_either_side() -> None:
-    aside = Batch(batch().rows, (Quarantined(b"k9", "weight", "too heavy", b"..."),))
-    assert compare(STREAM, [aside], []) == Comparison(0, 1, ())
-    assert compare(STREAM, [], []) == Comparison(0, 0, ())
+    assert compare(STREAM, [], []) == Comparison()
+    assert compare(STREAM, [batch()], []) == Comparison()
+
+
+# --- what is kept aside
+
+
+def entry(key: str, document: bytes = b"...", path: str = "weight", reason: str = "too heavy") -> Quarantined:
+    return Quarantined(key.encode(), path, reason, document)
+
+
+def beside(rows: Batch, *entries: Quarantined) -> Batch:
+    """The rows with entries beside them."""
+    return Batch(rows.rows, entries)
+
+
+ROW: Any = {"k1": (1.0, []), "k5": (5.0, [])}
+
+
+def test_equal_entries_are_no_mismatch() -> None:
+    source = [beside(batch(k1=(1.0, [])), entry("k2"), entry("k9")), batch(k5=(5.0, []))]
+    target = [batch(**ROW), beside(batch(), entry("k2")), beside(batch(), entry("k9"))]
+    assert compare(STREAM, source, target) == Comparison(Tally(4, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "tally"),
+    [
+        pytest.param(beside(batch(), entry("k3")), batch(), Tally(1, 0, 0), id="neither row nor entry"),
+        pytest.param(batch(), beside(batch(), entry("k3")), Tally(0, 0, 1), id="stale"),
+        pytest.param(
+            beside(batch(), entry("k3", b"1")), beside(batch(), entry("k3", b"2")), Tally(1, 0, 1), id="bytes"
+        ),
+        pytest.param(beside(batch(), entry("k3")), beside(batch(), entry("k3", path="")), Tally(1, 0, 1), id="path"),
+        pytest.param(
+            beside(batch(), entry("k3")), beside(batch(), entry("k3", reason="")), Tally(1, 0, 1), id="reason"
+        ),
+        pytest.param(beside(batch(), entry("k3")), batch(k3=(3.0, [])), Tally(1, 1, 0), id="row instead of entry"),
+        pytest.param(batch(k3=(3.0, [])), beside(batch(), entry("k3")), Tally(1, 0, 1), id="entry instead of row"),
+        pytest.param(batch(k3=(3.0, [])), beside(batch(k3=(3.0, [])), entry("k3")), Tally(1, 1, 1), id="both"),
+        pytest.param(
+            batch(k3=(3.0, [])), beside(batch(k3=(4.0, [])), entry("k3")), Tally(1, 1, 1), id="both, other row"
+        ),
+    ],
+)
+def test_entries_that_differ_are_one_mismatch(source: Batch, target: Batch, tally: Tally) -> None:
+    beside_them = beside(batch(**ROW), entry("k2"))
+    comparison = compare(STREAM, [source, beside_them], [beside_them, target])
+    assert comparison.apart == {Mismatch("things", b"k3", "quarantine"): tally}
+    assert comparison.agreed == Tally(3, 2, 1)
+
+
+def test_a_boundary_between_path_and_reason_cannot_move() -> None:
+    one, other = entry("k3", path="ab", reason="c"), entry("k3", path="a", reason="bc")
+    assert compare(STREAM, [beside(batch(), one)], [beside(batch(), other)]).mismatches
+
+
+def test_rows_apart_and_entries_apart_are_told_together() -> None:
+    source = beside(batch(k1=(1.0, []), k2=(2.0, [])), entry("k4"))
+    target = beside(batch(k1=(1.5, []), k3=(3.0, [])), entry("k5"))
+    comparison = compare(STREAM, [source], [target])
+    assert {m.key: (m.kind, tally) for m, tally in comparison.apart.items()} == {
+        b"k1": ("different", Tally(1, 1, 0)),
+        b"k2": ("missing", Tally(1, 0, 0)),
+        b"k3": ("extra", Tally(0, 1, 0)),
+        b"k4": ("quarantine", Tally(1, 0, 0)),
+        b"k5": ("quarantine", Tally(0, 0, 1)),
+    }
+    assert comparison.agreed == NOTHING
+
+
+def test_nameless_documents_are_compared_per_stream() -> None:
+    """The source gives one with the first span, the target with the last."""
+    everywhere, gone, new = (Quarantined(NAMELESS + name, "", "malformed", name) for name in (b"1", b"2", b"3"))
+    first = compare(STREAM, [beside(batch(), everywhere, new)], [batch()])
+    last = compare(STREAM, [batch(**ROW)], [beside(batch(**ROW), everywhere, gone)])
+    assert (first.apart, last.apart) == ({}, {})
+    assert first.agreed + last.agreed == Tally(2, 2, 0)
+    assert compare_nameless(STREAM, first.nameless | last.nameless) == Comparison(
+        Tally(1, 0, 1),
+        {
+            Mismatch("things", gone.key, "quarantine"): Tally(0, 0, 1),
+            Mismatch("things", new.key, "quarantine"): Tally(1, 0, 0),
+        },
+    )
+
+
+def test_an_entry_that_changes_looks_different() -> None:
+    row = batch(k1=(1.0, []))
+    sides = [
+        row,
+        beside(row, entry("k1")),
+        beside(batch(), entry("k1")),
+        beside(batch(), entry("k1", b"other")),
+        beside(batch(), entry("k1", path="other")),
+        beside(batch(), entry("k1", reason="other")),
+    ]
+    assert len({row_digests(STREAM, side)[b"k1"] for side in sides}) == len(sides)
+    assert row_digests(STREAM, beside(batch(), entry("k0"), entry("k1")))[b"k1"] == row_digests(STREAM, sides[2])[b"k1"]
 
 
 def _nan(payload: int) -> float:

@@ -1,0 +1,111 @@
+"""Quarantine entries through the data plane's session: kept and replaced with the rows, read back beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from tranship.connectors.batch import Quarantined
+from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
+from tranship.connectors.postgresql.statetables import PREFIX, digest
+from tranship.connectors.protocols import Key, Scope, Span
+from tranship.plans.streams import Stream
+
+_PAGE_BYTES = 8 << 20
+_FIRST_PAGE = 20
+_MOST_IN_PAGE = 10_000
+_GROWTH = 10
+"""As for rows: a document may have 16 MB, so a page is small until it is known how large the entries are."""
+
+
+class Entries:
+    """The quarantine entries of one run and round. All calls but `within` are part of the caller's transaction."""
+
+    def __init__(self, session: DataSession, state_schema: str, scope: Scope) -> None:
+        self._session = session
+        self._schema = state_schema
+        self._name = state_name(state_schema, "quarantine")
+        self._scope = scope
+
+    def keep(self, stream: Stream, entries: Sequence[Quarantined]) -> None:
+        """Add entries of keys that have none."""
+        if not entries:
+            return
+        columns: dict[str, pa.Array] = {
+            "run": pa.array([self._scope.run] * len(entries)),
+            "round": pa.array([self._scope.round] * len(entries), pa.int32()),
+            "stream": pa.array([stream.name] * len(entries)),
+            "digest": pa.array([digest(entry.key) for entry in entries]),
+            "key": pa.array([entry.key for entry in entries]),
+            "path": pa.array([entry.path for entry in entries]),
+            "reason": pa.array([entry.reason for entry in entries]),
+            "document": pa.array([entry.document for entry in entries]),
+        }
+        self._session.append(self._schema, "quarantine", pa.record_batch(columns))
+
+    def replace(self, stream: Stream, keys: Sequence[Key], entries: Sequence[Quarantined]) -> None:
+        """Make the entries of the keys the given ones."""
+        self._session.run(
+            f"DELETE FROM {self._name} WHERE {_MINE} AND digest = ANY($4::bytea[])",
+            [*self._place(stream), _digests(keys)],
+        )
+        self.keep(stream, entries)
+
+    def among(self, stream: Stream, keys: Sequence[Key]) -> tuple[Quarantined, ...]:
+        """The entries of the given keys, in key order."""
+        found = self._session.run(
+            f"SELECT {_COLUMNS} FROM {self._name} WHERE {_MINE} AND digest = ANY($4::bytea[]) ORDER BY key",
+            [*self._place(stream), _digests(keys)],
+        )
+        return _entries(found)
+
+    def within(self, stream: Stream, span: Span) -> Iterator[tuple[Quarantined, ...]]:
+        """The entries of a span in key order, page by page, each page a transaction of its own; no page is empty."""
+        above, limit = span, _FIRST_PAGE
+        comparison = ">="
+        while True:
+            condition, parameters = _bounds(above, comparison)
+            with self._session.read():
+                found = self._session.run(
+                    f"SELECT {_COLUMNS} FROM {self._name} WHERE {_MINE} {condition} "
+                    f"ORDER BY {_BEGINNING}, key LIMIT {limit}",
+                    [*self._place(stream), *parameters],
+                )
+            if found.num_rows:
+                yield _entries(found)
+            if found.num_rows < limit:
+                return
+            above, comparison = Span(found.column("key")[-1].as_py(), span.upper), ">"
+            fitting = _PAGE_BYTES * found.num_rows // max(found.nbytes, 1)
+            limit = max(1, min(fitting, limit * _GROWTH, _MOST_IN_PAGE))
+
+    def _place(self, stream: Stream) -> list[pa.Array]:
+        """The parameters of `_MINE`."""
+        scope = self._scope
+        return [one(scope.run, pa.string()), one(scope.round, pa.int32()), one(stream.name, pa.string())]
+
+
+_COLUMNS = "key, path, reason, document"
+_MINE = "run = $1 AND round = $2 AND stream = $3"
+_BEGINNING = f"substr(key, 1, {PREFIX})"
+
+
+def _bounds(span: Span, comparison: str) -> tuple[str, list[pa.Array]]:
+    """The conditions that keys are in a span, the beginnings for the index first, and their parameters from $4 on."""
+    conditions: list[str] = []
+    parameters: list[pa.Array] = []
+    for key, whole, beginning in ((span.lower, comparison, ">="), (span.upper, "<", "<=")):
+        if key is not None:
+            place = 4 + len(parameters)
+            conditions.append(f"AND {_BEGINNING} {beginning} ${place} AND key {whole} ${place + 1}")
+            parameters += [one(key[:PREFIX], pa.binary()), one(key, pa.binary())]
+    return " ".join(conditions), parameters
+
+
+def _digests(keys: Sequence[Key]) -> pa.Array:
+    return many([digest(key) for key in keys], pa.binary())
+
+
+def _entries(found: pa.Table) -> tuple[Quarantined, ...]:
+    return tuple(Quarantined(**row) for row in found.to_pylist())
