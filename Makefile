@@ -18,7 +18,11 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 SOURCES := $(shell find plans connectors orchestrator tranship -type f ! -name '*.pyc' ! -path '*/.*' | LC_ALL=C sort)
 PROJECT := $(VENV)/project-$(shell printf '%s\n' $(SOURCES) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help install check test demo torture bench test-fidelity generate lock clean
+# A sandbox need not be optimised: half the time to build, and still many times faster than the one in Python.
+SECANTUSD_RS := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
+  cargo install --quiet --root $(VENV) --ignore-rust-version --version 0.5.3-beta.196 secantus-mdb
+
+.PHONY: help install check secantusd-rs test demo torture bench test-fidelity generate lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -50,6 +54,9 @@ check: install  ## format, lint, strict types, import direction, generated files
 generate: install  ## write the generated files anew: plans/schema.json, docs/cli.md
 	$(BIN)/tranship plan schema > plans/schema.json
 	$(BIN)/python -P -m typer tranship.orchestrator.cli utils docs --name tranship > docs/cli.md
+
+secantusd-rs: install  ## build the fast embedded MongoDB server, the one that keeps every byte; needs cargo
+	@test -x $(BIN)/secantusd-rs || $(SECANTUSD_RS)
 
 test: check  ## check, then all tests, on embedded servers unless the environment names others
 	$(BIN)/pytest

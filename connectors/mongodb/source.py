@@ -116,7 +116,10 @@ class MongoSource(MongoReader, MongoWatcher):
         """Whether markers may be written, by an update that meets no document: authorised, it changes nothing."""
         try:
             with translated(f"checking that {MARKERS} may be written"):
+                there = MARKERS in self._database.list_collection_names()
                 self._database[MARKERS].update_one({"_id": ""}, {"$inc": {"written": 1}})
+                if not there:  # some servers make a collection for an update that meets nothing
+                    self._database.drop_collection(MARKERS)
         except ConnectorError as error:
             hint = f"the user needs `insert`, `update` and `dropCollection` on {MARKERS} (role `readWrite`)"
             return [Finding("source.unwritable", "error", str(error), hint)]

@@ -1,7 +1,9 @@
 """Embedded servers: a MongoDB-compatible `secantusd` and a PostgreSQL, as processes of this machine.
 
-`secantusd-rs` is used when it is on the PATH, else `secantusd-py`, which the `sandbox` extra installs. It is GPL-2.0
-software: it runs as a program of its own and is never imported. Both keep acknowledged writes over the end of the
+`secantusd-rs` is used when it is on the PATH or beside the interpreter, where `make secantusd-rs` builds it, else
+`secantusd-py`, which the `sandbox` extra installs. The first keeps every document byte for byte; the second decodes
+what it stores, and refuses or changes what its decoder cannot hold (dates after the year 9999, text that is not UTF-8,
+…). They are GPL-2.0 software: programs of their own, never imported. Both keep acknowledged writes over the end of the
 process in good order; writes are not fsynced one by one (no `--sync-on-commit`), because nobody's data depends on a
 sandbox and the demo would measure the disk. PostgreSQL keeps its defaults for durability (fsync on): what the
 migration relies on when it is killed is relied on here too.
@@ -67,8 +69,9 @@ def start_mongodb(folder: Path) -> ServerProcess:
 
 def mongodb_executable() -> Path:
     """The fast server if it is installed, else the one from the environment that this interpreter belongs to."""
-    beside = Path(sys.executable).parent / "secantusd-py"
-    found = shutil.which("secantusd-rs") or shutil.which(beside) or shutil.which("secantusd-py")
+    folder = Path(sys.executable).parent
+    candidates = [place for name in ("secantusd-rs", "secantusd-py") for place in (folder / name, name)]
+    found = next(filter(None, map(shutil.which, candidates)), None)
     if found is None:
         raise ServerMissingError(
             "no MongoDB server: neither secantusd-rs nor secantusd-py found; install tranship[sandbox]"

@@ -39,7 +39,7 @@ def key(number: int) -> str:
 
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, 123000, tzinfo=UTC)
-YEAR_10000 = DatetimeMS(253_402_300_800_000)
+LAST_YEAR = DatetimeMS(253_402_300_799_999)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ BLOG = Case(
             {"_id": oid(5), "title": "off-type", "views": "12"},
             {"_id": oid(6), "title": "wide", "views": Int64(2**40)},
             {"_id": oid(7), "title": "a\0b", "views": 1},
-            {"_id": oid(8), "title": "late", "published_at": YEAR_10000},
+            {"_id": oid(8), "title": "late", "published_at": LAST_YEAR},
             {"_id": oid(9), "title": "more", "views": 1, "unnamed": {"a": [1, 2]}},
             {"_id": oid(10), "views": 1, "title": "other order"},
             {"_id": "no ObjectId", "title": "kept aside"},
@@ -77,7 +77,7 @@ BLOG = Case(
             (key(5), "off-type", None, None, True),
             (key(6), "wide", None, None, True),
             (key(7), None, 1, None, True),
-            (key(8), "late", None, "10000-01-01 00:00:00", False),
+            (key(8), "late", None, "9999-12-31 23:59:59.999", False),
             (key(9), "more", 1, None, True),
             (key(10), "other order", 1, None, True),
         ],
@@ -327,7 +327,7 @@ DEVICES = Case(
         "devices": [
             {
                 "_id": 7,
-                "tags": ["indoor", None, "a,{}\"\\"],
+                "tags": ["indoor", None, 'a,{}"\\'],
                 "owners": [oid(1), oid(2)],
                 "prices": [Decimal128("9.90"), Decimal128("0.00")],
                 "sensors": [{"name": "t", "readings": [20.5, math.nan, -0.0]}, {"name": "none", "readings": []}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,15 @@ def write_out(source: Source) -> object:
     return list(source.others.aggregate([{"$out": "things"}]))
 
 
+# A server may report what takes a collection's place as one rename or as a drop before it; both stop the run.
 STOPS: dict[str, tuple[Deed, str]] = {
     "drop": (lambda source: source.things.drop(), "event drop of things"),
     "rename": (lambda source: source.things.rename("elsewhere"), "event rename of things and elsewhere"),
     "rename over": (
         lambda source: source.others.rename("things", dropTarget=True),
-        "event rename of others and things",
+        "event (rename of others and|drop of) things",
     ),
-    "$out": (write_out, "and things"),
+    "$out": (write_out, "event (rename of .* and|drop of) things"),
     "collMod": (lambda source: source.command("collMod", "things", validator={}), "event modify of things"),
     "drop of the database": (lambda source: source.client.drop_database(source.name), "event drop of things"),
 }
@@ -84,7 +86,7 @@ def test_more_than_writes_stops_the_run(route: Route, work: Direct, name: str) -
     deed(route.client[route.source.name])
     found = classify(work.failure())
     assert (type(found.error), found.outcome) == (SourceChangedError, Outcome.HOLD)
-    assert named in found.reason
+    assert re.search(named, found.reason), found.reason
 
 
 HARMLESS: dict[str, Deed] = {
