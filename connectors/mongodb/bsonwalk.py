@@ -19,6 +19,12 @@ DATE, NULL, REGEX, DB_POINTER, CODE, SYMBOL, CODE_WITH_SCOPE, INT32 = range(0x09
 TIMESTAMP, INT64, DECIMAL128 = range(0x11, 0x14)
 MIN_KEY, MAX_KEY = 0xFF, 0x7F
 
+NAME_SHOWN = 200
+"""Bytes of a field name that a path shows."""
+
+SCOPE_DEPTH = 2
+"""A scope lies two levels down: below its value, as a document of its own."""
+
 TYPE_NAMES = {
     DOUBLE: "double", STRING: "string", DOCUMENT: "document", ARRAY: "array", BINARY: "binary",
     UNDEFINED: "undefined", OBJECT_ID: "objectid", BOOL: "bool", DATE: "date", NULL: "null", REGEX: "regex",
@@ -58,6 +64,11 @@ class MalformedBSONError(ConnectorError):
 
     def __reduce__(self) -> tuple[type[MalformedBSONError], tuple[str, str]]:
         return type(self), (self.path, self.reason)
+
+
+def too_deep(path: str) -> MalformedBSONError:
+    """The error for a document that is nested deeper than `MAX_DEPTH`."""
+    return MalformedBSONError(path, f"nested deeper than {MAX_DEPTH} levels")
 
 
 def split(raw: bytes, start: int, end: int, path: str = "") -> list[Element]:
@@ -119,8 +130,8 @@ def array_names(count: int) -> list[bytes]:
 
 
 def join(path: str, name: bytes) -> str:
-    """The path of a field below `path`, fit for people to read."""
-    text = name.decode("utf-8", "backslashreplace")
+    """The path of a field below `path`, fit for people to read: a name that takes pages is cut."""
+    text = name[:NAME_SHOWN].decode("utf-8", "backslashreplace") + ("…" if len(name) > NAME_SHOWN else "")
     return f"{path}.{text}" if path else text
 
 
@@ -137,7 +148,7 @@ def check(raw: bytes, element: Element, path: str, depth: int = 0) -> None:
 def check_document(raw: bytes, start: int, end: int, path: str, depth: int = 0) -> None:
     """Check a document in full. Raises `MalformedBSONError`."""
     if depth > MAX_DEPTH:
-        raise MalformedBSONError(path, f"nested deeper than {MAX_DEPTH} levels")
+        raise too_deep(path)
     for element in split(raw, start, end, path):
         check(raw, element, path, depth)
 
@@ -180,7 +191,7 @@ def _check_code_with_scope(raw: bytes, start: int, end: int, path: str, depth: i
     if length < 1 or scope + 5 > end:
         raise MalformedBSONError(path, "length of code")
     _check_string(raw, start + 4, scope, path, depth)
-    check_document(raw, scope, end, path, depth + 1)
+    check_document(raw, scope, end, path, depth + SCOPE_DEPTH)
 
 
 _CHECKS = {

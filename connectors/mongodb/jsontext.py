@@ -23,7 +23,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring as quote
 from typing import Any, TypeAlias
 
-from tranship.connectors.keycodec import document
+from tranship.connectors.keycodec import MAX_DEPTH, document
 from tranship.connectors.keynumbers import decimal128_to_decimal, decimal_to_decimal128
 from tranship.connectors.mongodb import bsonwalk as b
 
@@ -44,6 +44,7 @@ class _Writer:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.exact = True
+        self.depth = 0
 
     def value(self, kind: int, start: int, end: int) -> str:
         return _WRITERS[kind](self, start, end)
@@ -54,6 +55,7 @@ class _Writer:
         return quoted(self.raw[start + 4 : end - 1])
 
     def document(self, start: int, end: int) -> str:
+        self._enter(1)
         fields: dict[bytes, str] = {}
         last = (0, b"")
         for kind, name, at, stop in b.split(self.raw, start, end):
@@ -63,16 +65,24 @@ class _Writer:
                 self.exact = False
             last = place
             fields[key] = f"{quoted(key)}: {self.value(kind, at, stop)}"
+        self.depth -= 1
         ordered = fields if self.exact else sorted(fields, key=lambda key: (len(key), key))
         return "{" + ", ".join([fields[key] for key in ordered]) + "}"
 
     def array(self, start: int, end: int) -> str:
+        self._enter(1)
         texts = []
         for place, (kind, name, at, stop) in enumerate(b.split(self.raw, start, end)):
             if name != b"%d" % place:
                 self.exact = False
             texts.append(self.value(kind, at, stop))
+        self.depth -= 1
         return "[" + ", ".join(texts) + "]"
+
+    def _enter(self, levels: int) -> None:
+        self.depth += levels
+        if self.depth > MAX_DEPTH:
+            raise b.too_deep("")
 
     def double(self, start: int, end: int) -> str:
         raw = self.raw[start:end]
@@ -136,7 +146,10 @@ class _Writer:
 
     def code_with_scope(self, start: int, end: int) -> str:
         scope = start + 8 + _int32.unpack_from(self.raw, start + 4)[0]
-        return f'{{"$code": {self.string(start + 4, scope)}, "$scope": {self.document(scope, end)}}}'
+        self._enter(b.SCOPE_DEPTH - 1)
+        text = f'{{"$code": {self.string(start + 4, scope)}, "$scope": {self.document(scope, end)}}}'
+        self.depth -= b.SCOPE_DEPTH - 1
+        return text
 
     def db_pointer(self, start: int, end: int) -> str:
         identity = self.object_id(end - 12, end)

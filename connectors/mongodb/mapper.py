@@ -83,9 +83,7 @@ class Mapper:
         row = self._root.new_row()
         try:
             template = self._root.take(doc, 0, len(raw), row)
-        except bsonwalk.MalformedBSONError as error:
-            raise UnfitError(error.path, f"malformed: {error.reason}") from error
-        except (ValueError, IndexError, struct.error) as error:
+        except (bsonwalk.MalformedBSONError, ValueError, IndexError, struct.error) as error:
             raise _malformed(raw, error) from error
         if row[0] is None:
             raise UnfitError(ID, "missing")
@@ -103,10 +101,13 @@ class Mapper:
 
 def _malformed(raw: bytes, error: Exception) -> Exception:
     """What decoding stumbled over, with its path; the error itself when the document is well formed after all."""
-    try:
-        bsonwalk.check_document(raw, 0, len(raw), "")
-    except bsonwalk.MalformedBSONError as found:
-        return UnfitError(found.path, f"malformed: {found.reason}")
+    if not (isinstance(error, bsonwalk.MalformedBSONError) and error.path):
+        try:
+            bsonwalk.check_document(raw, 0, len(raw), "")
+        except bsonwalk.MalformedBSONError as found:
+            error = found
+    if isinstance(error, bsonwalk.MalformedBSONError):
+        return UnfitError(error.path, f"malformed: {error.reason}")
     return error
 
 
@@ -124,8 +125,8 @@ def key_of(raw: bytes) -> bytes:
         for kind, name, start, end in bsonwalk.split(raw, 0, len(raw)):
             if name == ID.encode():
                 return keycodec.encode(kind, raw[start:end])
-    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error):
-        pass
+    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error, RecursionError):
+        pass  # only a document that is malformed, or nested deeper than any server takes, comes here
     return b"\xff" + hashlib.sha256(raw).digest()
 
 

@@ -19,6 +19,8 @@ from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType
 
 ID = "_id"
 
+_NESTING = frozenset({b.DOCUMENT, b.ARRAY, b.CODE_WITH_SCOPE})
+
 
 class UnfitError(Exception):
     """A document cannot become a row: where and why. The mapper makes a quarantine entry of it."""
@@ -47,6 +49,8 @@ class KeySlot(Slot):
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
         kind, _, start, end = element
         value = doc.raw[start:end]
+        if kind in _NESTING:
+            b.check(doc.raw, element, "")  # encoding trusts what it finds, however deep that goes
         key = row[0] = keycodec.encode(kind, value)
         program = self._programs[0]
         if kind == program.kind and self._composite is None and not self._canonical:
@@ -54,7 +58,8 @@ class KeySlot(Slot):
             if row[1] is not None:
                 self._check_length(row, end - start)
                 return None
-        b.check(doc.raw, element, "")
+        if kind not in _NESTING:
+            b.check(doc.raw, element, "")
         typed = self._form.decode(key)
         if typed is None:
             raise UnfitError(ID, f"{b.TYPE_NAMES[kind]} does not fit the key's columns")

@@ -107,7 +107,7 @@ class KeySpace:
     def decode(self, keys: Sequence[Key]) -> list[tuple[TypedValue, ...]]:
         """The key values of those keys that rows can have, sorted by key, each once."""
         decoded = (self._form.decode(key) for key in sorted(set(keys)))
-        return [values for values in decoded if values is not None]
+        return [values for values in decoded if values is not None and _beyond(self.root, values) is None]
 
     # --- in SQL -------------------------------------------------------------------------------------------------------
 
@@ -187,14 +187,19 @@ def _identity(field: Field, value: str) -> str:
 
 def _inside(layout: Layout, cut: Cut) -> Cut:
     """The same place among the rows with values that PostgreSQL can express: none of its rows lies beyond them."""
-    for place, value in enumerate(cut.values):
+    return _beyond(layout, cut.values) or cut
+
+
+def _beyond(layout: Layout, values: Sequence[TypedValue]) -> Cut | None:
+    """Where among the rows values lie of which PostgreSQL cannot express one; None if it can express them all."""
+    for place, value in enumerate(values):
         form = _form(layout.key[place])
         if form.lowest is None or form.highest is None:
             continue
         assert isinstance(value, int)
         if not form.lowest <= value <= form.highest:
-            return Cut(cut.values[:place], value > form.highest)
-    return cut
+            return Cut(tuple(values[:place]), value > form.highest)
+    return None
 
 
 def _literal(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -14,6 +15,7 @@ import pytest
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.target_world import LANES, ORDERS, WHOLE, Migration, Row, bare_order, batch, key, order
 from tranship.connectors import batch as batches
+from tranship.connectors import keycodec
 from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import KeyForm
@@ -291,6 +293,19 @@ def test_a_long_key_is_read_by_an_index_and_its_digest_is_the_primary_key(postgr
     postgres.sql("DROP INDEX {shop}.keyed__id_order")
     (problem,) = table.schema.table_differences([stream])
     assert "keyed__id_order" in problem
+
+
+@pytest.mark.parametrize("kind", [L.TIMESTAMP, L.DATE])
+def test_keys_that_no_row_can_have_are_nobodys(postgres: PostgresWorld, kind: LogicalType) -> None:
+    stream = Stream("dates", "dates", "dates", (_column("_id", kind, path=("_id",)),), ())
+    table = Table(postgres, stream)
+    table.load(_keyed(stream, [(0,)]))
+    beyond = [keycodec.encode(0x09, struct.pack("<q", days * 86_400_000)) for days in (-(10**11), 10**11)]
+    assert table.target.read_keys(stream, [*beyond, *table.keys()]).keys == table.keys()
+    gone = [DirtyKey(stream.name, found, 1) for found in beyond]
+    nothing = Batch(_keyed(stream, []))
+    table.target.replace(stream, gone, nothing, table.progress.lane_marks(table.scope)[:1])
+    assert len(table.keys()) == 1
 
 
 def _check_keys(table: Table, rows: pa.RecordBatch) -> None:

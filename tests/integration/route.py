@@ -13,12 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bson
 import psycopg
 import pymongo
 import yaml
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from psycopg import sql
 from pymongo.collection import Collection
 
+from tranship.connectors.mongodb.mapper import Mapper
+from tranship.connectors.protocols import Scope, Span
 from tranship.orchestrator.demo.targets import Snapshot, snapshot
 from tranship.orchestrator.sandbox.databases import SourceDatabase
 from tranship.orchestrator.session import Session, open_session
@@ -45,6 +50,8 @@ THINGS: dict[str, Any] = {
     "things": {"key": {"_id": "text"}, "columns": {"name": "text", "number": {"type": "int64", "bson": "int32"}}}
 }
 """The smallest stream: `{_id: "a", name: "…", number: 1}`."""
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli")
 
@@ -188,6 +195,30 @@ class Route:
             name = session.latest()
             assert name is not None
             return session.state(name)
+
+    def rebuilt(self, plan: Path) -> dict[str, list[bytes]]:
+        """The documents that the target's rows stand for, by stream, in key order: read back through the connector."""
+        with self.session(plan) as session:
+            name = session.latest()
+            assert name is not None
+            state = session.state(name)
+            target = session.connect.target(Scope(name, state.round, state.epoch))
+            try:
+                return {
+                    stream.name: [
+                        document
+                        for batch in target.read(stream, Span(None, None))
+                        for document in Mapper(stream).documents(batch.rows)
+                    ]
+                    for stream in session.streams
+                }
+            finally:
+                target.close()
+
+    def raw(self, collection: str = "things") -> list[bytes]:
+        """The documents of a collection as the source keeps them, in its order of keys."""
+        blocks = self.documents(collection).find_raw_batches(sort=[("_id", 1)])
+        return [bytes(document.raw) for block in blocks for document in bson.decode_all(block, _RAW)]
 
     def await_status(self, plan: Path, condition: Callable[[Status], bool], child: Child) -> Status:
         """Wait until the status of the run that a child carries out is as wanted."""
