@@ -51,11 +51,9 @@ def bits(column: pa.Array) -> list[Any]:
     """The lists of a column as Python values that show every bit."""
     inner = column.flatten()
     plain = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", tz="UTC"): pa.int64()}
-    values = (inner.view(plain[inner.type]) if inner.type in plain else inner).to_pylist()
-    found: list[Any] = []
-    for size in column.value_lengths().to_pylist():
-        found.append(None if size is None else [values.pop(0) for _ in range(size)])
-    return found
+    values = iter((inner.view(plain[inner.type]) if inner.type in plain else inner).to_pylist())
+    sizes = column.value_lengths().to_pylist()
+    return [None if size is None else [next(values) for _ in range(size)] for size in sizes]
 
 
 def test_arrays_of_every_type_keep_their_extremes(postgres: PostgresWorld) -> None:

@@ -130,10 +130,8 @@ CASES = {
     ),
     "items of a kind that arrays do not hold": (
         stream("{columns: {a: {type: array, items: json}, b: {type: array, items: array}}}"),
-        '5:47: P006 streams.orders.columns.a.items: not one of the allowed values (found "json"); '
-        f"allowed: {ITEMS}",
-        '5:78: P006 streams.orders.columns.b.items: not one of the allowed values (found "array"); '
-        f"allowed: {ITEMS}",
+        f'5:47: P006 streams.orders.columns.a.items: not one of the allowed values (found "json"); allowed: {ITEMS}',
+        f'5:78: P006 streams.orders.columns.b.items: not one of the allowed values (found "array"); allowed: {ITEMS}',
     ),
     "an array's pair that is not lossless": (
         stream("{columns: {a: {type: array, items: int64, bson: date}}}"),

@@ -143,10 +143,11 @@ def test_an_array_says_of_its_elements_what_a_column_says_of_itself(
     logical: LogicalType, bson: str, tmp_path: Path
 ) -> None:
     about = f"bson: {bson}, precision: 9, scale: 1" if logical is LogicalType.DECIMAL else f"bson: {bson}"
-    body = f"{{columns: {{a: {{type: array, items: {logical}, {about}, null: null}}, b: {{type: {logical}, {about}}}}}}}"
-    array, single = only(tmp_path, body).columns
-    assert (array.type, array.items, array.bson, array.null) == (LogicalType.ARRAY, logical, bson, "null")
-    assert array.element == replace(single, name="a", path=(), null="null")
+    array = f"{{type: array, items: {logical}, {about}, null: null}}"
+    body = f"{{columns: {{a: {array}, b: {{type: {logical}, {about}}}}}}}"
+    column, single = only(tmp_path, body).columns
+    assert (column.type, column.items, column.bson, column.null) == (LogicalType.ARRAY, logical, bson, "null")
+    assert column.element == replace(single, name="a", path=(), null="null")
 
 
 def test_an_array_is_a_column_of_a_child_table_too(tmp_path: Path) -> None:
