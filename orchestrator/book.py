@@ -62,4 +62,6 @@ class Book:
 
 def _loggable(record: Record) -> dict[str, Any]:
     named = {"phase": record.phase.value} if record.phase else {}
-    return named if record.kind is Kind.CREATED else {**record.data, **named}
+    if record.kind is Kind.CREATED:
+        return named
+    return {name: value for name, value in record.data.items() if name != "meaning"} | named

@@ -22,9 +22,10 @@ from rich.console import Console
 
 from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
 from tranship.orchestrator import inspection, logs
+from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.demo.cli import demo
-from tranship.orchestrator.engine import Engine, PlanChangedError
+from tranship.orchestrator.engine import Engine
 from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.records import JournalError
 from tranship.orchestrator.sandbox.cli import app as sandbox_app

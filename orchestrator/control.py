@@ -40,6 +40,7 @@ class RequestKind(StrEnum):
     PAUSE = "pause"
     ROLLBACK = "rollback"
     REPAIR = "repair"
+    RETRY = "retry"
     RESEED = "reseed"
 
 
@@ -51,6 +52,7 @@ class Request:
     kind: RequestKind
     phase: PhaseName | None
     by: str
+    stream: str | None = None
 
 
 class LeaseHeldError(Exception):
@@ -85,7 +87,7 @@ class Control(Protocol):
     def requests(self, run: str) -> list[Request]:
         """Requests that were not consumed, oldest first."""
 
-    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None) -> None:
+    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
         """Ask the engine for something."""
 
     def acquire(self, run: str, ttl_s: float) -> None:
@@ -230,15 +232,14 @@ class SqlControl:
         open_ones = select(request).where(request.c.run == run, request.c.consumed_at.is_(None)).order_by(request.c.id)
         with self._begin() as connection:
             return [
-                Request(row.id, RequestKind(row.kind), PhaseName(row.phase) if row.phase else None, row.by)
+                Request(row.id, RequestKind(row.kind), PhaseName(row.phase) if row.phase else None, row.by, row.stream)
                 for row in connection.execute(open_ones)
             ]
 
-    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None) -> None:
+    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
+        values = {"run": run, "kind": kind, "phase": phase, "stream": stream, "by": getpass.getuser()}
         with self._begin() as connection:
-            connection.execute(
-                insert(self._tables.request).values(run=run, kind=kind, phase=phase, by=getpass.getuser())
-            )
+            connection.execute(insert(self._tables.request).values(**values))
 
     # --- lease and epoch ------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import structlog
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
 from tranship.connectors.protocols import Scope
 from tranship.orchestrator import retry
+from tranship.orchestrator.amendment import check_plan
 from tranship.orchestrator.book import Book
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.control import Control, Request
@@ -48,7 +49,7 @@ from tranship.orchestrator.state import (
     services,
 )
 from tranship.plans import Plan
-from tranship.plans.fingerprint import differences, fingerprint, meaning_document
+from tranship.plans.fingerprint import fingerprint, meaning_document
 from tranship.plans.strategies import STRATEGIES, PhaseName
 from tranship.plans.streams import Stream
 
@@ -58,10 +59,6 @@ MOST_OUTAGES = 10
 """So often in a row a step may lose its connections while the servers answer in between; then the run pauses."""
 
 BODIES = {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body}
-
-
-class PlanChangedError(Exception):
-    """The plan's meaning, or the servers it names, differ from what the run was started with."""
 
 
 @dataclass
@@ -118,7 +115,7 @@ class Engine:
         if not self.state.run:
             self._create(run)
         self.book.write_claim()
-        self._check_plan()
+        check_plan(self.book, self._current)
 
     def _resume(self, by: str, *, held_too: bool) -> None:
         resumable = {RunStatus.PAUSED, RunStatus.HELD} if held_too else {RunStatus.PAUSED}
@@ -126,29 +123,15 @@ class Engine:
             self.book.write(Record(Kind.RESUMED, data={"by": by}))
 
     def _create(self, run: str) -> None:
-        meaning = meaning_document(self.plan)
+        source, target = self._current.source.identity(), self._current.schema.identity()
         data = {
             "run": run,
             "phases": list(STRATEGIES[self.plan.strategy]),
             "approvals": list(self.plan.approval),
-            "fingerprint": self._fingerprint(),
-            "meaning": meaning,
+            "fingerprint": fingerprint(self.plan, source, target),
+            "meaning": meaning_document(self.plan),
         }
         self.book.write(Record(Kind.CREATED, data=data))
-
-    def _fingerprint(self) -> str:
-        run = self._current
-        return fingerprint(self.plan, run.source.identity(), run.schema.identity())
-
-    def _check_plan(self) -> None:
-        if self._fingerprint() == self.state.fingerprint:
-            return
-        changed = differences(dict(self.state.meaning), meaning_document(self.plan))
-        what = "; ".join(changed) if changed else "the plan is the same, but it points at other servers"
-        raise PlanChangedError(
-            f"run {self.state.run} was started with another meaning: {what}. Nothing was changed. Put the plan "
-            "back, to go on or to roll the run back before a new one. Addresses, limits and deadlines may change."
-        )
 
     @property
     def _current(self) -> Run:

@@ -6,13 +6,15 @@ that stop what is going on are raised as `InterruptedRunError` and answered by t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tranship.orchestrator.book import Book
 from tranship.orchestrator.control import Request, RequestKind
+from tranship.orchestrator.dataplane.requeue import requeue
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import Run
-from tranship.orchestrator.state import RunStatus
+from tranship.orchestrator.state import PhaseStatus, RunStatus, State
+from tranship.plans.strategies import PhaseName
 
 
 class InterruptedRunError(Exception):
@@ -54,6 +56,8 @@ class Inbox:
             self.book.write(Record(Kind.APPROVED, phase, {"by": request.by}), request)
         elif request.kind is RequestKind.REPAIR:
             self._repair(request)
+        elif request.kind is RequestKind.RETRY:
+            self._retry(request)
         else:
             raise InterruptedRunError(_INTERRUPTS[request.kind], f"asked by {request.by}", request)
 
@@ -67,6 +71,8 @@ class Inbox:
         if request.kind is RequestKind.APPROVE:
             phase = request.phase or state.asked
             return None if phase in state.approvals else "no phase waits for an approval"
+        if request.kind is RequestKind.RETRY:
+            return retry_refusal(state)
         return None
 
     def _repair(self, request: Request) -> None:
@@ -74,3 +80,21 @@ class Inbox:
         found = self.run.progress.divergences(self.run.scope)
         self.run.progress.mark_dirty(self.run.scope, [(d.stream, d.key) for d in found])
         self.book.write(Record(Kind.REPAIR, data={"keys": len(found), "by": request.by}), request)
+
+    def _retry(self, request: Request) -> None:
+        """Mark what is in quarantine dirty; the applier does the rest."""
+        streams = [stream for stream in self.run.streams if request.stream in (None, stream.name)]
+        requeued = requeue(self.run.progress, self.run.scope, streams)
+        data = {**asdict(requeued), "streams": [stream.name for stream in streams], "by": request.by}
+        self.book.write(Record(Kind.RETRY, data=data), request)
+
+
+def retry_refusal(state: State) -> str | None:
+    """Why quarantine cannot be read anew now, or None."""
+    if state.switched:
+        return "after the switch nothing is applied any more"
+    if state.undoing:
+        return "the run is rolled back"
+    if state.of(PhaseName.BACKFILL) is PhaseStatus.PENDING:
+        return "the backfill has not begun, so nothing is in quarantine yet"
+    return None

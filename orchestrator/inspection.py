@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 
 from tranship.connectors.protocols import Finding, Scope
+from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.session import Session
 from tranship.orchestrator.state import ENDED, PhaseStatus, ServiceName, State, services
+from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
 
 __all__ = ["Finding", "reconcile_now"]
@@ -24,9 +26,15 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
 
     Without one, nothing is applied between the looks, and a key that changed meanwhile counts as divergent: it is.
     What was found is kept beside the run for `tranship status` and `tranship repair`, unless the run has ended, or its
-    own reconcile or cutover is at work: those go by what they have found themselves.
+    own reconcile or cutover is at work: those go by what they have found themselves. Raises `PlanChangedError` when the
+    plan's meaning is not the run's.
     """
     state = session.state(name)
+    if state.run and meaning_document(session.plan) != state.meaning:
+        raise PlanChangedError(
+            f"run {name} goes by a plan of another meaning than this file's, so the two sides would seem to differ. "
+            "Nothing was compared. `tranship run` takes a change on, if it is one that a live run may take on."
+        )
     scope = Scope(name, state.round, state.epoch)
     clock = MonotonicClock()
     run = Run(

@@ -46,6 +46,8 @@ class Kind(StrEnum):
     UNDONE = "undone"
     ROLLED_BACK = "rolled-back"
     REPAIR = "repair"
+    RETRY = "retry"
+    AMENDED = "amended"
     IGNORED = "ignored"
     SWITCHED = "switched"
     FINISHED = "finished"

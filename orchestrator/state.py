@@ -81,6 +81,11 @@ class State:
         return self.phase_status.get(phase, PhaseStatus.PENDING)
 
     @property
+    def undoing(self) -> bool:
+        """Whether the run is rolled back, also when that is paused or held for the moment."""
+        return RunStatus.ROLLING_BACK in (self.status, self.resumed_to)
+
+    @property
     def current(self) -> PhaseName | None:
         """The phase that is next to be done or verified, or that is being undone; None when there is none left."""
         if self.status in (RunStatus.ROLLING_BACK, RunStatus.ROLLED_BACK):
@@ -284,6 +289,13 @@ def _resumed(state: State, record: Record) -> State:
     return replace(resumed, phase_status={**state.phase_status, PhaseName.CUTOVER: PhaseStatus.VERIFIED})
 
 
+def _amended(state: State, record: Record) -> State:
+    """The plan's `rest` became more lenient."""
+    if state.switched or state.undoing:
+        raise IllegalTransitionError("the plan cannot change after the switch or while the run is undone")
+    return replace(state, fingerprint=record.data["fingerprint"], meaning=record.data["meaning"])
+
+
 def _reseed(state: State, _record: Record) -> State:
     return replace(state, reseed=True)
 
@@ -347,6 +359,8 @@ _FOLDS: dict[Kind, Callable[[State, Record], State]] = {
     Kind.UNDONE: _moves(_P.UNDONE, _P.UNDOING, within=_R.ROLLING_BACK),
     Kind.ROLLED_BACK: _ended(_R.ROLLED_BACK),
     Kind.REPAIR: _noted,
+    Kind.RETRY: _noted,
+    Kind.AMENDED: _amended,
     Kind.IGNORED: _noted,
     Kind.SWITCHED: _switched,
     Kind.FINISHED: _ended(_R.FINISHED),

@@ -68,6 +68,7 @@ def control_tables(schema: str) -> ControlTables:
         Column("run", Text, nullable=False),
         Column("kind", Text, nullable=False),
         Column("phase", Text),
+        Column("stream", Text),
         Column("by", Text, nullable=False),
         Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("consumed_at", DateTime(timezone=True)),

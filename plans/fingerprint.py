@@ -1,4 +1,4 @@
-"""The fingerprint of a plan: its meaning and the identity of its servers.
+"""The fingerprint of a plan: its meaning and the identity of its servers; and which changes of meaning do no harm.
 
 The meaning is what would make another result: strategy, streams, names of database and schemas. Addresses, limits,
 deadlines, thresholds and approvals are no part of it, so they may be tuned while a run is alive.
@@ -15,7 +15,7 @@ from typing import Any
 from tranship.plans.models import Plan
 from tranship.plans.problems import Path, render_path
 from tranship.plans.resolution import resolve
-from tranship.plans.streams import Child, Column, Index, Reference
+from tranship.plans.streams import Child, Column, Index, Reference, Rest
 
 _ABSENT = object()
 
@@ -38,12 +38,46 @@ def meaning(plan: Plan) -> str:
 
 def fingerprint(plan: Plan, source_identity: str, target_identity: str) -> str:
     """SHA-256 of the plan's meaning together with the servers' identities, in hex."""
-    return _digest({"meaning": meaning_document(plan), "source": source_identity, "target": target_identity})
+    return fingerprint_of(meaning_document(plan), source_identity, target_identity)
+
+
+def fingerprint_of(meaning: Mapping[str, Any], source_identity: str, target_identity: str) -> str:
+    """The same for a result of `meaning_document`."""
+    return _digest({"meaning": meaning, "source": source_identity, "target": target_identity})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Which paths of the meaning changed, one line each, for two results of `meaning_document`."""
     return [f"{render_path(path)}: {change}" for path, change in _changes(old, new, ())]
+
+
+def relaxed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """The streams whose `rest` became more lenient, if nothing else changed; else none.
+
+    Then each row that is there stays right: a document without anything for `rest` to decide about has the same row
+    under each policy, and any other one was refused or is in quarantine.
+    """
+    policies = {name: (_rest(old, name), _rest(new, name)) for name in old["streams"] if name in new["streams"]}
+    changed = {name: rests for name, rests in policies.items() if rests[0] is not rests[1]}
+    if any(_LENIENCE.index(after) < _LENIENCE.index(before) for before, after in changed.values()):
+        return ()
+    return tuple(sorted(changed)) if _without_rest(old) == _without_rest(new) else ()
+
+
+_LENIENCE = (Rest.FAIL, Rest.QUARANTINE, Rest.RESIDUE)
+"""From the strictest policy to the most lenient one."""
+
+
+def _rest(meaning: Mapping[str, Any], stream: str) -> Rest:
+    return Rest(meaning["streams"][stream].get("rest", Rest.RESIDUE))
+
+
+def _without_rest(meaning: Mapping[str, Any]) -> dict[str, Any]:
+    streams = {
+        name: {key: value for key, value in stream.items() if key != "rest"}
+        for name, stream in meaning["streams"].items()
+    }
+    return {**meaning, "streams": streams}
 
 
 def _declared(value: Any) -> dict[str, Any]:

@@ -55,10 +55,16 @@ class MemoryControl:
     def requests(self, run: str) -> list[Request]:  # noqa: ARG002
         return list(self.pending)
 
-    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None) -> None:  # noqa: ARG002
+    def request(
+        self,
+        run: str,  # noqa: ARG002
+        kind: RequestKind,
+        phase: PhaseName | None = None,
+        stream: str | None = None,
+    ) -> None:
         with self.lock:
             self.numbers += 1
-            self.pending = [*self.pending, Request(self.numbers, kind, phase, "test")]
+            self.pending = [*self.pending, Request(self.numbers, kind, phase, "test", stream)]
 
     def acquire(self, run: str, ttl_s: float) -> None: ...
 

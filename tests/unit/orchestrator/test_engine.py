@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import MemoryControl, memory_connect, scope_of
-from tranship.connectors.errors import SourceChangedError, TransientError
+from tranship.connectors.batch import Quarantined
+from tranship.connectors.errors import EpochMovedError, SourceChangedError, TransientError
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySource, MemoryStore
-from tranship.connectors.protocols import Changes, Finding, Position
+from tranship.connectors.protocols import NAMELESS, Changes, Finding, Mismatch, Position
 from tranship.orchestrator import retry
+from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import RequestKind
-from tranship.orchestrator.engine import Engine, PlanChangedError
+from tranship.orchestrator.engine import Engine
 from tranship.orchestrator.phases import PreflightError, catch_up
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import PhaseStatus, RunStatus, State
 from tranship.plans import Plan, load, resolve
 from tranship.plans.strategies import PhaseName
-from tranship.plans.streams import LogicalType
+from tranship.plans.streams import LogicalType, Rest
 
 PLAN = """
 version: 1
@@ -256,6 +259,215 @@ def test_a_plan_with_another_meaning_is_refused(world: World) -> None:
     assert [e.record.kind for e in world.control.entries[len(before) :]] == [Kind.CLAIMED]
 
 
+# --- quarantine ------------------------------------------------------------------------------------------------------
+
+
+def spoilt(number: int, document: bytes = b"...") -> Quarantined:
+    return Quarantined(from_typed(LogicalType.INT64, number), "name", "double instead of string", document)
+
+
+NAMELESS_ONE = Quarantined(NAMELESS + bytes(32), "", "malformed", b"\xff")
+
+
+def fits_now(world: World, number: int, name: str) -> None:
+    """A document fits without having changed, as after a change of the plan: there is no event of it."""
+    row = thing(number, name)
+    world.store.documents._current["things"][row["_key"]] = row  # type: ignore[index]
+
+
+def in_quarantine(world: World) -> set[bytes]:
+    entries = MemoryProgress(world.store).quarantine(scope_of(world.store, RUN), world.engine.streams[0], None, 100)
+    return {entry.key for entry in entries}
+
+
+def records(world: World, kind: Kind) -> list[Mapping[str, Any]]:
+    return [entry.record.data for entry in world.control.entries if entry.record.kind is kind]
+
+
+def with_rest(world: World, rest: Rest) -> None:
+    """The plan's file is edited."""
+    stream = world.plan.streams["things"]
+    changed = stream.model_copy(update={"rest": stream.rest.model_copy(update={"policy": rest})})
+    world.plan = world.plan.model_copy(update={"streams": {"things": changed}})
+    world.engine = Engine(world.plan, resolve(world.plan), world.engine.connect, world.control, 2.0)
+
+
+def test_reconcile_counts_what_is_kept_aside(world: World) -> None:
+    for entry in (spoilt(100), spoilt(101), NAMELESS_ONE):
+        world.store.documents.put_unmappable("things", entry)
+    thread = world.start()
+    world.wait_for_approval()
+    facts = world.engine.state.facts[PhaseName.RECONCILE]
+    assert facts["streams"] == {"things": {"documents": 53, "rows": 50, "quarantined": 3}}
+    assert (facts["rows"], facts["quarantined"], facts["divergences"]) == (50, 3, 0)
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+@pytest.mark.parametrize("change", ["gone", "other bytes", "stale"])
+def test_an_entry_that_is_wrong_is_repaired(world: World, change: str) -> None:
+    reconcile = world.plan.reconcile.model_copy(update={"on_divergence": "repair"})
+    world.plan = world.plan.model_copy(update={"reconcile": reconcile})
+    world.again()
+    world.store.documents.put_unmappable("things", spoilt(100))
+    thread = world.start()
+    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
+    scope = scope_of(world.store, RUN)
+    entries = world.store.state.round(scope).quarantine
+    if change == "gone":
+        del entries["things", spoilt(100).key]
+    else:
+        entry = spoilt(3) if change == "stale" else spoilt(100, b"other")
+        entries["things", entry.key] = entry
+    world.wait_for_approval()
+    facts = world.engine.state.facts[PhaseName.RECONCILE]
+    assert (facts["repaired"], facts["divergences"]) == (1, 0)
+    assert facts["streams"] == {"things": {"documents": 51, "rows": 50, "quarantined": 1}}
+    assert MemoryProgress(world.store).quarantined(scope, world.engine.streams[0], spoilt(100).key) == spoilt(100)
+    assert in_quarantine(world) == {spoilt(100).key}
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_a_nameless_entry_that_is_wrong_is_a_divergence(world: World) -> None:
+    """It cannot be looked at again, and repair must not take it for deleted."""
+    world.store.documents.put_unmappable("things", NAMELESS_ONE)
+    thread = world.start()
+    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
+    world.store.state.round(scope_of(world.store, RUN)).quarantine.clear()
+    assert world.finish(thread).status is RunStatus.ROLLED_BACK
+    found = MemoryProgress(world.store).divergences(scope_of(world.store, RUN))
+    assert found == [Mismatch("things", NAMELESS_ONE.key, "quarantine")]
+    assert world.engine.state.facts[PhaseName.RECONCILE]["streams"]["things"]["documents"] == 51
+
+
+@pytest.mark.parametrize("stream", [None, "things"])
+def test_retry_brings_in_what_fits_now(world: World, stream: str | None) -> None:
+    for entry in (spoilt(100), spoilt(101), NAMELESS_ONE):
+        world.store.documents.put_unmappable("things", entry)
+    thread = world.start()
+    world.wait_for_approval()
+    fits_now(world, 100, "fits")
+    world.control.request(RUN, RequestKind.RETRY, stream=stream)
+    world.wait(lambda: world.rows().get(100) == "fits")
+    world.wait(lambda: MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty == 0)
+    assert in_quarantine(world) == {spoilt(101).key, NAMELESS_ONE.key}
+    assert records(world, Kind.RETRY) == [{"keys": 2, "nameless": 1, "streams": ["things"], "by": "test"}]
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_retry_before_there_is_a_quarantine_is_told_so(world: World) -> None:
+    world.control.request(RUN, RequestKind.RETRY)
+    thread = world.start()
+    world.wait_for_approval()
+    [ignored] = records(world, Kind.IGNORED)
+    assert "nothing is in quarantine yet" in ignored["reason"]
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def paused_with_quarantine(world: World) -> None:
+    """A run that is paused before the cutover, with the plan's `rest: quarantine` and a document kept aside."""
+    with_rest(world, Rest.QUARANTINE)
+    world.store.documents.put_unmappable("things", spoilt(100))
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.PAUSE)
+    world.finish(thread)
+    world.result.clear()
+
+
+def test_a_more_lenient_plan_is_taken_on_and_brings_quarantine_in(world: World) -> None:
+    paused_with_quarantine(world)
+    fits_now(world, 100, "fits with residue")
+    with_rest(world, Rest.RESIDUE)
+    thread = world.start()
+    world.wait(lambda: world.rows().get(100) == "fits with residue")
+    assert in_quarantine(world) == set()
+    [amended] = records(world, Kind.AMENDED)
+    assert amended["changed"] == ["streams.things.rest: removed"]
+    world.control.request(RUN, RequestKind.PAUSE)
+    world.finish(thread)
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+    assert len(records(world, Kind.AMENDED)) == 1, "a plan that was taken on is the run's"
+
+
+def test_a_crash_before_the_record_of_a_new_plan_only_marks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused_with_quarantine(world)
+    fits_now(world, 100, "fits with residue")
+    with_rest(world, Rest.RESIDUE)
+    append = MemoryControl.append
+
+    def crash(self: MemoryControl, run: str, seq: int, epoch: int, record: Record, *consumed: int | None) -> None:
+        if record.kind is Kind.AMENDED:
+            raise KeyboardInterrupt
+        append(self, run, seq, epoch, record, *consumed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryControl, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            world.engine.execute(RUN, "test")
+    assert MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty == 1
+    with_rest(world, Rest.RESIDUE)
+    thread = world.start()
+    world.wait(lambda: world.rows().get(100) == "fits with residue")
+    assert len(records(world, Kind.AMENDED)) == 1
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_a_stricter_plan_is_refused(world: World) -> None:
+    paused_with_quarantine(world)
+    with_rest(world, Rest.FAIL)
+    with pytest.raises(PlanChangedError, match=r'rest: "quarantine" → "fail".*may become more lenient'):
+        world.finish(world.start())
+    assert records(world, Kind.AMENDED) == []
+
+
+def test_no_plan_is_taken_on_for_other_servers(world: World) -> None:
+    paused_with_quarantine(world)
+    with_rest(world, Rest.RESIDUE)
+    world.store.name = "elsewhere"
+    with pytest.raises(PlanChangedError, match="another meaning"):
+        world.finish(world.start())
+
+
+def test_after_the_switch_a_more_lenient_plan_is_refused(world: World) -> None:
+    with_rest(world, Rest.QUARANTINE)
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    world.finish(thread)
+    kinds = [e.record.kind for e in world.control.entries]
+    del world.control.entries[kinds.index(Kind.SWITCHED) + 1 :]
+    world.result.clear()
+    with_rest(world, Rest.RESIDUE)
+    with pytest.raises(PlanChangedError, match="has switched"):
+        world.finish(world.start())
+    assert records(world, Kind.AMENDED) == []
+
+
+def test_a_rollback_goes_on_with_a_more_lenient_plan(world: World) -> None:
+    with_rest(world, Rest.QUARANTINE)
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.ROLLBACK)
+    world.finish(thread)
+    kinds = [e.record.kind for e in world.control.entries]
+    del world.control.entries[kinds.index(Kind.ROLLBACK) + 1 :]
+    world.result.clear()
+    with_rest(world, Rest.RESIDUE)
+    assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
+    assert records(world, Kind.AMENDED) == []
+
+
 def test_a_changed_source_holds_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = world.start()
     world.wait_for_approval()
@@ -335,6 +547,35 @@ def test_each_kind_of_commit_may_be_lost_once(world: World, first: Fate) -> None
     assert world.finish(thread).status is RunStatus.ROLLED_BACK
     assert not world.store.state.catalog
     assert {"load", "keep", "replace", "plan_chunks", "begin_chunk", "create_tables", "drop_tables"} <= seen
+
+
+PHASE_WRITES = ("create_tables", "start_capture", "plan_chunks", "create_indexes", "create_constraints")
+
+
+@pytest.mark.parametrize("fate", [Fate.LOSE_ACKNOWLEDGEMENT, Fate.POSTPONE])
+@pytest.mark.parametrize("write", PHASE_WRITES)
+def test_a_phase_whose_commit_was_lost_is_repeated_under_a_new_epoch(world: World, write: str, fate: Fate) -> None:
+    """Whether that COMMIT was carried out before or comes after all, the run ends as if nothing had been."""
+    lost: list[str] = []
+
+    def fate_of(name: str) -> Fate:
+        if name != write or len(lost) == 2:
+            return Fate.APPLY
+        lost.append(name)
+        return fate
+
+    world.store.fate = fate_of
+    thread = world.start()
+    world.wait_for_approval()
+    late = [world.store.land(postponed) for postponed in list(world.store.postponed)]
+    assert [type(refusal) for refusal in late] == ([EpochMovedError] * 2 if fate is Fate.POSTPONE else [])
+    assert lost, "the phase writes this"
+    assert [data["epoch"] for data in records(world, Kind.CLAIMED)] == list(range(1, len(lost) + 2))
+    world.store.documents.put("things", thing(7, "seven"))
+    world.wait(lambda: world.rows().get(7) == "seven")
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+    assert world.rows() == {number: "seven" if number == 7 else f"name {number}" for number in range(50)}
 
 
 def test_a_target_that_stays_away_pauses_the_run(world: World) -> None:

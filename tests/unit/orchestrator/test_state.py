@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tranship.orchestrator.inbox import retry_refusal
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import (
     Close,
@@ -62,6 +65,49 @@ def test_phases_come_in_order_and_each_is_verified() -> None:
     assert next_step(state) == Wait(PhaseName.CUTOVER)
     state = fold(state, Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}))
     assert next_step(state) == Do(PhaseName.CUTOVER)
+
+
+AMENDED = Record(Kind.AMENDED, data={"fingerprint": "g", "meaning": {"streams": {}}, "changed": ["a line"]})
+
+
+@pytest.mark.parametrize("stopped", [None, Kind.PAUSED, Kind.HELD])
+def test_an_amended_plan_is_the_runs_from_then_on(stopped: Kind | None) -> None:
+    state = until(PhaseName.RECONCILE)
+    if stopped is not None:
+        state = fold(state, Record(stopped, data={"reason": "r"}))
+    amended = fold(state, AMENDED)
+    assert (amended.fingerprint, amended.meaning) == ("g", {"streams": {}})
+    assert replace(amended, fingerprint="f", meaning={}) == state, "nothing else changes"
+
+
+def test_a_plan_is_not_amended_after_the_switch_or_on_the_way_back() -> None:
+    state = fold(until(PhaseName.CUTOVER), Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}))
+    switched = fold(fold(state, Record(Kind.INTENT, PhaseName.CUTOVER)), Record(Kind.SWITCHED, PhaseName.CUTOVER))
+    rolling = fold(state, Record(Kind.ROLLBACK, data={"reason": "r"}))
+    for late in (switched, rolling, fold(rolling, Record(Kind.PAUSED, data={"reason": "r"}))):
+        with pytest.raises(IllegalTransitionError, match="cannot change"):
+            fold(late, AMENDED)
+    assert [s.undoing for s in (state, switched, rolling)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal"),
+    [
+        (until(PhaseName.BACKFILL), "nothing is in quarantine yet"),
+        (fold(until(PhaseName.BACKFILL), Record(Kind.INTENT, PhaseName.BACKFILL)), None),
+        (until(PhaseName.CUTOVER), None),
+        (fold(until(PhaseName.CUTOVER), Record(Kind.ROLLBACK, data={"reason": "r"})), "rolled back"),
+        (
+            fold_all(
+                [CREATED, *done(*PHASES[:-1]), Record(Kind.INTENT, PHASES[-1]), Record(Kind.SWITCHED, PHASES[-1])]
+            ),
+            "switch",
+        ),
+    ],
+)
+def test_when_quarantine_may_be_read_anew(state: State, refusal: str | None) -> None:
+    said = retry_refusal(state)
+    assert said is None if refusal is None else refusal in (said or "")
 
 
 def test_the_switch_ends_its_phase_and_nothing_is_applied_after_it() -> None:
@@ -169,7 +215,7 @@ RECORDS = st.builds(
     Record,
     st.sampled_from([kind for kind in Kind if kind is not Kind.CREATED]),
     st.sampled_from(PHASES),
-    st.just({"reason": "r", "by": "ann", "epoch": 1, "marked": 0}),
+    st.just({"reason": "r", "by": "ann", "epoch": 1, "marked": 0, "fingerprint": "g", "meaning": {}}),
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.plans.texts import ENV, HEAD, plan_of
 from tranship.plans import differences, fingerprint, meaning, meaning_document
+from tranship.plans.fingerprint import relaxed
 
 BODY = """\
 streams:
@@ -82,6 +84,41 @@ def test_the_order_of_columns_has_a_meaning(tmp_path: Path) -> None:
     assert meaning(plan_of(tmp_path, TEXT.replace("{sku: text}", "{sku: text, qty: int32}"))) != meaning(
         plan_of(tmp_path, other)
     )
+
+
+POLICIES = ("fail", "quarantine", "residue")
+
+
+def _with_rests(folder: Path, orders: str, users: str, text: str = TEXT) -> dict[str, Any]:
+    text = text.replace("orders:\n", f"orders:\n    rest: {orders}\n").replace("users: {", f"users: {{rest: {users}, ")
+    document = meaning_document(plan_of(folder, text))
+    kept: dict[str, Any] = json.loads(json.dumps(document))
+    return kept
+
+
+@pytest.mark.parametrize("before", POLICIES)
+@pytest.mark.parametrize("after", POLICIES)
+def test_rest_may_become_more_lenient_and_nothing_else(before: str, after: str, tmp_path: Path) -> None:
+    old, new = _with_rests(tmp_path, before, "quarantine"), _with_rests(tmp_path, after, "quarantine")
+    assert relaxed(old, new) == (("orders",) if POLICIES.index(after) > POLICIES.index(before) else ())
+    assert relaxed(old, _with_rests(tmp_path, after, "fail")) == (), "another stream's became stricter"
+    both = ("orders", "users") if POLICIES.index(after) > POLICIES.index(before) else ("users",)
+    lenient = _with_rests(tmp_path, after, "residue")
+    assert relaxed(old, lenient) == (both if POLICIES.index(after) >= POLICIES.index(before) else ())
+
+
+@pytest.mark.parametrize("difference", [difference for difference in CHANGED if ".rest" not in difference])
+def test_any_other_change_beside_it_is_one_too_many(difference: str, tmp_path: Path) -> None:
+    old = _with_rests(tmp_path, "quarantine", "fail")
+    assert relaxed(old, _with_rests(tmp_path, "residue", "quarantine")) == ("orders", "users")
+    assert relaxed(old, _with_rests(tmp_path, "residue", "quarantine", CHANGED[difference])) == ()
+
+
+def test_the_column_for_the_rest_stays(tmp_path: Path) -> None:
+    forms = ["{json: x, policy: quarantine}", "{json: x}", "{json: y}", "quarantine", "residue"]
+    documents = {form: _with_rests(tmp_path, form, "residue") for form in forms}
+    allowed = [(old, new) for old in forms for new in forms if relaxed(documents[old], documents[new]) == ("orders",)]
+    assert allowed == [("{json: x, policy: quarantine}", "{json: x}"), ("quarantine", "residue")]
 
 
 def test_addresses_are_no_part_of_it_but_servers_are(tmp_path: Path) -> None:
