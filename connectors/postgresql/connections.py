@@ -16,6 +16,15 @@ from tranship.plans.streams import Endpoint
 
 APPLICATION = "tranship"
 
+NO_TIMEOUTS = """
+SELECT set_config('statement_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '0', true),
+       CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL  -- PostgreSQL 17 and later
+            THEN set_config('transaction_timeout', '0', true) END
+"""
+"""For the beginning of each transaction: timeouts meant for applications, set for the role or the database, would end
+an index build, the scan of a large table, or a load that waits for the source."""
+
 _POOL = 8
 """Sessions of one process; its threads are capture, applier, heartbeat and a few readers."""
 
@@ -44,8 +53,7 @@ def engine(endpoint: Endpoint) -> Engine:
     )
 
     @event.listens_for(made, "begin")
-    def _no_statement_timeout(connection: Connection) -> None:
-        # A timeout meant for applications would end an index build or the scan of a large table.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    def _no_timeouts(connection: Connection) -> None:
+        connection.exec_driver_sql(NO_TIMEOUTS)
 
     return made

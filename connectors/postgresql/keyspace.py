@@ -50,7 +50,8 @@ def _hex_text(value: TypedValue) -> str:
 def _interval_text(value: TypedValue) -> str:
     assert isinstance(value, int)
     days, microseconds = divmod(value, _DAY)
-    return f"{days} days {microseconds} microseconds"
+    # Each field with its sign: the server's IntervalStyle may let a first minus count for all of them.
+    return f"{days:+} days {microseconds:+} microseconds"
 
 
 _PLAIN = _Form(str, "CAST({} AS %s)")

@@ -62,7 +62,7 @@ class Field:
     def digest(self, value: str) -> str:
         """The SQL expression of the digest of a value, itself given as an expression."""
         # Through decode, because the direct ways from text to bytea are not immutable, as generated columns must be.
-        raw = f"decode(replace({value}, '\\', '\\\\'), 'escape')" if self.type is LogicalType.TEXT else value
+        raw = f"decode(replace({value}, E'\\\\', E'\\\\\\\\'), 'escape')" if self.type is LogicalType.TEXT else value
         return f"sha256({raw})"
 
     @property

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 
@@ -36,6 +38,12 @@ class PostgresWorld:
         self.engine = engine(self.endpoint)
         stack.callback(self.engine.dispose)
         install_state(self.endpoint)
+
+    def configure(self, **settings: object) -> None:
+        """Have every session opened from now on begin with these settings, as a role or database may have them."""
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        joint = "&" if "?" in self.endpoint.uri else "?"
+        self.endpoint = replace(self.endpoint, uri=f"{self.endpoint.uri}{joint}options={quote(options)}")
 
     def take_over(self, run: str) -> int:
         with self.engine.begin() as connection:

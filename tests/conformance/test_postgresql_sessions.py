@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import psycopg
@@ -11,6 +11,7 @@ import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.target_world import LANES, ORDERS, STREAMS, Migration, batch, key, order
+from tranship.connectors.batch import Batch
 from tranship.connectors.errors import (
     AmbiguousCommitError,
     ConnectorError,
@@ -20,7 +21,7 @@ from tranship.connectors.errors import (
     TransientError,
 )
 from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target
-from tranship.connectors.postgresql.connections import engine
+from tranship.connectors.postgresql.connections import conninfo, engine
 from tranship.connectors.postgresql.errors import translate
 from tranship.connectors.postgresql.state import (
     STATE_VERSION,
@@ -65,6 +66,24 @@ class Stopped:
         thread.start()
         assert self.reached.wait(PATIENCE_S)
         return thread
+
+
+# --- settings that are meant for applications -------------------------------------------------------------------------
+
+
+def test_timeouts_of_the_role_end_no_load(postgres: PostgresWorld) -> None:
+    postgres.configure(statement_timeout=100, idle_in_transaction_session_timeout=100, transaction_timeout=200)
+    migration = Migration(postgres)
+    (mark,) = migration.begin()
+
+    def slowly() -> Iterator[Batch]:
+        for number in (1, 2):
+            with psycopg.connect(conninfo(postgres.endpoint), autocommit=True) as other:
+                other.execute("SET statement_timeout = 0; SET transaction_timeout = 0; SELECT pg_sleep(0.4)")
+            yield batch([order(number)])
+
+    migration.target.load(ORDERS, slowly(), mark)
+    assert migration.numbers() == [1, 2]
 
 
 # --- takeover ---------------------------------------------------------------------------------------------------------

@@ -230,6 +230,14 @@ def test_keys_are_ordered_ranged_and_deleted_as_the_source_does(postgres: Postgr
     _check_keys(Table(postgres, stream), _keyed(stream, [(value,) for value in values()]))
 
 
+@pytest.mark.parametrize("kind", ["timestamp", "long text", "bytes"])
+def test_the_style_of_the_role_changes_no_key(postgres: PostgresWorld, kind: str) -> None:
+    postgres.configure(intervalstyle="sql_standard", datestyle="SQL", timezone="Europe/Lisbon", bytea_output="escape")
+    column, values = KEY_VALUES[kind]
+    stream = Stream("keyed", "keyed", "keyed", (column,), ())
+    _check_keys(Table(postgres, stream), _keyed(stream, [(value,) for value in values()]))
+
+
 def test_composite_keys_are_ordered_ranged_and_deleted(postgres: PostgresWorld) -> None:
     key_columns = (
         _column("tenant", L.TEXT, path=("_id", "tenant")),
