@@ -7,6 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Protocol, cast
 
+from tranship.connectors.mapping import MappedTable
 from tranship.connectors.protocols import BatchSource, BatchTarget, ChangeSource, Progress, Scope, TargetSchema
 from tranship.plans.streams import Endpoint, Stream
 
@@ -41,6 +42,11 @@ def open_progress(endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> 
 def open_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> TargetSchema:
     """Connect to the target's catalog."""
     return cast(TargetSchema, _module(endpoint).connect_schema(endpoint, streams))
+
+
+def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
+    """What the endpoint makes of the streams as a target. Connects to nothing: it may have no address."""
+    return cast(list[MappedTable], _module(endpoint).mapping(endpoint, streams))
 
 
 def _module(endpoint: Endpoint) -> ModuleType:

@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
-from tranship.orchestrator import inspection, logs
+from tranship.orchestrator import inspection, logs, mapping
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.demo.cli import demo
@@ -33,7 +33,7 @@ from tranship.orchestrator.session import Observe, Session, open_session, person
 from tranship.orchestrator.state import ENDED, RunStatus, State
 from tranship.orchestrator.status import EXIT_CODES, describe, status_of
 from tranship.orchestrator.view import observer, print_status
-from tranship.plans import PlanError, load_with_warnings, schema_text
+from tranship.plans import PlanError, load_with_warnings, load_without_addresses, schema_text
 from tranship.plans.strategies import PhaseName
 
 app = typer.Typer(
@@ -313,6 +313,17 @@ def purge(plan: PlanFile, yes: Yes = False) -> None:
 def plan_schema() -> None:
     """Print the JSON Schema of plans."""
     typer.echo(schema_text(), nl=False)
+
+
+@plan_app.command("show")
+def plan_show(plan: PlanFile, as_json: AsJson = False) -> None:
+    """Show what every path becomes: table, column, type, and what NULL stands for. Needs no server and no secrets."""
+    with _exits():
+        loaded = load_without_addresses(plan)
+    for warning in loaded.warnings:
+        typer.echo(warning, err=True)
+    tables = mapping.mapping_of(loaded.plan)
+    typer.echo(json.dumps(mapping.as_data(tables), indent=2) if as_json else mapping.printed(tables))
 
 
 def main() -> None:

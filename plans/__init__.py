@@ -8,14 +8,14 @@ This package knows no driver and opens no connection. Modules, in the order of a
 
 - `document`: YAML to data with places; `addresses`: URIs and their secrets; `units`: sizes and durations
 - `models`, `columns`, on `forms` and `pairs`: the declared form; `translation`, `problems`: what is wrong with it
-- `rules`, on `levels`: what no single key can tell; `loader`: all of these together
+- `rules`, `naming`, on `levels`, `names`: what no single key can tell; `loader`: all of these together
 - `streams`, `resolution`: the resolved form; `strategies`: the phases; `fingerprint`, `schema`
 """
 
 from __future__ import annotations
 
 from tranship.plans.fingerprint import differences, fingerprint, meaning, meaning_document
-from tranship.plans.loader import Loaded, load, load_with_warnings
+from tranship.plans.loader import Loaded, load, load_with_warnings, load_without_addresses
 from tranship.plans.models import Plan
 from tranship.plans.problems import PlanError, Problem
 from tranship.plans.resolution import resolve, source_endpoint, target_endpoint
@@ -52,6 +52,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_with_warnings",
+    "load_without_addresses",
     "meaning",
     "meaning_document",
     "resolve",

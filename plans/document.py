@@ -79,6 +79,25 @@ def read_document(text: str, file: str) -> Document:
     return reader.document
 
 
+def flow(value: object) -> str:
+    """Data as one line of YAML that `read_document` reads as the same: mappings, lists, texts, integers, booleans."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        return value if _BARE.fullmatch(value) and not _WORDS.fullmatch(value) else _in_quotes(value)
+    return str(value).lower()
+
+
+_BARE = re.compile(r"[A-Za-z_$][\w.$-]*", re.ASCII)
+_WORDS = re.compile(r"null|true|false", re.IGNORECASE)
+
+
+def _in_quotes(text: str) -> str:
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text) + '"'
+
+
 def _line(text: str, number: int) -> str:
     lines = text.splitlines()
     return lines[number] if number < len(lines) else ""

@@ -10,14 +10,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tranship.plans.addresses import Surroundings
-from tranship.plans.document import read_document
+from tranship.plans.document import Document, read_document
 from tranship.plans.models import Plan
 from tranship.plans.problems import Code, PlanError, Problem
 from tranship.plans.problems import Path as PlanPath
 from tranship.plans.rules import check
 from tranship.plans.translation import in_order, located, translate
 
-_ADDRESSES: frozenset[PlanPath] = frozenset({("source", "mongodb"), ("target", "postgresql")})
+_ADDRESSES: Mapping[PlanPath, str] = {("source", "mongodb"): "mongodb://", ("target", "postgresql"): "postgresql://"}
+"""Where a plan holds URIs, and ones that lead nowhere."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,20 @@ def load(path: Path, env: Mapping[str, str] = os.environ) -> Plan:
 
 def load_with_warnings(path: Path, env: Mapping[str, str] = os.environ) -> Loaded:
     """As `load`, with what is allowed but looks like a mistake."""
+    return _loaded(read_document(_read(path), str(path)), Surroundings(env, path.parent))
+
+
+def load_without_addresses(path: Path) -> Loaded:
+    """As `load_with_warnings`, only to look at the plan: its URIs are not read, so that no secret has to be there."""
     document = read_document(_read(path), str(path))
-    surroundings = Surroundings(env, path.parent)
+    for (section, key), nowhere in _ADDRESSES.items():
+        declared = document.data.get(section) if isinstance(document.data, dict) else None
+        if isinstance(declared, dict) and key in declared:
+            declared[key] = nowhere
+    return _loaded(document, Surroundings({}, path.parent))
+
+
+def _loaded(document: Document, surroundings: Surroundings) -> Loaded:
     problems = [located(problem, document) for problem in _misplaced_references(document.data, ())]
     plan: Plan | None = None
     try:

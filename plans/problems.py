@@ -32,7 +32,8 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is, what was found, what is allowed, and the spelling that was probably meant."""
+    """One mistake: where it is, what was found, what is allowed, the spelling that was probably meant, and a line to
+    write in its place."""
 
     code: str
     path: Path
@@ -40,6 +41,7 @@ class Problem:
     found: str = ""
     allowed: tuple[str, ...] = ()
     near: str = ""
+    write: str = ""
     severity: Literal["error", "warning"] = "error"
     file: str = ""
     line: int = 0
@@ -55,7 +57,8 @@ class Problem:
         found = f" (found {self.found})" if self.found else ""
         near = f"; did you mean {self.near}?" if self.near else ""
         allowed = f"; allowed: {', '.join(self.allowed)}" if self.allowed else ""
-        return found + near + allowed
+        write = f"; write {self.write}" if self.write else ""
+        return found + near + allowed + write
 
 
 class PlanError(Exception):

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
-from tranship.plans.levels import Level, levels
+from tranship.plans.levels import Level, Subject, levels
 from tranship.plans.models import Plan
+from tranship.plans.naming import columns_differ, identifier_fits, name_is_free, tables_differ
 from tranship.plans.problems import Path, Problem, near_spelling, render_path
 from tranship.plans.resolution import resolve, top_fields
-from tranship.plans.streams import DIGEST_SUFFIX, Column, LogicalType, Stream
-
-MAX_IDENTIFIER_BYTES = 63
-"""PostgreSQL cuts longer names without an error, so that two names can become one."""
-
-MAX_INHERITED_BYTES = MAX_IDENTIFIER_BYTES - len("_root_")
-"""Child tables have the root's key columns with this prefix."""
+from tranship.plans.streams import Column, LogicalType, Stream
 
 MAX_COLUMNS = 1500
 """PostgreSQL allows 1,600 with dropped ones; tables need a few for their own."""
@@ -31,23 +25,8 @@ MANY_COLUMNS = 200
 MARKER_COLLECTION = "tranship_markers"
 """The collection of the source database that the drain proof writes to; never a stream."""
 
-_RESERVED = re.compile(r"_key|_residue|_ordinal.*|_root_.*|ctid|xmin|xmax|cmin|cmax|tableoid|oid", re.DOTALL)
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)
 _SYSTEM_DATABASES = ("admin", "config", "local")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a rule looks at: a plan and its resolved streams."""
-
-    plan: Plan
-    streams: tuple[Stream, ...]
-
-    @property
-    def levels(self) -> Iterator[Level]:
-        """Every table of every stream."""
-        for stream in self.streams:
-            yield from levels(stream)
 
 
 Rule = Callable[[Subject], Iterator[Problem]]
@@ -57,56 +36,6 @@ def check(plan: Plan) -> list[Problem]:
     """Every problem that the rules find, warnings too."""
     subject = Subject(plan, resolve(plan))
     return [problem for rule in RULES for problem in rule(subject)]
-
-
-def identifier_fits(subject: Subject) -> Iterator[Problem]:
-    """P101: every name is one that PostgreSQL keeps as it is."""
-    target = subject.plan.target
-    yield from _check_identifier(target.schema_name, ("target", "schema"))
-    yield from _check_identifier(target.state_schema, ("target", "state_schema"))
-    for level in subject.levels:
-        yield from _check_identifier(level.table, level.table_path)
-        keys = {column.name: column for column in level.key}
-        for name, path in level.column_names():
-            most = MAX_INHERITED_BYTES if name in keys and level.children else MAX_IDENTIFIER_BYTES
-            if name in keys and keys[name].long:
-                most -= len(DIGEST_SUFFIX)
-            yield from _check_identifier(name, path, most)
-
-
-def _check_identifier(name: str, path: Path, most: int = MAX_IDENTIFIER_BYTES) -> Iterator[Problem]:
-    size = len(name.encode())
-    if size > most:
-        yield Problem("P101", path, f"the name has {size} bytes", allowed=(f"at most {most} bytes",))
-    if "\0" in name:
-        yield Problem("P101", path, "a name cannot hold U+0000")
-
-
-def tables_differ(subject: Subject) -> Iterator[Problem]:
-    """P102: table names differ over all streams and child tables, also without regard to case."""
-    seen: dict[str, Path] = {}
-    for level in subject.levels:
-        first = seen.setdefault(level.table.casefold(), level.table_path)
-        if first is not level.table_path:
-            yield Problem("P102", level.table_path, f"{render_path(first)} names the same table", level.table)
-
-
-def columns_differ(subject: Subject) -> Iterator[Problem]:
-    """P103: names of columns and arrays differ within a table, also without regard to case."""
-    for level in subject.levels:
-        seen: dict[str, Path] = {}
-        for name, path in level.names():
-            first = seen.setdefault(name.casefold(), path)
-            if first is not path:
-                yield Problem("P103", path, f"{render_path(first)} has the same name", name)
-
-
-def name_is_free(subject: Subject) -> Iterator[Problem]:
-    """P104: no column has a name that tranship or PostgreSQL uses itself."""
-    for level in subject.levels:
-        for name, path in level.names():
-            if _RESERVED.fullmatch(name.casefold()):
-                yield Problem("P104", path, "this name is reserved: choose another and give the field as path", name)
 
 
 def paths_apart(subject: Subject) -> Iterator[Problem]:
@@ -162,7 +91,7 @@ def _check_reference(stream: Stream, column: Column, streams: dict[str, Stream])
 def index_columns_exist(subject: Subject) -> Iterator[Problem]:
     """P108: an index names columns of its table, each once."""
     for stream in subject.streams:
-        names = [name for name, _ in next(levels(stream)).column_names()]
+        names = [named.name for named in next(levels(stream)).column_names()]
         for number, index in enumerate(stream.indexes):
             for position, name in enumerate(index.columns):
                 path: Path = ("streams", stream.name, "indexes", number, "columns", position)

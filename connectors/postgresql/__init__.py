@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tranship.connectors.postgresql.mapping import mapping
 from tranship.connectors.postgresql.progress import KEEP_SITES, PostgresProgress
 from tranship.connectors.postgresql.schema import PostgresSchema
 from tranship.connectors.postgresql.target import LOAD_SITES, REPLACE_SITES, PostgresTarget
@@ -88,4 +89,5 @@ __all__ = [
     "connect_progress",
     "connect_schema",
     "connect_target",
+    "mapping",
 ]

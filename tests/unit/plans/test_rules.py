@@ -85,22 +85,28 @@ BAD: dict[str, tuple[Case, ...]] = {
         Case(
             streams(f"a: {{table: {LONG}, columns: {{{LONG}: text}}}}"),
             (
-                "5:15: P101 streams.a.table: the name has 64 bytes; allowed: at most 63 bytes",
-                f"5:98: P101 streams.a.columns.{LONG}: the name has 64 bytes; allowed: at most 63 bytes",
+                "5:15: P101 streams.a.table: the name has 64 bytes; allowed: at most 63 bytes; "
+                f"write table: {LONG[:54]}_022a6979",
+                f"5:98: P101 streams.a.columns.{LONG}: the name has 64 bytes; allowed: at most 63 bytes; "
+                f"write {LONG[:54]}_5a5d31b9: {{path: {LONG}, type: text}}",
             ),
         ),
         Case(
             HEAD.replace("schema: shop", f"schema: {LONG}") + f"streams: {{{LONG}: {{}}}}\n",
             (
                 "4:43: P101 target.schema: the name has 64 bytes; allowed: at most 63 bytes",
-                f"5:11: P101 streams.{LONG}.table: the name has 64 bytes; allowed: at most 63 bytes",
+                f"5:11: P101 streams.{LONG}.table: the name has 64 bytes; allowed: at most 63 bytes; "
+                f"write table: {LONG[:54]}_5a5d31b9",
             ),
         ),
         Case(
             streams(
                 f"a: {{key: {{{'k' * 58}: {{path: _id, type: text}}}}, children: {{b: {{columns: {{c: text}}}}}}}}"
             ),
-            (f"5:21: P101 streams.a.key.{'k' * 58}: the name has 58 bytes; allowed: at most 57 bytes",),
+            (
+                f"5:21: P101 streams.a.key.{'k' * 58}: the name has 58 bytes; allowed: at most 57 bytes; "
+                "write _id: {path: _id, type: text}",
+            ),
         ),
         Case(
             streams('a: {columns: {"x\\0": text}}'),
@@ -110,7 +116,10 @@ BAD: dict[str, tuple[Case, ...]] = {
     "P102": (
         Case(
             streams("a: {table: t}, b: {children: {T: {columns: {x: text}}}}"),
-            ("5:41: P102 streams.b.children.T: streams.a.table names the same table (found T)",),
+            (
+                "5:41: P102 streams.b.children.T: streams.a.table names the same table (found T); "
+                "write T_7a98c0cc: {path: T, … the rest as it is}",
+            ),
         ),
     ),
     "P103": (
@@ -120,13 +129,18 @@ BAD: dict[str, tuple[Case, ...]] = {
         ),
         Case(
             streams("a: {columns: {city: text, City: text}}"),
-            ("5:37: P103 streams.a.columns.City: streams.a.columns.city has the same name (found City)",),
+            (
+                "5:37: P103 streams.a.columns.City: streams.a.columns.city has the same name (found City); "
+                "write City_c0bb73c5: {path: City, type: text}",
+            ),
         ),
         Case(
             streams("a: {columns: {x: text}, children: {x: {path: y, columns: {z: text}}}, rest: {json: X}}"),
             (
-                "5:46: P103 streams.a.children.x: streams.a.columns.x has the same name (found x)",
-                "5:88: P103 streams.a.rest.json: streams.a.columns.x has the same name (found X)",
+                "5:46: P103 streams.a.children.x: streams.a.columns.x has the same name (found x); "
+                "write x_f9875f2a: {path: y, … the rest as it is}",
+                "5:88: P103 streams.a.rest.json: streams.a.columns.x has the same name (found X); "
+                "write json: X_40767381",
             ),
         ),
     ),
@@ -135,7 +149,7 @@ BAD: dict[str, tuple[Case, ...]] = {
             streams(f"a: {{columns: {{{name}: {{type: text, path: x}}}}}}"),
             (
                 f"5:25: P104 streams.a.columns.{name}: this name is reserved: choose another and give the "
-                f"field as path (found {name})",
+                f"field as path (found {name}); write x: {{path: x, type: text}}",
             ),
         )
         for name in RESERVED
