@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import Mismatch, Progress, Scope
+from tranship.orchestrator.keynames import key_values
 from tranship.orchestrator.session import Session
 from tranship.orchestrator.state import PhaseStatus, RunStatus, State
 from tranship.plans.strategies import PhaseName
@@ -22,13 +23,17 @@ EXIT_CODES = {
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """Where one stream stands. `rows` are those loaded by the backfill."""
+    """Where one stream stands. `rows` are those loaded by the backfill, `quarantined` is what is kept aside now.
+
+    `compared` is what the last reconcile found: `documents` of the source, `rows` and `quarantined` of the target.
+    """
 
     stream: str
     chunks: int
     loaded: int
     rows: int
     quarantined: int
+    compared: dict[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,15 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
     following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
     backlog = progress.backlog(scope) if following else None
     quarantine = progress.quarantine_count(scope)
+    compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
     streams = []
     for stream in session.streams:
         chunks = progress.chunks(scope, stream)
         loaded = [c for c in chunks if c.state == "loaded"]
         kept = quarantine.get(stream.name, 0)
-        streams.append(StreamStatus(stream.name, len(chunks), len(loaded), sum(c.rows for c in loaded), kept))
+        rows = sum(chunk.rows for chunk in loaded)
+        found = compared.get(stream.name)
+        streams.append(StreamStatus(stream.name, len(chunks), len(loaded), rows, kept, found))
     return Status(
         run=run,
         status=state.status.value,
@@ -97,16 +105,21 @@ def _waiting(state: State) -> str | None:
 def describe(streams: tuple[Stream, ...], mismatch: Mismatch) -> dict[str, Any]:
     """A divergence as a person names it: stream, key columns, what differs."""
     stream = next(s for s in streams if s.name == mismatch.stream)
-    values = KeyForm(stream.key).decode(mismatch.key)
-    key = (
-        {column.name: _readable(value) for column, value in zip(stream.key, values, strict=True)}
-        if values is not None
-        else {"canonical": mismatch.key.hex()}
-    )
+    key = key_values(stream, mismatch.key)
     return {"stream": mismatch.stream, "key": key, "kind": mismatch.kind, "columns": list(mismatch.columns)}
 
 
-def _readable(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.hex()
-    return value if isinstance(value, str | int) else str(value)
+def equation(compared: Mapping[str, int]) -> str:
+    """*source = target + quarantined*, as the last full comparison found it."""
+    documents, rows, quarantined = compared["documents"], compared["rows"], compared["quarantined"]
+    sign = "=" if documents == rows + quarantined else "≠"
+    return f"{documents:,} documents {sign} {rows:,} rows + {quarantined:,} quarantined"
+
+
+def closing_lines(status: Status) -> list[str]:
+    """Per stream: what the last full comparison found, and what is in quarantine now."""
+    return [
+        f"{stream.stream}: {equation(stream.compared)}; {stream.quarantined:,} in quarantine now"
+        for stream in status.streams
+        if stream.compared is not None
+    ]

@@ -17,13 +17,15 @@ from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.session import Observe, Session
 from tranship.orchestrator.state import PhaseStatus, State
-from tranship.orchestrator.status import Status
+from tranship.orchestrator.status import Status, equation
 from tranship.plans.strategies import PhaseName
 
 log = structlog.get_logger(__name__)
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
+MOST_STREAMS = 10
+"""So many streams have a line of their own in the live view; `tranship status` has all."""
 
 MARKS = {
     PhaseStatus.PENDING: ("·", "dim"),
@@ -46,6 +48,7 @@ class Figures:
     eta_s: float | None
     dirty: int
     lag_s: float
+    quarantined: int
 
 
 class Meter:
@@ -81,6 +84,7 @@ class Meter:
             eta,
             backlog.dirty if backlog else 0,
             backlog.lag_s if backlog else 0.0,
+            sum(run.progress.quarantine_count(run.scope).values()),
         )
 
 
@@ -116,6 +120,7 @@ def _rounded(figures: Figures) -> dict[str, object]:
         "rows_per_second": round(figures.rows_per_second),
         "dirty_keys": figures.dirty,
         "lag_s": round(figures.lag_s, 2),
+        "quarantined": figures.quarantined,
     }
 
 
@@ -129,7 +134,12 @@ def _page(session: Session, state: State, figures: Figures) -> Group:
     table.add_row("rows", f"{figures.rows:,}", "rows/s", f"{figures.rows_per_second:,.0f}", "ETA", eta)
     chunks = f"{figures.loaded}/{figures.chunks}"
     table.add_row("chunks", chunks, "dirty keys", f"{figures.dirty:,}", "lag", f"{figures.lag_s:.1f} s")
+    table.add_row("quarantined", f"{figures.quarantined:,}")
     parts: list[Text | Table] = [Text(f"{session.plan.name}  {state.status}", style="bold"), phases, table]
+    compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
+    parts += [Text(f"{name}: {equation(found)}") for name, found in list(compared.items())[:MOST_STREAMS]]
+    if len(compared) > MOST_STREAMS:
+        parts.append(Text(f"and {len(compared) - MOST_STREAMS} streams more: tranship status <plan>", style="dim"))
     if state.asked is not None:
         parts.append(Text(f"{state.asked} waits for approval: tranship approve <plan>", style="bold yellow"))
     if state.reason:
@@ -145,10 +155,11 @@ def print_status(console: Console, status: Status) -> None:
         mark, style = MARKS[PhaseStatus(phase_status)]
         phases.append(f" {mark} {name} ", style=style)
     console.print(phases)
-    table = Table("stream", "chunks", "rows loaded", "quarantined", box=None)
+    table = Table("stream", "chunks", "rows loaded", "quarantined", "last compared", box=None)
     for stream in status.streams:
         chunks = f"{stream.loaded}/{stream.chunks}"
-        table.add_row(stream.stream, chunks, f"{stream.rows:,}", f"{stream.quarantined:,}")
+        compared = equation(stream.compared) if stream.compared else "-"
+        table.add_row(stream.stream, chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
     console.print(table)
     if status.lag_s is not None:
         console.print(f"{status.dirty_keys} dirty keys, lag {status.lag_s:.1f} s")

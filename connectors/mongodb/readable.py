@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from tranship.connectors.mongodb import bsonwalk as b
 from tranship.connectors.mongodb import jsontext
+from tranship.connectors.printable import printable
 
 _double, _int32, _int64 = struct.Struct("<d"), struct.Struct("<i"), struct.Struct("<q")
 
@@ -32,7 +33,7 @@ def readable(document: bytes) -> str:
         b.check_document(document, 0, len(document), "")
     except b.MalformedBSONError as error:
         at = _fault(document, 0, len(document))
-        where = f"at {_printable(error.path)}, " if error.path else ""
+        where = f"at {printable(error.path)}, " if error.path else ""
         head = f"not well formed BSON {where}in the value that starts at byte {at}: {error.reason}"
         return "\n".join([head, *_dump(document, at)])
     return _document(document, 0, len(document), "")
@@ -111,12 +112,7 @@ _WRITERS: dict[int, _Writer] = {
 
 
 def _quoted(text: bytes) -> str:
-    return _printable(json.dumps(text.decode(), ensure_ascii=False))
-
-
-def _printable(text: str) -> str:
-    """The text with escapes, as JSON has them, for characters that are not shown."""
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    return printable(json.dumps(text.decode(), ensure_ascii=False))
 
 
 # --- malformed --------------------------------------------------------------------------------------------------------

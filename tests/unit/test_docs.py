@@ -14,7 +14,7 @@ import typer
 
 from tests.unit.plans.texts import ENV
 from tranship.connectors.postgresql.layout import layout
-from tranship.orchestrator import cli
+from tranship.orchestrator import cli, commands
 from tranship.orchestrator.outcomes import OUTCOMES, Outcome
 from tranship.orchestrator.status import EXIT_CODES
 from tranship.plans import STRATEGIES, json_schema, load_with_warnings
@@ -150,15 +150,15 @@ def test_every_plan_can_be_used(page: str, tmp_path: Path) -> None:
 # --- command line and operations ---------------------------------------------------------------------------------
 
 
-def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+def commands_of(group: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every command with its full name."""
     for name, command in group.commands.items():
         yield f"{path} {name}", command
         if hasattr(command, "commands"):
-            yield from commands(command, f"{path} {name}")
+            yield from commands_of(command, f"{path} {name}")
 
 
-ALL_COMMANDS = dict(commands(typer.main.get_command(cli.app), "tranship"))
+ALL_COMMANDS = dict(commands_of(typer.main.get_command(cli.app), "tranship"))
 
 
 @pytest.mark.parametrize("name", ALL_COMMANDS)
@@ -174,13 +174,14 @@ def test_the_reference_names_no_command_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_are_named_are_there(page: str) -> None:
-    words = re.findall(r"(?:`|bin/)tranship ((?:plan |sandbox )?[a-z]+)", PAGES[page])
+    words = re.findall(r"(?:`|bin/)tranship ((?:plan |quarantine |sandbox )?[a-z]+)", PAGES[page])
     assert {f"tranship {word}" for word in words} <= ALL_COMMANDS.keys()
 
 
 def test_every_exit_code_is_explained() -> None:
-    codes = {1, cli.BAD_PLAN, cli.REFUSED, cli.HELD, cli.LEASE, cli.PAUSED, *EXIT_CODES.values()}
-    assert codes >= {code for _, code in cli.ERRORS}
+    named = {commands.BAD_PLAN, commands.REFUSED, commands.HELD, commands.LEASE, commands.PAUSED}
+    codes = {1, *named, *EXIT_CODES.values()}
+    assert codes >= {code for _, code in commands.ERRORS}
     documented = [int(cells[0]) for cells in table(section(OPERATIONS, "Exit codes"))]
     assert documented == sorted(codes)
 
