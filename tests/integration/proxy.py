@@ -1,11 +1,12 @@
-"""A way to a server that a test can cut, close and open again."""
+"""A way to a server that a test can cut, close and open again, or on which some bytes become others."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +21,7 @@ class Proxy:
     connect: Callable[[], socket.socket]
     listener: socket.socket
     closed: threading.Event = field(default_factory=threading.Event)
+    exchange: Mapping[bytes, bytes] = field(default_factory=dict)
     pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,16 +62,29 @@ class Proxy:
             server = self.connect()
             with self.lock:
                 self.pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_forward, args=(source, sink), daemon=True).start()
+            back = {wanted: kept for kept, wanted in self.exchange.items()}
+            for source, sink, exchange in ((client, server, back), (server, client, self.exchange)):
+                threading.Thread(target=_forward, args=(source, sink, exchange), daemon=True).start()
 
 
-def _forward(source: socket.socket, sink: socket.socket) -> None:
+def _forward(source: socket.socket, sink: socket.socket, exchange: Mapping[bytes, bytes]) -> None:
     with contextlib.suppress(OSError):
-        while block := source.recv(BLOCK):
+        for block in _messages(source) if exchange else iter(lambda: source.recv(BLOCK), b""):
+            for kept, wanted in exchange.items():
+                block = block.replace(kept, wanted)  # noqa: PLW2901
             sink.sendall(block)
     _end(source)
     _end(sink)
+
+
+def _messages(source: socket.socket) -> Iterator[bytes]:
+    """Whole messages of MongoDB's protocol, each of which begins with its length."""
+    buffer = bytearray()
+    while block := source.recv(BLOCK):
+        buffer += block
+        while len(buffer) >= 4 and len(buffer) >= (size := struct.unpack_from("<i", buffer)[0]):
+            yield bytes(buffer[:size])
+            del buffer[:size]
 
 
 def _end(end: socket.socket) -> None:
@@ -79,9 +94,9 @@ def _end(end: socket.socket) -> None:
 
 
 @contextmanager
-def _proxy(connect: Callable[[], socket.socket]) -> Iterator[Proxy]:
+def _proxy(connect: Callable[[], socket.socket], exchange: Mapping[bytes, bytes] | None = None) -> Iterator[Proxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = Proxy(connect, listener)
+        made = Proxy(connect, listener, exchange=exchange or {})
         thread = threading.Thread(target=made.serve, daemon=True)
         thread.start()
         try:
@@ -93,11 +108,16 @@ def _proxy(connect: Callable[[], socket.socket]) -> Iterator[Proxy]:
 
 
 @contextmanager
-def mongodb_proxy(uri: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before a MongoDB on one host, and the URI that leads through it."""
+def mongodb_proxy(uri: str, exchange: Mapping[bytes, bytes] | None = None) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before a MongoDB on one host, and the URI that leads through it.
+
+    `exchange`: what the server keeps, and what its clients see instead; as long as each other. So a test shows them
+    documents that the server at hand refuses to keep.
+    """
+    assert all(len(kept) == len(wanted) for kept, wanted in (exchange or {}).items())
     address = urlsplit(uri)
     place = (address.hostname or "127.0.0.1", address.port or 27017)
-    with _proxy(lambda: socket.create_connection(place)) as made:
+    with _proxy(lambda: socket.create_connection(place), exchange) as made:
         user, _, _ = address.netloc.rpartition("@")
         netloc = f"{user}@127.0.0.1:{made.port}" if user else f"127.0.0.1:{made.port}"
         yield made, address._replace(netloc=netloc, query="directConnection=true").geturl()

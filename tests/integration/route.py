@@ -156,8 +156,8 @@ class Route:
         return self.client[self.source.name][collection]
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Rows of the target."""
-        with psycopg.connect(self.target_uri) as connection:
+        """Rows of the target; times in UTC."""
+        with psycopg.connect(self.target_uri, options="-c timezone=UTC") as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 

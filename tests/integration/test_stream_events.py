@@ -25,7 +25,7 @@ Source = Database[dict[str, Any]]
 Deed = Callable[[Source], object]
 
 
-def test_a_dropped_collection_holds_the_run_until_somebody_decides(route: Route) -> None:
+def test_case_24_a_dropped_collection_holds_the_run_until_somebody_decides(route: Route) -> None:
     before = route.target()
     route.documents().insert_many(things(30))
     plan = route.plan(THINGS)
@@ -81,7 +81,7 @@ STOPS: dict[str, tuple[Deed, str]] = {
 
 
 @pytest.mark.parametrize("name", list(STOPS))
-def test_more_than_writes_stops_the_run(route: Route, work: Direct, name: str) -> None:
+def test_case_24_more_than_writes_stops_the_run(route: Route, work: Direct, name: str) -> None:
     deed, named = STOPS[name]
     deed(route.client[route.source.name])
     found = classify(work.failure())
