@@ -9,6 +9,7 @@ from typing import Any
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
+from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.reader import MongoReader
@@ -21,8 +22,10 @@ MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""
 
 FILTER_TIME_MS = 2000
-KEY_TIME_MS = 120_000
 """How long preflight lets the server look for a document that a plan's filter takes."""
+
+KEY_TIME_MS = 120_000
+"""How long it lets the server look for an `_id` that is too long."""
 
 _UNKNOWN_COMMAND, _UNAUTHORIZED = 59, 13
 
@@ -66,14 +69,15 @@ class MongoSource(MongoReader, MongoWatcher):
         with translated(f"reading the options of {stream.collection}"):
             infos = list(self._database.list_collections(filter={"name": stream.collection}))
         if not infos:
-            return [_missing(where)]
-        found = _kind(where, infos[0])
+            return [kinds.missing(where)]
+        found = kinds.findings(where, infos[0])
         if found:
             return found
         try:
             with translated(f"reading {stream.collection}"):
                 self._try_filter(stream)
-                return self._key_findings(stream, where)
+                indexes = list(self._database[stream.collection].list_indexes())
+                return kinds.expiry(where, infos[0], indexes) + self._key_findings(stream, where)
         except ConnectorError as error:
             hint = "check `where` in the plan, and that the user has the role `read` on the database"
             return [Finding("source.unreadable", "error", str(error), hint)]
@@ -153,28 +157,4 @@ def _topology(hello: Mapping[str, Any]) -> list[Finding]:
     if hello.get("maxWireVersion", 0) < MIN_WIRE_VERSION:
         message = "the source is older than MongoDB 6.0, which does not report drops and renames to a change stream"
         found.append(Finding("source.version", "error", message, "upgrade the source to MongoDB 6.0 or later"))
-    return found
-
-
-def _missing(where: str) -> Finding:
-    hint = "check the name in the plan (`from`), and the database; an empty collection has to be created first"
-    return Finding("source.missing", "error", f"{where} does not exist", hint)
-
-
-def _kind(where: str, info: Mapping[str, Any]) -> list[Finding]:
-    """Collections that are more than plain ones, each with what to do about it."""
-    options = info.get("options", {})
-    found: list[Finding] = []
-    if info.get("type") == "view":
-        found.append(Finding("source.view", "error", f"{where} is a view, not data", "copy the collection it reads"))
-    if info.get("type") == "timeseries" or "timeseries" in options:
-        message = f"{where} is a time-series collection, which has no change stream"
-        found.append(Finding("source.timeseries", "error", message, "leave it out and copy it while nobody writes"))
-    if options.get("capped"):
-        message = f"{where} is capped: documents vanish from it as new ones come"
-        found.append(Finding("source.capped", "error", message, "copy it into a plain collection, or leave it out"))
-    if options.get("collation", {}).get("locale", "simple") != "simple":
-        message = f"{where} has a default collation, which also decides which _ids are equal and how they sort"
-        hint = "copy it into a collection without a default collation and migrate that one"
-        found.append(Finding("source.collation", "error", message, hint))
     return found

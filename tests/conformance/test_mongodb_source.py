@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, key_of, rows, until_marker
+from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, collect, key_of, mark, rows, until_marker
 from tests.unit.mongodb.bson_strategies import IDS, PLAIN_IDS, pack_document
 from tranship.connectors import keycodec
 from tranship.connectors.batch import Batch
@@ -313,6 +313,46 @@ class TestFindings:
         (finding,) = world.connect(special).findings([special])
         assert (finding.code, finding.severity) == (code, "error")
         assert finding.hint
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"clusteredIndex": {"key": {"_id": 1}, "unique": True}},
+            {"validator": {"$jsonSchema": {"required": ["text"]}}, "validationLevel": "moderate"},
+            {"changeStreamPreAndPostImages": {"enabled": True}},
+            {"collation": {"locale": "simple"}},
+        ],
+        ids=lambda options: next(iter(options)),
+    )
+    def test_kinds_that_need_no_care_are_read_and_watched(self, world: MongoWorld, options: dict[str, Any]) -> None:
+        world.db.create_collection("special", **options)
+        special = replace(THINGS, collection="special")
+        source = world.connect(special)
+        assert source.findings([special]) == []
+        position = source.position()
+        for number in (3, 1, 2):
+            world.insert(special, number, f"text {number}")
+        texts = {key_of(number): f"text {number}" for number in (1, 2, 3)}
+        after = source.position()
+        spans = source.spans(special, 1 << 20)
+        # Not in which order: one of the embedded servers takes a hint on a clustered collection for no sort.
+        assert rows(batch for span in spans for batch in source.read(special, span, after)) == texts
+        changed = collect(source, position, mark(source), (special,))
+        assert {key for changes in changed for _, key in changes.keys} == set(texts)
+
+    @pytest.mark.parametrize("clustered", [False, True])
+    def test_documents_that_expire_are_a_warning(self, world: MongoWorld, clustered: bool) -> None:
+        if clustered:
+            options = {"clusteredIndex": {"key": {"_id": 1}, "unique": True}, "expireAfterSeconds": 3600}
+            special = replace(THINGS, collection="special")
+            world.db.create_collection("special", **options)
+        else:
+            special = THINGS
+            world.db[special.collection].create_index("until", expireAfterSeconds=0)
+        (finding,) = world.connect(special).findings([special])
+        assert (finding.code, finding.severity) == ("source.ttl", "warning")
+        assert ("(_id)" if clustered else "(until)") in finding.message
+        assert "before the cutover" in finding.hint
 
     @pytest.mark.parametrize("long", [False, True])
     def test_long_ids_are_found_before_they_are_loaded(self, world: MongoWorld, long: bool) -> None:
