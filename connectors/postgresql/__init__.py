@@ -11,7 +11,7 @@ Guarantees:
 Cannot:
 - Hold what its types cannot: U+0000 in text, times before 4714 BC; the source leaves such values to the residue.
 - Read values that others put into its tables and that the plan's types lack (NaN or infinity in a `numeric`, infinite
-  times): reading such a row is an error that names the column.
+  times, arrays of several dimensions): reading such a row is an error that names the column.
 - Tell which session is which behind a pooler in transaction mode: there takeover ends only those that hold the epoch's
   row. Nothing else depends on sessions, but give the server's own address.
 """
