@@ -62,12 +62,13 @@ class Scene:
         """Where the writers keep their ledger."""
         return self.folder / "ledger"
 
-    def write_plan(self, name: str = "shop", **changes: dict[str, Any]) -> Path:
-        """The shop's example plan for this scene's database, with some of its parts changed."""
+    def write_plan(self, name: str = "shop", rest: str = "residue", **changes: dict[str, Any]) -> Path:
+        """The shop's example plan for this scene's database, with one policy for all streams and some parts changed."""
         text = files("tranship.plans").joinpath("examples", EXAMPLE).read_text(encoding="utf-8")
         declared: dict[str, Any] = yaml.safe_load(text)
         declared["plan"] = name
         declared["source"]["database"] = self.source.name
+        declared["streams"] = {stream: {**spec, "rest": rest} for stream, spec in declared["streams"].items()}
         for part, values in changes.items():
             declared[part] = {**declared[part], **values}
         path = self.folder / f"{name}.yaml"
