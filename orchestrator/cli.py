@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +17,13 @@ from tranship.orchestrator.commands import (
     REFUSED,
     AsJson,
     Format,
+    LogFormat,
     PlanFile,
     ask,
     execute,
     exits,
     open_plan,
+    refuse,
     report,
     run_of,
 )
@@ -28,7 +32,7 @@ from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.quarantine_cli import app as quarantine_app
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
 from tranship.orchestrator.state import ENDED, RunStatus
-from tranship.orchestrator.status import describe, status_of
+from tranship.orchestrator.status import describe, equation, status_of
 from tranship.orchestrator.view import observer, print_status
 from tranship.plans import load_without_addresses, schema_text
 from tranship.plans.strategies import PhaseName
@@ -81,22 +85,30 @@ def resume(plan: PlanFile, log_format: Format = None) -> None:
     raise typer.Exit(code)
 
 
+def _ask(plan: Path, kind: RequestKind, log_format: LogFormat | None) -> None:
+    with open_plan(plan, log_format) as session:
+        name = run_of(session)
+        refuse(kind, session.state(name))
+        code = ask(session, name, kind)
+    raise typer.Exit(code)
+
+
 @app.command()
 def rollback(plan: PlanFile, log_format: Format = None) -> None:
     """Undo the run phase by phase and leave both sides as they were found."""
-    ask(plan, RequestKind.ROLLBACK, log_format)
+    _ask(plan, RequestKind.ROLLBACK, log_format)
 
 
 @app.command()
 def reseed(plan: PlanFile, log_format: Format = None) -> None:
     """After the source's history was lost: take a new position, compare every row, apply what differs."""
-    ask(plan, RequestKind.RESEED, log_format)
+    _ask(plan, RequestKind.RESEED, log_format)
 
 
 @app.command()
 def repair(plan: PlanFile, log_format: Format = None) -> None:
     """Make the rows that the last reconcile found divergent equal again."""
-    ask(plan, RequestKind.REPAIR, log_format)
+    _ask(plan, RequestKind.REPAIR, log_format)
 
 
 @app.command()
@@ -162,10 +174,13 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
         result = inspection.reconcile_now(session, run_of(session))
         named = [describe(session.streams, d) for d in result.divergences]
     total = result.total
+    streams = {name: asdict(tally) for name, tally in result.tallies().items()}
     summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": result.moving, "divergences": named}
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        typer.echo(json.dumps({**summary, "streams": streams}, indent=2))
     else:
+        for name, tally in streams.items():
+            typer.echo(f"{name}: {equation(tally)}")
         typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {result.moving} still move")
         for one in named:
             typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")

@@ -149,19 +149,15 @@ def _signals(engine: Engine) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def ask(plan: Path, kind: RequestKind, log_format: LogFormat | None, stream: str | None = None) -> None:
-    """Leave a request; when no orchestrator is at work on the run, carry it out here. Ends the command."""
-    with open_plan(plan, log_format) as session:
-        name = run_of(session)
-        refuse(kind, session.state(name))
-        session.control.request(name, kind, stream=stream)
-        try:
-            with observer(session) as observe:
-                code = execute(session, name, observe, held_too=True)
-        except LeaseHeldError:
-            typer.echo(f"{kind} was left for the orchestrator that works on {name}; see `tranship status`", err=True)
-            code = 0
-    raise typer.Exit(code)
+def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None) -> int:
+    """Leave a request; when no orchestrator is at work on the run, carry it out here. Returns the exit code."""
+    session.control.request(run, kind, stream=stream)
+    try:
+        with observer(session) as observe:
+            return execute(session, run, observe, held_too=True)
+    except LeaseHeldError:
+        typer.echo(f"{kind} was left for the orchestrator that works on {run}; see `tranship status`", err=True)
+        return 0
 
 
 def refuse(kind: RequestKind, state: State) -> None:

@@ -13,7 +13,7 @@ from tranship.orchestrator.control import Request, RequestKind
 from tranship.orchestrator.dataplane.requeue import requeue
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import Run
-from tranship.orchestrator.state import PhaseStatus, RunStatus, State
+from tranship.orchestrator.state import ENDED, PhaseStatus, RunStatus, State
 from tranship.plans.strategies import PhaseName
 
 
@@ -93,7 +93,7 @@ def retry_refusal(state: State) -> str | None:
     """Why quarantine cannot be read anew now, or None."""
     if state.switched:
         return "after the switch nothing is applied any more"
-    if state.undoing:
+    if state.status in ENDED or state.undoing:
         return "the run is rolled back"
     if state.of(PhaseName.BACKFILL) is PhaseStatus.PENDING:
         return "the backfill has not begun, so nothing is in quarantine yet"

@@ -77,9 +77,10 @@ def retry(plan: PlanFile, stream: OneStream = None, log_format: Format = None) -
         refuse(RequestKind.RETRY, session.state(name))
         with open_quarantine(session, name) as quarantine:
             left = sum(is_nameless(entry.aside.key) for entry in quarantine.entries(_streams(session, stream)))
-    if left:
-        typer.echo(f"{left} without a readable key stay: no query finds these documents", err=True)
-    ask(plan, RequestKind.RETRY, log_format, stream)
+        if left:
+            typer.echo(f"{left} without a readable key stay: no query finds these documents", err=True)
+        code = ask(session, name, RequestKind.RETRY, stream)
+    raise typer.Exit(code)
 
 
 def _streams(session: Session, name: str | None) -> tuple[Stream, ...]:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support import MemoryControl, memory_connect, scope_of
-from tranship.connectors.batch import Quarantined
+from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.errors import EpochMovedError, SourceChangedError, TransientError
 from tranship.connectors.keys import from_typed
-from tranship.connectors.memory import Fate, MemoryProgress, MemorySource, MemoryStore
-from tranship.connectors.protocols import NAMELESS, Changes, Finding, Mismatch, Position
+from tranship.connectors.memory import Fate, MemoryProgress, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.protocols import NAMELESS, Changes, Finding, Mismatch, Position, Span
 from tranship.orchestrator import retry
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import RequestKind
@@ -25,7 +25,7 @@ from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import PhaseStatus, RunStatus, State
 from tranship.plans import Plan, load, resolve
 from tranship.plans.strategies import PhaseName
-from tranship.plans.streams import LogicalType, Rest
+from tranship.plans.streams import LogicalType, Rest, Stream
 
 PLAN = """
 version: 1
@@ -300,6 +300,34 @@ def test_reconcile_counts_what_is_kept_aside(world: World) -> None:
     facts = world.engine.state.facts[PhaseName.RECONCILE]
     assert facts["streams"] == {"things": {"documents": 53, "rows": 50, "quarantined": 3}}
     assert (facts["rows"], facts["quarantined"], facts["divergences"]) == (50, 3, 0)
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_counts_add_up_although_both_sides_are_read_at_different_times(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is counted at the look that found it equal."""
+    world.store.documents.put_unmappable("things", spoilt(101))
+    read = MemoryTarget.read
+    changes = iter([True])
+
+    def later(self: MemoryTarget, stream: Stream, span: Span) -> Iterator[Batch]:
+        if next(changes, False):
+            world.store.documents.put("things", thing(100, "new"))
+            world.store.documents.put("things", thing(101, "no longer odd"))
+            world.store.documents.put_unmappable("things", spoilt(3))
+            world.store.documents.delete("things", from_typed(LogicalType.INT64, 8))
+            wait_for = {*range(50), 100, 101} - {3, 8}
+            world.wait(lambda: set(world.rows()) == wait_for and in_quarantine(world) == {spoilt(3).key})
+        yield from read(self, stream, span)
+
+    monkeypatch.setattr(MemoryTarget, "read", later)
+    thread = world.start()
+    world.wait_for_approval()
+    facts = world.engine.state.facts[PhaseName.RECONCILE]
+    assert facts["streams"] == {"things": {"documents": 51, "rows": 50, "quarantined": 1}}
+    assert (facts["suspects"], facts["divergences"], facts["moving"]) == (4, 0, 0)
     world.engine.interrupt.set()
     world.finish(thread)
 

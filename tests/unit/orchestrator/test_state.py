@@ -97,6 +97,7 @@ def test_a_plan_is_not_amended_after_the_switch_or_on_the_way_back() -> None:
         (fold(until(PhaseName.BACKFILL), Record(Kind.INTENT, PhaseName.BACKFILL)), None),
         (until(PhaseName.CUTOVER), None),
         (fold(until(PhaseName.CUTOVER), Record(Kind.ROLLBACK, data={"reason": "r"})), "rolled back"),
+        (replace(until(PhaseName.CUTOVER), status=RunStatus.ROLLED_BACK), "rolled back"),
         (
             fold_all(
                 [CREATED, *done(*PHASES[:-1]), Record(Kind.INTENT, PHASES[-1]), Record(Kind.SWITCHED, PHASES[-1])]
