@@ -11,6 +11,7 @@ from itertools import islice
 from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.memory.rows import Row, holds, make_batch
 from tranship.connectors.memory.store import MemoryStore
+from tranship.connectors.printable import printable
 from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Finding, Key, Position, Span
 from tranship.plans.streams import Stream
 
@@ -82,7 +83,7 @@ class MemorySource:
             yield Changes(tuple(keys), _position(sequence), markers, times[-1] if times else None)
 
     def readable(self, document: bytes) -> str:
-        return document.decode(errors="backslashreplace")
+        return printable(document.decode(errors="backslashreplace"))
 
     def put_marker(self, name: str) -> None:
         self._documents.put_marker(name)

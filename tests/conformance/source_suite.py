@@ -121,6 +121,12 @@ class SourceSuite:
         assert batch.rows.to_pylist() == [{KEY: key_of(7), "id": 7, "text": "sieben", "_residue": None}]
         assert batch.quarantined == ()
 
+    def test_any_bytes_are_shown_to_people(self, world: SourceWorld) -> None:
+        source = world.connect()
+        for document in (b"", b"\x05\0\0\0\0", b"\xff" * 9, b"\x1b[2J\0"):
+            shown = source.readable(document)
+            assert all(one.isprintable() or one == "\n" for one in shown)
+
     def test_read_is_as_new_as_the_position(self, world: SourceWorld) -> None:
         world.insert(THINGS, 1, "old")
         reader, watcher = world.connect(), world.connect()
