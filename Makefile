@@ -70,7 +70,7 @@ torture: install  ## SEEDS runs with ten kills each at random times under writer
 bench: install  ## backfill against what the two servers can do alone
 	$(BIN)/python -m tests.bench
 
-test-fidelity: install  ## the projection law over many generated documents
+test-fidelity: install  ## the laws of the mapper over many generated documents, whole and broken
 	$(BIN)/python -m tests.fidelity
 
 lock: install  ## resolve the locks anew, for all supported Pythons

@@ -50,8 +50,17 @@ class MalformedKeyError(ValueError):
 
 
 def encode(kind: int, value: bytes) -> bytes:
-    """The key of a BSON value, given as element type byte and value bytes."""
-    return _ENCODERS[kind](value)
+    """The key of a BSON value, given as element type byte and value bytes. Raises `MalformedKeyError`, or another
+    `ValueError`, `IndexError` or `struct.error`, when it is malformed or nested deeper than `MAX_DEPTH`."""
+    return _encode(kind, value, 0, len(value), 0)
+
+
+def _encode(kind: int, raw: bytes, start: int, end: int, depth: int) -> bytes:
+    """The key of the value in `raw[start:end]`: nothing that is nested is copied once for each level."""
+    if depth > MAX_DEPTH:
+        raise MalformedKeyError("nested too deep")
+    nesting = _NESTING.get(kind)
+    return _ENCODERS[kind](raw[start:end]) if nesting is None else nesting(raw, start, end, depth)
 
 
 def decode(key: bytes) -> tuple[int, bytes]:
@@ -92,15 +101,17 @@ def value_size(kind: int, raw: bytes, at: int) -> int:
     return length + _EXTRA_SIZES[kind]
 
 
-def elements(raw: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(type, name, value bytes) of the elements of a well formed BSON document."""
-    at, end = 4, len(raw) - 1
-    while at < end:
+def _elements(raw: bytes, start: int, end: int) -> Iterator[tuple[int, bytes, int, int]]:
+    """(type, name, start and end of the value) of the elements of the well formed document in `raw[start:end]`."""
+    at, last = start + 4, end - 1
+    while at < last:
         kind = raw[at]
         stop = raw.index(b"\0", at + 1)
-        size = value_size(kind, raw, stop + 1)
-        yield kind, raw[at + 1 : stop], raw[stop + 1 : stop + 1 + size]
-        at = stop + 1 + size
+        behind = stop + 1 + value_size(kind, raw, stop + 1)
+        if behind > last:  # what overlaps could be read over and over
+            raise MalformedKeyError("a value reaches beyond its document")
+        yield kind, raw[at + 1 : stop], stop + 1, behind
+        at = behind
 
 
 def generic_type(key: bytes, at: int = 0) -> int:
@@ -132,18 +143,19 @@ def _text(kind: int) -> Callable[[bytes], bytes]:
     return lambda value: head + _escape(value[4:-1])
 
 
-def _object(value: bytes) -> bytes:
+def _object(raw: bytes, start: int, end: int, depth: int) -> bytes:
     parts = [b"F"]
-    for kind, name, inner in elements(value):
-        key = _ENCODERS[kind](inner)
+    for kind, name, at, stop in _elements(raw, start, end):
+        key = _encode(kind, raw, at, stop, depth + 1)
         parts += (bytes((generic_type(key),)), name, b"\0", key)
     parts.append(b"\0")
     return b"".join(parts)
 
 
-def _array(value: bytes) -> bytes:
+def _array(raw: bytes, start: int, end: int, depth: int) -> bytes:
     # The server does not compare the names of an array's elements.
-    return b"P" + b"".join([_ENCODERS[kind](inner) for kind, _, inner in elements(value)]) + b"\0"
+    keys = [_encode(kind, raw, at, stop, depth + 1) for kind, _, at, stop in _elements(raw, start, end)]
+    return b"P" + b"".join(keys) + b"\0"
 
 
 def _binary(value: bytes) -> bytes:
@@ -164,16 +176,17 @@ def _db_pointer(value: bytes) -> bytes:
     return bytes((DB_POINTER,)) + _size.pack(len(value) - 17) + value[4:-13] + value[-12:]
 
 
-def _code_with_scope(value: bytes) -> bytes:
-    length = _int32.unpack_from(value, 4)[0]
-    return bytes((CODE_WITH_SCOPE,)) + _escape(value[8 : 7 + length]) + _object(value[8 + length :])[1:]
+def _code_with_scope(raw: bytes, start: int, end: int, depth: int) -> bytes:
+    length = _int32.unpack_from(raw, start + 4)[0]
+    if length < 1 or start + 8 + length > end:
+        raise MalformedKeyError("length of code")
+    code = _escape(raw[start + 8 : start + 7 + length])
+    return bytes((CODE_WITH_SCOPE,)) + code + _object(raw, start + 8 + length, end, depth)[1:]
 
 
 _ENCODERS: dict[int, Callable[[bytes], bytes]] = {
     0x01: lambda value: numbers.encode_double(_double.unpack(value)[0]),
     0x02: _text(STRING),
-    0x03: _object,
-    0x04: _array,
     0x05: _binary,
     0x06: _constant(UNDEFINED),
     0x07: lambda value: b"d" + value,
@@ -184,7 +197,6 @@ _ENCODERS: dict[int, Callable[[bytes], bytes]] = {
     0x0C: _db_pointer,
     0x0D: _text(CODE),
     0x0E: _text(STRING),  # a symbol is equal to the string
-    0x0F: _code_with_scope,
     0x10: lambda value: numbers.encode_int(_int32.unpack(value)[0]),
     0x11: lambda value: bytes((TIMESTAMP,)) + value[::-1],
     0x12: lambda value: numbers.encode_int(_int64.unpack(value)[0]),
@@ -192,6 +204,8 @@ _ENCODERS: dict[int, Callable[[bytes], bytes]] = {
     0xFF: _constant(MIN_KEY),
     0x7F: _constant(MAX_KEY),
 }
+
+_NESTING: dict[int, Callable[[bytes, int, int, int], bytes]] = {0x03: _object, 0x04: _array, 0x0F: _code_with_scope}
 
 _Decoded = tuple[int, bytes, int]
 

@@ -130,8 +130,8 @@ def array_names(count: int) -> list[bytes]:
 
 
 def join(path: str, name: bytes) -> str:
-    """The path of a field below `path`, fit for people to read: a name that takes pages is cut."""
-    text = name[:NAME_SHOWN].decode("utf-8", "backslashreplace") + ("…" if len(name) > NAME_SHOWN else "")
+    """The path of a field below `path`, for people to read: a name that takes pages is cut, an empty one is `""`."""
+    text = name[:NAME_SHOWN].decode("utf-8", "backslashreplace") + ("…" if len(name) > NAME_SHOWN else "") or '""'
     return f"{path}.{text}" if path else text
 
 

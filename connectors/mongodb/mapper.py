@@ -125,8 +125,8 @@ def key_of(raw: bytes) -> bytes:
         for kind, name, start, end in bsonwalk.split(raw, 0, len(raw)):
             if name == ID.encode():
                 return keycodec.encode(kind, raw[start:end])
-    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error, RecursionError):
-        pass  # only a document that is malformed, or nested deeper than any server takes, comes here
+    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error):
+        pass
     return b"\xff" + hashlib.sha256(raw).digest()
 
 

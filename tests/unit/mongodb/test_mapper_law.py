@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.mongodb import oracle
 from tests.unit.mongodb.bson_strategies import SCALARS, VALUES, documents, pack_array, pack_document
 from tests.unit.mongodb.random_bson import Shape, document
 from tranship.connectors.errors import UnmappableError
@@ -156,6 +157,24 @@ def test_many_documents_come_back_byte_for_byte(off: float) -> None:
         batch = mapper.batch(raws)
         assert batch.quarantined == ()
         assert mapper.documents(batch.rows) == raws, f"seed {seed}, stream {name}"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@given(raw=documents(FITTING))
+@settings(max_examples=10, deadline=None)
+def test_columns_hold_what_an_independent_reader_finds(name: str, raw: bytes) -> None:
+    assert oracle.found(STREAMS[name], MAPPERS[name].project(raw)) == oracle.expected(STREAMS[name], raw)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.1, 0.5])
+def test_columns_of_many_documents_hold_what_an_independent_reader_finds(off: float) -> None:
+    seed = randrange(2**32)
+    random = Random(seed)
+    for _ in range(40):
+        raw = document(random, SHAPE, off)
+        for name, stream in STREAMS.items():
+            row = MAPPERS[name].project(raw)
+            assert oracle.found(stream, row) == oracle.expected(stream, raw), f"seed {seed}, stream {name}"
 
 
 @given(raws=st.lists(documents(FITTING), max_size=4))
