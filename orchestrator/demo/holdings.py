@@ -11,9 +11,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-import bson
-
-from tranship.orchestrator.demo.ledger import Place, States
+from tranship.orchestrator.demo.ledger import Place, States, decode, is_plain
 
 Document: TypeAlias = dict[str, Any]
 
@@ -87,14 +85,14 @@ class Holdings:
 
 
 def deal(states: States, threads: int) -> list[Holdings]:
-    """Deal the documents out to the threads; those of unknown state are retired."""
+    """Deal the documents out to the threads; those of unknown state, or that no dictionary holds, are retired."""
     hands = [Holdings() for _ in range(threads)]
     for place, possible in states.items():
         hand = hands[owner(place, threads)]
-        if len(possible) > 1:
+        if len(possible) > 1 or (possible[0] is not None and not is_plain(possible[0])):
             hand.retire(place)
         elif possible[0] is not None:
-            hand.put(place, bson.decode(possible[0]))
+            hand.put(place, decode(possible[0]))
     return hands
 
 

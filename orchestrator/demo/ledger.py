@@ -23,8 +23,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
 
 Document: TypeAlias = dict[str, Any]
+
+
+_CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 class Place(NamedTuple):
@@ -128,6 +132,17 @@ def replay(initial: States, records: Iterable[Document]) -> States:
         else:
             raise LedgerError(f"a record of no known kind: {sorted(record)}")
     return _with_unknown(states, tried)
+
+
+def decode(state: bytes) -> Document:
+    """A document: times with their zone, or as milliseconds where Python's end. A name that stands twice has the last
+    value."""
+    return bson.decode(state, _CODEC)
+
+
+def is_plain(state: bytes) -> bool:
+    """Whether a dictionary holds the document exactly."""
+    return bson.encode(decode(state)) == state
 
 
 def place_of(collection: str, document: Document) -> Place:

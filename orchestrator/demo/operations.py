@@ -260,7 +260,7 @@ def _anew(desk: Desk, place: Place, before: Document) -> Document:
     if field in before:
         document[field] = before[field]
     if desk.rng.random() < OTHER_SHAPE_SHARE:
-        make_awkward(desk.rng, place.collection, document)
+        make_awkward(desk.rng, place.collection, document, desk.shop.without, plain=True)
     return document
 
 

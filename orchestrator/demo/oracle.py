@@ -7,19 +7,19 @@ uses. It judges the source too: only if MongoDB equals the ledger does a verdict
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import bson
 import psycopg
 import pymongo
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from psycopg import sql
 
+from tranship.orchestrator.demo import exactness
 from tranship.orchestrator.demo.expectations import EXPECTATIONS, Expectation, Table
-from tranship.orchestrator.demo.ledger import Place, States, read, replay
+from tranship.orchestrator.demo.ledger import Place, States, decode, read, replay
 from tranship.orchestrator.demo.shop import SHARES, Shop
 
 Form: TypeAlias = Any
@@ -28,8 +28,6 @@ Form: TypeAlias = Any
 EXAMPLES = 10
 """How many differences a comparison describes; it counts all of them."""
 
-_UTC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -37,7 +35,8 @@ class Comparison:
 
     `documents` and `rows` are how many were there. `lost`: documents whose last acknowledged state is not there,
     deletion included. `wrong`: documents that are there but should not be, or are not as they should be. One that is
-    there in a wrong state counts as both.
+    there in a wrong state counts as both. `residue` and `residue_expected`: rows with residue; a row that has one where
+    none belongs, or none where one does, is wrong.
     """
 
     documents: int
@@ -45,6 +44,8 @@ class Comparison:
     lost: int
     wrong: int
     examples: tuple[str, ...]
+    residue: int = 0
+    residue_expected: int = 0
 
     @property
     def equal(self) -> bool:
@@ -60,7 +61,9 @@ def expected_states(shop: Shop, ledger: Path) -> States:
 def compare_source(uri: str, database: str, states: States) -> Comparison:
     """Compare MongoDB with the ledger, byte by byte."""
     found: dict[Place, Form] = {}
-    with pymongo.MongoClient[RawBSONDocument](uri, document_class=RawBSONDocument) as client:
+    with pymongo.MongoClient[RawBSONDocument](
+        uri, document_class=RawBSONDocument, datetime_conversion="DATETIME_AUTO"
+    ) as client:
         for name in SHARES:
             for document in client[database][name].find():
                 found[Place(name, bson.encode({"_id": document["_id"]}))] = document.raw
@@ -79,11 +82,30 @@ def compare_target(uri: str, schema: str, states: States) -> Comparison:
             for key, form in _read_target(connection, schema, expectation):
                 found[Place(name, key)] = form
                 rows += 1 + len(form[1])
-    return compare(allowed, found, rows)
+    expected = (form if (form := found.get(place)) in forms else forms[0] for place, forms in allowed.items())
+    return replace(
+        compare(allowed, found, rows),
+        residue=sum(map(_with_residue, found.values())),
+        residue_expected=sum(map(_with_residue, expected)),
+    )
 
 
 def _form(place: Place, state: bytes | None) -> Form:
-    return None if state is None else EXPECTATIONS[place.collection].form(bson.decode(state, _UTC))
+    """The root row and the rows of the elements, each as its columns and whether it has residue."""
+    if state is None:
+        return None
+    document, expectation = decode(state), EXPECTATIONS[place.collection]
+    columns, children = expectation.form(document)
+    flags = map(exactness.element, document[expectation.field] if children else ())
+    return (columns, exactness.root(place.collection, state, document)), tuple(zip(children, flags, strict=True))
+
+
+def _with_residue(form: Form) -> int:
+    """How many of a document's rows have residue."""
+    if form is None:
+        return 0
+    root, children = form
+    return sum(row[1] for row in ([root] if root else []) + [row for row in children if isinstance(row[1], bool)])
 
 
 def _read_target(
@@ -92,20 +114,20 @@ def _read_target(
     """The documents of a collection as PostgreSQL has them, by key."""
     children: dict[Any, list[tuple[int, tuple[Any, ...]]]] = {}
     if expectation.child is not None:
-        for key, ordinal, *values in _select(connection, schema, expectation.child, "_root_id, _ordinal"):
-            children.setdefault(key, []).append((ordinal, expectation.child.found(tuple(values))))
-    for key, *values in _select(connection, schema, expectation.root, "_id"):
+        for key, ordinal, residue, *values in _select(connection, schema, expectation.child, "_root_id, _ordinal"):
+            children.setdefault(key, []).append((ordinal, (expectation.child.found(tuple(values)), residue)))
+    for key, residue, *values in _select(connection, schema, expectation.root, "_id"):
         numbered = sorted(children.pop(key, []))
         # A gap in the ordinals is a difference like any other: it must not vanish in a list.
         gap = [ordinal for ordinal, _ in numbered] != list(range(len(numbered)))
         elements = tuple(numbered if gap else [row for _, row in numbered])
-        yield _key(expectation, key), (expectation.root.found(tuple(values)), elements)
+        yield _key(expectation, key), ((expectation.root.found(tuple(values)), residue), elements)
     for key, orphans in children.items():
         yield _key(expectation, key), (None, tuple(orphans))
 
 
 def _select(connection: psycopg.Connection[Any], schema: str, table: Table, key: str) -> Iterator[tuple[Any, ...]]:
-    statement = f"select {key}, {table.select()} from {{}}.{{}}"
+    statement = f"select {key}, _residue is not null, {table.select()} from {{}}.{{}}"
     names = sql.Identifier(schema), sql.Identifier(table.name)
     with connection.cursor(name="oracle") as cursor:
         cursor.itersize = 5000

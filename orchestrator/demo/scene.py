@@ -76,7 +76,8 @@ class Scene:
         return path
 
     def seed(self) -> None:
-        """Fill the source."""
+        """Fill the source with what its server keeps."""
+        self.shop = self.shop.on(self.source.uri)
         seed_shop(self.source.uri, self.source.name, self.shop)
 
     # --- child processes ------------------------------------------------------------------------------------------
@@ -86,6 +87,7 @@ class Scene:
         """Writers at work for the length of the block; they finish what they began and then stop."""
         command = ["--uri-env", "SOURCE_URI", "--database", self.source.name, "--ledger", str(self.ledger)]
         command += ["--seed", str(self.shop.seed), "--documents", str(self.shop.documents), "--rate", str(rate)]
+        command += [f"--without={name}" for name in sorted(self.shop.without)]
         child = self._start(
             "tranship.orchestrator.demo.writers", [*command, "--max-seconds", str(max_s)], {}, talks=True
         )

@@ -11,9 +11,10 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 import bson
@@ -21,7 +22,7 @@ import pymongo
 from bson import Decimal128, Int64, ObjectId
 from pymongo.write_concern import WriteConcern
 
-from tranship.orchestrator.demo.hazards import make_awkward
+from tranship.orchestrator.demo.hazards import make_awkward, not_kept
 from tranship.orchestrator.demo.ledger import States, place_of
 
 Document: TypeAlias = dict[str, Any]
@@ -47,10 +48,11 @@ _KINDS = ["view", "cart", "search", "checkout"]
 
 @dataclass(frozen=True)
 class Shop:
-    """All documents of a shop of the given size; nothing is kept in memory."""
+    """All documents of a shop of the given size; nothing is kept in memory. `without` names hazards to do without."""
 
     seed: int
     documents: int
+    without: frozenset[str] = frozenset()
 
     def count(self, collection: str) -> int:
         """How many documents a collection has; the last one takes what rounding leaves."""
@@ -64,8 +66,13 @@ class Shop:
             rng = random.Random(f"{self.seed}/{name}/{number}")
             document = BUILDERS[name](rng, number, self)
             if rng.random() < AWKWARD_SHARE:
-                make_awkward(rng, name, document)
+                make_awkward(rng, name, document, self.without)
             yield document
+
+    def on(self, uri: str) -> Shop:
+        """This shop without the hazards that the server there cannot keep."""
+        examples = {name: partial(BUILDERS[name], random.Random(0), 0, self) for name in SHARES}
+        return replace(self, without=not_kept(uri, examples))
 
     def states(self) -> States:
         """The states of all documents right after seeding."""
@@ -177,7 +184,7 @@ def city(rng: random.Random) -> str:
 
 
 def seed_shop(uri: str, database: str, shop: Shop) -> None:
-    """Fill the empty database with the shop's documents and make its unique indexes."""
+    """Fill the empty database with the shop's documents, all of which its server keeps, and make its unique indexes."""
     majority = WriteConcern("majority")
     with pymongo.MongoClient[Document](uri) as client:
         for name in SHARES:

@@ -40,15 +40,3 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
     lines += [f"{name} is gone" for name in sorted(before.keys() - after.keys())]
     lines += [f"{name} has other rows" for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
     return lines
-
-
-def residue_rows(uri: str, schema: str) -> int:
-    """How many rows of the schema carry a residue."""
-    with psycopg.connect(uri) as connection:
-        tables = connection.execute(
-            "select table_name from information_schema.columns where table_schema = %s and column_name = '_residue'",
-            (schema,),
-        ).fetchall()
-        count = sql.SQL("select count(*) from {} where _residue is not null")
-        found = [connection.execute(count.format(sql.Identifier(schema, name))).fetchone() for (name,) in tables]
-    return sum(row[0] for row in found if row is not None)

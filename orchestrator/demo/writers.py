@@ -126,7 +126,7 @@ def hot_places(shop: Shop) -> list[Place]:
 def main() -> int:
     """Write until told to stop; 0 unless a thread failed."""
     arguments = _arguments()
-    shop = Shop(arguments.seed, arguments.documents)
+    shop = Shop(arguments.seed, arguments.documents, frozenset(arguments.without))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     majority = WriteConcern("majority")
@@ -154,6 +154,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=300.0, help="writes per second of all threads together")
     parser.add_argument("--seed", type=int, required=True, help="the shop's seed")
     parser.add_argument("--documents", type=int, default=40_000, help="the shop's size")
+    parser.add_argument("--without", action="append", default=[], help="a hazard that the server cannot keep")
     parser.add_argument("--max-seconds", type=float, default=600.0)
     return parser.parse_args()
 

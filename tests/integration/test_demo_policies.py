@@ -68,7 +68,7 @@ def test_what_has_residue_is_what_quarantine_keeps_aside(stage: Scene) -> None:
         wait_until(lambda: _aside(stage, plan) == set(), LIMIT_S, "quarantine was empty", child)
         _finish(stage, session, child)
     assert _with_residue(stage, "strict") == odd
-    verdict = oracle.compare_target(stage.target_uri, "strict", SHOP.states())
+    verdict = oracle.compare_target(stage.target_uri, "strict", stage.shop.states())
     assert verdict.equal, verdict.examples
 
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
-from bson.codec_options import CodecOptions
 
 from tranship.connectors.mongodb.mapper import Mapper
+from tranship.orchestrator.demo import exactness
 from tranship.orchestrator.demo import expectations as e
 from tranship.orchestrator.demo.hazards import HAZARDS
 from tranship.orchestrator.demo.holdings import deal
+from tranship.orchestrator.demo.ledger import decode
 from tranship.orchestrator.demo.operations import Desk, choose
 from tranship.orchestrator.demo.shop import BUILDERS, SHARES, Shop
 from tranship.plans import load, resolve
 
 PLAN = Path(__file__).parents[3] / "plans" / "examples" / "02-shop.yaml"
 SHOP = Shop(seed=17, documents=4000)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -72,8 +71,13 @@ def _agree(mappers: dict[str, Mapper], collection: str, raw: bytes) -> bool:
             _columns(expectation.child, dict(zip(columns, child, strict=False)))
             for child in row[names.index(expectation.child.name)]
         ]
-    document = bson.decode(raw, CodecOptions[dict[str, Any]](tz_aware=True))
+    document = decode(raw)
     assert (root, tuple(children)) == expectation.form(document), document
+    assert (row[-1] is not None) is exactness.root(collection, raw, document), document
+    if expectation.child is not None:
+        flags = [child[-1] is not None for child in row[names.index(expectation.child.name)]]
+        elements = document[expectation.field] if flags else []
+        assert flags == list(map(exactness.element, elements)), document
     assert mapper.unproject(row) == raw
     return row[-1] is not None
 
@@ -89,7 +93,7 @@ def _plain(expect: e.Expect, value: Any) -> Any:
     if expect is e.money:
         return Decimal(value).scaleb(-2)
     if expect is e.moment:
-        return EPOCH + timedelta(microseconds=value)
+        return value // 1000
     if expect is e.anything:
         return e.json_text(json.loads(value))
     return e.double(value) if expect is e.double else value

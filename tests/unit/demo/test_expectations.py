@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64, ObjectId
+from bson import DatetimeMS, Decimal128, Int64, MinKey, ObjectId
 
 from tranship.orchestrator.demo import expectations as e
 from tranship.orchestrator.demo.ledger import place_of
@@ -40,7 +40,15 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
         (e.money, 9.5, None),
         (e.object_id, ObjectId("0123456789abcdef01234567"), "0123456789abcdef01234567"),
         (e.object_id, "guest", None),
-        (e.moment, NOON, NOON),
+        (e.moment, NOON, 1_714_564_800_000),
+        (e.moment, DatetimeMS(253_402_300_800_000), 253_402_300_800_000),
+        (e.moment, DatetimeMS(2**63 - 1), None),
+        (e.text, "a\0b", None),
+        (e.money, Decimal128("9.99E+6144"), None),
+        (e.money, Decimal128("1E-6176"), None),
+        (e.anything, {"a": ["a\0b"]}, None),
+        (e.anything, MinKey(), '{"$minKey": 1}'),
+        (e.anything, {"$oid": -0.0}, '{"$$oid": {"$numberDouble": "-0.0"}}'),
         (e.moment, "2024-02-30", None),
         (e.anything, e.MISSING, None),
         (e.anything, None, "null"),

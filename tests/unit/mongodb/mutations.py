@@ -30,7 +30,7 @@ def overwritten(random: Random, raw: bytearray) -> None:
 
 def cut(random: Random, raw: bytearray) -> None:
     """Cut the end off; now and then the length says so."""
-    del raw[random.randrange(1, len(raw)) :]
+    del raw[random.randrange(1, len(raw) + 1) :]
     if len(raw) >= 4 and random.random() < 0.5:
         raw[:4] = struct.pack("<i", len(raw))
 
