@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 SEEDS ?= 5
+# Tests that run at once, each process with servers of its own: most of the time they wait for other processes.
+PROCESSES ?= 3
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -59,7 +61,7 @@ secantusd-rs: install  ## build the fast embedded MongoDB server, the one that k
 	@test -x $(BIN)/secantusd-rs || $(SECANTUSD_RS)
 
 test: check  ## check, then all tests, on embedded servers unless the environment names others
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal
 
 demo: install  ## migrate a live shop database, with two kills and a rollback
 	$(BIN)/tranship demo $(DEMO_ARGS)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
 from tranship.connectors.mongodb import kinds
+from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.reader import MongoReader
@@ -90,7 +92,7 @@ class MongoSource(MongoReader, MongoWatcher):
         size = {"$bsonSize": {"_id": "$_id"}}
         longest = {"$expr": {"$gt": [size, LONG_KEY_BYTES]}}
         # In key order, so that it reads the index alone.
-        cursor = self._database[stream.collection].find({"$and": [where_of(stream), longest]}, {"_id": 1})
+        cursor = self._raw(stream).find({"$and": [where_of(stream), longest]}, {"_id": 1})
         try:
             found = next(cursor.sort("_id", 1).limit(1).max_time_ms(KEY_TIME_MS), None)
         except ExecutionTimeout:
@@ -106,7 +108,11 @@ class MongoSource(MongoReader, MongoWatcher):
     def _try_filter(self, stream: Stream) -> None:
         """Have the server look for one document of the stream; that it does not find one soon is no matter."""
         with suppress(ExecutionTimeout):
-            self._database[stream.collection].find_one(where_of(stream), {"_id": 1}, max_time_ms=FILTER_TIME_MS)
+            self._raw(stream).find_one(where_of(stream), {"_id": 1}, max_time_ms=FILTER_TIME_MS)
+
+    def _raw(self, stream: Stream) -> Collection[Any]:
+        """The stream's collection, whose documents are not decoded: an `_id` may be more than a decoder can hold."""
+        return self._database.get_collection(stream.collection, codec_options=RAW)
 
     def _watch_findings(self) -> list[Finding]:
         try:

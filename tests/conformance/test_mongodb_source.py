@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, collect, key_of, mark, rows, until_marker
+from tests.integration.rawbytes import not_kept
 from tests.unit.mongodb.bson_strategies import IDS, PLAIN_IDS, pack_document
 from tranship.connectors import keycodec
 from tranship.connectors.batch import Batch
@@ -366,6 +368,14 @@ class TestFindings:
         found = source.findings([stream])
         assert [(f.code, f.severity) for f in found] == ([] if long else [("source.long_keys", "error")])
         assert all("long: true" in f.hint for f in found)
+
+    def test_an_id_that_no_decoder_holds_is_no_finding(self, world: MongoWorld) -> None:
+        of = replace(THINGS, key=(Column("_id", ("_id",), LogicalType.BYTES, "any"),))
+        identity = (0x09, struct.pack("<q", 2**62))
+        document = pack_document([(identity[0], "_id", identity[1])])
+        if reason := not_kept(world.db[of.collection], document, identity):
+            pytest.skip(reason)
+        assert world.connect(of).findings([of]) == []
 
     def test_a_missing_collection_is_named(self, world: MongoWorld) -> None:
         (finding,) = world.connect(ANY_ID).findings([ANY_ID])

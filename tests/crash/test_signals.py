@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from tests.crash.play import PAUSED, RATE, Play, ended
-from tranship.orchestrator import cli
+from tranship.orchestrator import commands
 from tranship.orchestrator.engine import Engine
 from tranship.orchestrator.records import Kind
 from tranship.orchestrator.state import RunStatus
@@ -57,7 +57,7 @@ def test_the_second_signal_counts_after_the_pausing_has_begun(monkeypatch: pytes
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     engine = SimpleNamespace(interrupt=threading.Event())
-    with cli._signals(cast("Engine", engine)):
+    with commands._signals(cast("Engine", engine)):
         os.kill(os.getpid(), signal.SIGINT)
         assert engine.interrupt.is_set()
         engine.interrupt.clear()  # the engine has seen it and is pausing
