@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tranship.connectors.protocols import Scope
 from tranship.orchestrator.demo import corruption, fingerprint, targets
 from tranship.orchestrator.demo.ledger import read
 from tranship.orchestrator.demo.scene import (
@@ -57,7 +60,8 @@ class Size:
 
 
 FULL = Size(documents=40_000, approval_wait_s=20.0, corruptions=12, chunk="1MiB")
-SHORT = Size(documents=4_000, approval_wait_s=5.0, corruptions=6, chunk="128KiB")
+SHORT = Size(documents=4_000, approval_wait_s=5.0, corruptions=6, chunk="64KiB")
+KILL_POLL_S = 0.01
 MAX_LAG_S = 2.0
 MOST_RESIDUE = 0.02
 """Residue is for what is rare: more of it would mean that the plan does not fit the data."""
@@ -154,9 +158,9 @@ def _kill_in(stage: Scene, session: Session, plan: Path, phase: PhaseName, rng: 
     child = stage.run(plan)
     wait_until(lambda: _doing(session, phase), PHASE_LIMIT_S, f"{phase} began", child)
     if phase is PhaseName.BACKFILL:
-        fraction = rng.uniform(0.1, 0.8)
-        wait_until(lambda: _loaded(session) >= fraction, PHASE_LIMIT_S, "part of the chunks was loaded", child)
-    time.sleep(rng.uniform(0.0, 0.5))
+        _await_loaded(session, rng.uniform(0.1, 0.6), child)
+    else:
+        time.sleep(rng.uniform(0.0, 0.5))
     if not _doing(session, phase):
         raise SceneError(f"{phase} was over before it could be killed")
     stage.kill(child)
@@ -167,12 +171,21 @@ def _doing(session: Session, phase: PhaseName) -> bool:
     return state is not None and state.of(phase) is PhaseStatus.DOING
 
 
-def _loaded(session: Session) -> float:
-    """The part of the planned chunks that is loaded, once all streams have been planned."""
-    streams = status_now(session).streams
-    if not all(s.chunks for s in streams):
-        return 0.0
-    return sum(s.loaded for s in streams) / sum(s.chunks for s in streams)
+def _await_loaded(session: Session, part: float, child: subprocess.Popen[bytes]) -> None:
+    """Wait until this part of the planned chunks is loaded, all streams having been planned.
+
+    It looks often and asks for nothing else, because the rest of a small shop is loaded in less than a second.
+    """
+    run = run_name(session)
+    scope = Scope(run, session.state(run).round, 0)
+    with closing(session.connect.progress()) as progress:
+
+        def reached() -> bool:
+            chunks = [progress.chunks(scope, stream) for stream in session.streams]
+            found = [chunk.state == "loaded" for planned in chunks for chunk in planned]
+            return all(chunks) and sum(found) >= part * len(found)
+
+        wait_until(reached, PHASE_LIMIT_S, "part of the chunks was loaded", child, poll_s=KILL_POLL_S)
 
 
 def _asks(session: Session) -> bool:

@@ -235,7 +235,8 @@ def _order_with_items(desk: Desk) -> tuple[Place, Document] | None:
     if place is None:
         return None
     document = _known(desk, place)
-    return (place, document) if isinstance(document.get("items"), list) and document["items"] else None
+    items = document.get("items")
+    return (place, document) if isinstance(items, list) and items and all(isinstance(i, dict) for i in items) else None
 
 
 def _two_with_unique(desk: Desk) -> tuple[str, Place, Place] | None:

@@ -182,7 +182,9 @@ def status_now(session: Session) -> Status:
     return status_of(session, run_name(session))
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float, what: str, child: subprocess.Popen[bytes]) -> None:
+def wait_until(
+    condition: Callable[[], bool], limit_s: float, what: str, child: subprocess.Popen[bytes], poll_s: float = POLL_S
+) -> None:
     """Wait for a condition while a child runs; `SceneError` when the child ends before, or the time is up."""
     end = time.monotonic() + limit_s
     while not condition():
@@ -190,7 +192,7 @@ def wait_until(condition: Callable[[], bool], limit_s: float, what: str, child: 
             raise SceneError(f"the process ended with exit code {child.returncode} before {what}")
         if time.monotonic() > end:
             raise SceneError(f"waited {limit_s:g} s for {what}")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
 
 @contextmanager

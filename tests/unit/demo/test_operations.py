@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tranship.orchestrator.demo import shop
 from tranship.orchestrator.demo.holdings import Holdings, deal, mark_hot, owner
 from tranship.orchestrator.demo.ledger import Place, place_of
 from tranship.orchestrator.demo.operations import OPERATIONS, Desk, Operation, Write, choose
@@ -115,3 +116,10 @@ def test_documents_of_unknown_state_are_retired_when_dealt() -> None:
     assert hand.get(known) == {"_id": 1}
     assert hand.get(unknown) is None
     assert hand.is_retired(unknown)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_writers_take_every_document_as_it_is(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(shop, "AWKWARD_SHARE", 1.0)
+    hands = deal(SHOP.states(), THREADS)
+    assert play([desk(hands, thread, seed) for thread in range(THREADS)], 6000)
