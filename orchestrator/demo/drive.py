@@ -158,7 +158,7 @@ def _kill_in(stage: Scene, session: Session, plan: Path, phase: PhaseName, rng: 
     child = stage.run(plan)
     wait_until(lambda: _doing(session, phase), PHASE_LIMIT_S, f"{phase} began", child)
     if phase is PhaseName.BACKFILL:
-        _await_loaded(session, rng.uniform(0.1, 0.6), child)
+        _await_loaded(session, rng.uniform(0.1, 0.4), child)
     else:
         time.sleep(rng.uniform(0.0, 0.5))
     if not _doing(session, phase):
