@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-import psycopg
 import structlog
-from sqlalchemy import Connection, Row, create_engine, func, insert, select, text, update
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql import errors as postgresql_errors
 from tranship.connectors.postgresql import state as progress_state
+from tranship.connectors.postgresql.connections import engine
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.records import GENESIS, VERSION, Entry, JournalError, Kind, Record, check_chain, seal
 from tranship.orchestrator.tables import control_tables
@@ -119,13 +118,7 @@ class SqlControl:
         self._endpoint = endpoint
         self._holder = holder_name()
         self._sleep = sleep
-        self._engine = create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(endpoint.uri, application_name="tranship", prepare_threshold=None),
-            poolclass=QueuePool,
-            pool_size=4,
-            pool_pre_ping=True,
-        )
+        self._engine = engine(endpoint)
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:

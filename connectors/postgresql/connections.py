@@ -16,14 +16,21 @@ from tranship.plans.streams import Endpoint
 
 APPLICATION = "tranship"
 
-NO_TIMEOUTS = """
+CONTROL_IDLE_S = 10
+"""How long a transaction of the control plane may wait for its process. A stopped process would else keep the snapshot
+of its last read for ever, and a concurrent index build waits for every snapshot that is older."""
+
+
+def no_timeouts(idle_s: int = 0) -> str:
+    """For the beginning of each transaction: timeouts meant for applications, set for the role or the database, would
+    end an index build, the scan of a large table, or a load that waits for the source. `idle_s`: 0 is for ever."""
+    return f"""
 SELECT set_config('statement_timeout', '0', true),
-       set_config('idle_in_transaction_session_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '{idle_s}s', true),
        CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL  -- PostgreSQL 17 and later
             THEN set_config('transaction_timeout', '0', true) END
 """
-"""For the beginning of each transaction: timeouts meant for applications, set for the role or the database, would end
-an index build, the scan of a large table, or a load that waits for the source."""
+
 
 _POOL = 8
 """Sessions of one process; its threads are capture, applier, heartbeat and a few readers."""
@@ -54,6 +61,6 @@ def engine(endpoint: Endpoint) -> Engine:
 
     @event.listens_for(made, "begin")
     def _no_timeouts(connection: Connection) -> None:
-        connection.exec_driver_sql(NO_TIMEOUTS)
+        connection.exec_driver_sql(no_timeouts(CONTROL_IDLE_S))
 
     return made

@@ -16,7 +16,7 @@ import psycopg
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from tranship.connectors.postgresql.connections import NO_TIMEOUTS, connect, conninfo, engine
+from tranship.connectors.postgresql.connections import connect, conninfo, engine, no_timeouts
 from tranship.connectors.postgresql.epoch import check_epoch, register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, committing, translating
 from tranship.connectors.postgresql.layout import quote
@@ -139,7 +139,7 @@ class DataSession:
             with translating():
                 self._open()
         self.run(begin)
-        self.run(NO_TIMEOUTS)
+        self.run(no_timeouts())
 
     def run(self, statement: str, parameters: Sequence[pa.Array] = ()) -> pa.Table:
         """Run one statement. Each parameter is an array with one element; its Arrow type is the parameter's type."""

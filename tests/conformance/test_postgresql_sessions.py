@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.target_world import LANES, ORDERS, STREAMS, Migration, batch, key, order
@@ -20,9 +21,10 @@ from tranship.connectors.errors import (
     RefusedError,
     TransientError,
 )
-from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target
+from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections
 from tranship.connectors.postgresql.connections import conninfo, engine
 from tranship.connectors.postgresql.errors import translate
+from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.state import (
     STATE_VERSION,
     check_epoch,
@@ -84,6 +86,28 @@ def test_timeouts_of_the_role_end_no_load(postgres: PostgresWorld) -> None:
 
     migration.target.load(ORDERS, slowly(), mark)
     assert migration.numbers() == [1, 2]
+
+
+def test_a_stopped_reader_holds_up_no_index_build(postgres: PostgresWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that waits for its process keeps the snapshot of its last SELECT; takeover ends writers only."""
+    monkeypatch.setattr(connections, "CONTROL_IDLE_S", 1)
+    migration = Migration(postgres)
+    sessions = ControlSessions(postgres.endpoint)
+    postgres.stack.callback(sessions.close)
+
+    built: list[list[str]] = []
+
+    def stopped() -> None:
+        with sessions.read() as connection:
+            look = text("SELECT CAST(:n AS int)")
+            connection.execute(look, {"n": 1}).all()
+            migration.schema.create_constraints(migration.scope, STREAMS)
+            built.append(migration.schema.constraint_differences(STREAMS))
+            connection.execute(look, {"n": 2}).all()
+
+    with pytest.raises(TransientError):
+        stopped()
+    assert built == [[]]
 
 
 # --- takeover ---------------------------------------------------------------------------------------------------------
