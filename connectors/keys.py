@@ -3,7 +3,7 @@
 `connectors.keycodec` gives every source key ordered bytes. Targets keep keys in typed columns; a `KeyForm` is made once
 from a stream's key columns and translates both ways without any driver:
 
-- `encode(values)`: the canonical key of a row, from its key columns in their order;
+- `encode(values)`: the canonical key of a row, from its key columns in their order; ValueError if no document has it;
 - `decode(key)`: the column values, or None when the key does not fit the columns, so that no row can have it;
 - `range(span)`: the part of a span that rows can lie in, as cuts over the key columns.
 
@@ -75,7 +75,7 @@ class KeyForm:
         self._literals = _literals(paths, self._kinds)
 
     def encode(self, values: Sequence[TypedValue]) -> Key:
-        """The canonical key of a row."""
+        """The canonical key of a row. Raises ValueError for values that no document's `_id` becomes."""
         if len(self._kinds) == 1 and not self._literals[0]:
             return self._kinds[0].encode(values[0])
         parts = [self._literals[0]]
@@ -264,7 +264,10 @@ def _bytes_place(key: Key) -> bytes:
 
 
 def _objectid_key(value: str) -> Key:
-    return b"d" + bytes.fromhex(value)
+    raw = bytes.fromhex(value)
+    if raw.hex() != value:  # upper case or blanks: two rows would have one key
+        raise codec.MalformedKeyError("not 24 lower-case hex digits")
+    return b"d" + raw
 
 
 def _milliseconds(key: Key) -> int:
@@ -276,7 +279,9 @@ def _date_key(unit: int) -> Callable[[int], Key]:
     """Key of a date column that counts `unit` microseconds."""
 
     def encode(value: int) -> Key:
-        milliseconds = value * unit // 1000
+        milliseconds, rest = divmod(value * unit, 1000)
+        if rest:
+            raise codec.MalformedKeyError("not a whole number of milliseconds")
         return codec.encode(0x09, struct.pack("<q", milliseconds))
 
     return encode
@@ -312,9 +317,7 @@ KEY_TYPES = frozenset(_KINDS)
 
 
 def _kind(column: Column) -> _Kind:
-    if column.type is LogicalType.BYTES and column.bson == "any":
-        return _CANONICAL
-    return _KINDS[column.type]
+    return _CANONICAL if column.is_canonical else _KINDS[column.type]
 
 
 def _literals(paths: list[tuple[str, ...]], kinds: tuple[_Kind, ...]) -> list[bytes]:

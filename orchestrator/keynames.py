@@ -36,7 +36,7 @@ def key_text(stream: Stream, key: Key) -> str:
     """The key as one line of printable text, which `keys_named` reads."""
     values = KeyForm(stream.key).decode(key)
     canonical = CANONICAL + key.hex()
-    if values is None or _is_canonical(stream):
+    if values is None or stream.key[0].is_canonical:
         return canonical
     if len(stream.key) > 1:
         text = json.dumps(key_values(stream, key), ensure_ascii=False)
@@ -52,7 +52,7 @@ def keys_named(stream: Stream, text: str) -> list[Key]:
     if text.startswith(CANONICAL):
         with suppress(ValueError):
             keys.append(bytes.fromhex(text.removeprefix(CANONICAL)))
-    if not _is_canonical(stream):
+    if not stream.key[0].is_canonical:
         with suppress(ValueError, ArithmeticError):
             keys.append(KeyForm(stream.key).encode(_values(stream, text)))
     if not keys:
@@ -99,10 +99,6 @@ _READERS: dict[LogicalType, Callable[[str], TypedValue]] = {
     LogicalType.TIMESTAMP: int,
     LogicalType.DATE: int,
 }
-
-
-def _is_canonical(stream: Stream) -> bool:
-    return stream.key[0].type is LogicalType.BYTES and stream.key[0].bson == "any"
 
 
 def _is_plain(text: str) -> bool:

@@ -83,6 +83,11 @@ class Column:
         return Column(self.name, (), self.items, self.bson, "null", self.precision, self.scale)
 
     @property
+    def is_canonical(self) -> bool:
+        """Whether a key column holds canonical keys (`connectors.keys`), for `_id`s of any type."""
+        return self.type is LogicalType.BYTES and self.bson == "any"
+
+    @property
     def bounded(self) -> bool:
         """Whether a key column's values must not be longer than `LONG_KEY_BYTES`."""
         return self.type in (LogicalType.TEXT, LogicalType.BYTES) and not self.long

@@ -44,7 +44,7 @@ class KeySlot(Slot):
         self._programs = [compile_column(column) for column in columns]
         self._composite = composite
         self._bounded = [place for place, column in enumerate(columns, 1) if column.bounded]
-        self._canonical = columns[0].type is LogicalType.BYTES and columns[0].bson == "any"
+        self._canonical = columns[0].is_canonical
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
         kind, _, start, end = element

@@ -108,8 +108,8 @@ def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
     if error.status_code == adbc_driver_manager.AdbcStatusCode.IO:
         return _without_state(str(error))
     return ConnectorError(
-        f"the PostgreSQL data driver failed ({error.status_code.name}); a stored value may lie outside of what the "
-        "column's type can be read as (infinity, NaN)"
+        f"the PostgreSQL data driver failed ({error.status_code.name}); a row's key may be one that no document has "
+        "(an infinite time), which only another program can have written"
     )
 
 

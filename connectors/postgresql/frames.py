@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.errors import ConnectorError
-from tranship.connectors.postgresql.arrays import check_shapes
+from tranship.connectors.postgresql.keyspace import no_document
 from tranship.connectors.postgresql.layout import Field, Layout
 from tranship.plans.streams import LogicalType
 
@@ -75,11 +75,13 @@ class Rows:
     """Rows of one table as read, in canonical types."""
 
     def __init__(self, layout: Layout, table: pa.Table) -> None:
-        check_shapes(layout.fields, table)
         self.layout = layout
         self.size: int = table.nbytes
         self.count: int = table.num_rows
-        self._columns = {field.name: _from_driver(table.column(i), field) for i, field in enumerate(layout.fields)}
+        try:
+            self._columns = {field.name: _from_driver(table.column(i), field) for i, field in enumerate(layout.fields)}
+        except pa.ArrowInvalid:  # NaN in a key; those of other columns are not read (`selection`)
+            raise no_document(layout.table, layout.key) from None
 
     def column(self, name: str) -> pa.Array:
         return self._columns[name]
@@ -92,15 +94,7 @@ def _from_driver(column: pa.ChunkedArray, field: Field) -> pa.Array:
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    if array.type.equals(field.arrow):
-        return array
-    try:
-        return array.cast(field.arrow)
-    except pa.ArrowInvalid:
-        raise ConnectorError(
-            f"column {field.name} ({field.native}) holds a value that the plan's type cannot (NaN or infinity); "
-            "tranship never writes one"
-        ) from None
+    return array if array.type.equals(field.arrow) else array.cast(field.arrow)
 
 
 def together(root: Rows, below: dict[str, Rows], canonical: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from psycopg import sql
 
+from tranship.connectors import keycodec as codec
+from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import BOTTOM, TOP, Cut, KeyForm, TypedValue
 from tranship.connectors.postgresql.layout import Field, Layout, quote
 from tranship.connectors.protocols import Key, Span
@@ -96,10 +98,21 @@ class KeySpace:
         self.stream = stream
         self.root = root
         self._form = KeyForm(stream.key)
+        self._has_times = any(_form(field).lowest is not None for field in root.key)
 
     def canonical(self, columns: Sequence[pa.Array]) -> list[Key]:
-        """The canonical keys of rows."""
-        return [self._form.encode(values) for values in self.values(columns)]
+        """The canonical keys of rows. Raises `ConnectorError` for a row that no document can have become."""
+        rows = self.values(columns)
+        try:
+            keys = [self._form.encode(values) for values in rows]
+            if self.stream.key[0].is_canonical:
+                for key in keys:
+                    codec.decode(key)
+        except ValueError:
+            raise no_document(self.root.table, self.root.key) from None
+        if self._has_times and any(_beyond(self.root, values) for values in rows):  # infinite ones read as that
+            raise no_document(self.root.table, self.root.key)
+        return keys
 
     def values(self, columns: Sequence[pa.Array]) -> list[tuple[TypedValue, ...]]:
         """The key values of rows, in the form that the key codec takes."""
@@ -161,6 +174,15 @@ class KeySpace:
             right += _terms(field, expression(field, _literal(_form(field).write(value))))
         sign = (">" if cut.after else ">=") if lower else ("<=" if cut.after else "<")
         return f"({', '.join(left)}) {sign} ({', '.join(right)})"
+
+
+def no_document(table: str, key: Sequence[Field]) -> ConnectorError:
+    """The error for a row whose key cannot be a document's: there is nothing on the source to compare it with."""
+    columns = ", ".join(f"{field.name} ({field.native})" for field in key)
+    return ConnectorError(
+        f"table {table}, key {columns}: a row has a key that no document's _id becomes (NaN, infinity, parts of a "
+        "millisecond, an ObjectId that is not 24 lower-case hex digits), so another program has written it; remove it"
+    )
 
 
 def order_terms(layout: Layout) -> str:

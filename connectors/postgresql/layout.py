@@ -43,7 +43,7 @@ _NATIVE = {
 class Field:
     """One column of a table. `collate_c`: compared byte by byte, as the source orders keys. `long`: a key column whose
     digest, in a generated column of its own, is what indexes hold (`rules.md` A8). `by_length`: a key column whose
-    values sort by length first."""
+    values sort by length first. `items`: the type of an array's elements."""
 
     name: str
     type: LogicalType
@@ -53,6 +53,7 @@ class Field:
     collate_c: bool = False
     long: bool = False
     by_length: bool = False
+    items: LogicalType | None = None
 
     @property
     def identity(self) -> str:
@@ -171,10 +172,11 @@ def _root_name(key: str) -> str:
 
 def _field(column: Column, *, nullable: bool = True, ordered: bool = False, name: str | None = None) -> Field:
     native = _native(column)
-    by_length = ordered and column.type is LogicalType.BYTES and column.bson != "any"
+    by_length = ordered and column.type is LogicalType.BYTES and not column.is_canonical
     collate_c = LogicalType.OBJECTID in (column.type, column.items) or (ordered and column.type is LogicalType.TEXT)
+    arrow = arrow_type(column)
     return Field(
-        name or column.name, column.type, native, arrow_type(column), nullable, collate_c, column.long, by_length
+        name or column.name, column.type, native, arrow, nullable, collate_c, column.long, by_length, column.items
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from tranship.connectors.batch import Batch, schema
-from tranship.connectors.postgresql.arrays import selection
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.frames import Rows, together
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout
+from tranship.connectors.postgresql.selection import selection
 from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import Key, Span
 from tranship.plans.streams import Stream
@@ -95,7 +95,7 @@ class Reader:
 
     def _select(self, layout: Layout, condition: str, tail: str = "", parameters: Sequence[pa.Array] = ()) -> Rows:
         # Without parameters the driver reads by COPY, which streams; so pages have none.
-        statement = f"SELECT {selection(layout.fields)} FROM {layout.name} WHERE {condition} {tail}"
+        statement = f"SELECT {selection(layout)} FROM {layout.name} WHERE {condition} {tail}"
         return Rows(layout, self._session.run(statement, parameters))
 
     def _together(self, root: Rows, below: dict[str, Rows]) -> pa.RecordBatch:

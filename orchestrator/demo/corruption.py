@@ -41,11 +41,16 @@ def _drop(connection: psycopg.Connection[Any], orders: sql.Identifier, _items: s
     connection.execute(sql.SQL("delete from {} where _id = %s").format(orders), (key,))
 
 
-PLANTS: tuple[Plant, ...] = (_change, _drop_child, _drop)
+def _spoil(connection: psycopg.Connection[Any], orders: sql.Identifier, _items: sql.Identifier, key: Any) -> None:
+    """An amount becomes what no document of the shop has, and what the data driver cannot read."""
+    connection.execute(sql.SQL("update {} set total = 'NaN' where _id = %s").format(orders), (key,))
+
+
+PLANTS: tuple[Plant, ...] = (_change, _drop_child, _drop, _spoil)
 
 
 def plant(uri: str, schema: str, count: int, rng: random.Random, moving: Collection[Row]) -> set[Row]:
-    """Corrupt `count` orders: changed, an element lost, lost, and one that the source never had. Returns which.
+    """Corrupt `count` orders: changed, an element lost, lost, spoiled, and one that the source never had. Returns which.
 
     `moving` rows are left alone: a write that is on its way to them would make them equal again.
     """

@@ -12,8 +12,8 @@ from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.test_postgresql_values import EXTREMES, Table
 from tranship.connectors import batch as batches
 from tranship.connectors.batch import KEY, RESIDUE
-from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import KeyForm
+from tranship.connectors.postgresql.selection import FOREIGN
 from tranship.plans.pairs import PAIRS
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
@@ -104,12 +104,14 @@ def numbers(postgres: PostgresWorld) -> Table:
 
 @pytest.mark.parametrize("table", ["numbers", "lines"])
 @pytest.mark.parametrize("value", ["{{1,2}}", "{{1},{2}}", "[0:1]={1,2}", "[2:3]={1,2}", "[-1:-1][1:2]={{1,2}}"])
-def test_an_array_that_only_postgresql_has_is_an_error(numbers: Table, table: str, value: str) -> None:
+def test_an_array_that_only_postgresql_has_is_foreign(numbers: Table, table: str, value: str) -> None:
     numbers.postgres.sql(f"UPDATE {{shop}}.{table} SET c = '{value}' WHERE c = '{{1,2}}'")
-    with pytest.raises(ConnectorError, match=r"column c \(integer\[\]\) holds an array of several dimensions"):
-        numbers.read()
-    with pytest.raises(ConnectorError, match="column c"):
-        numbers.target.read_keys(numbers.stream, [KeyForm((ID,)).encode((0,))])
+    by_key = numbers.target.read_keys(numbers.stream, [KeyForm((ID,)).encode((0,))]).rows
+    for read in (numbers.read().to_batches()[0], by_key):
+        row = read.slice(0, 1).to_pylist()[0]
+        odd = row if table == "numbers" else row["lines"][0]
+        assert (odd["c"], odd[RESIDUE]) == (None, FOREIGN)
+    assert numbers.read().column(RESIDUE).to_pylist()[1] is None
 
 
 @pytest.mark.parametrize("value", ["'{1,NULL}'", "'{1}'", "'{}'", "NULL", "'{2,1}'"])
@@ -120,14 +122,17 @@ def test_a_changed_array_reads_as_changed(numbers: Table, value: str) -> None:
     assert [name for name in before.column_names if not after.column(name).equals(before.column(name))] == ["c"]
 
 
-def test_a_decimal_array_with_nan_is_an_error(postgres: PostgresWorld) -> None:
-    column = array_column(L.DECIMAL)
-    stream = Stream("money", "money", "money", (ID,), (column,))
+@pytest.mark.parametrize(
+    ("items", "value"), [(L.DECIMAL, "{1,NaN}"), (L.TIMESTAMP, "{NULL,infinity}"), (L.DATE, "{-infinity,2020-01-01}")]
+)
+def test_an_array_with_a_foreign_element_is_foreign(postgres: PostgresWorld, items: LogicalType, value: str) -> None:
+    column = array_column(items)
+    stream = Stream("odd", "odd", "odd", (ID,), (column,))
     table = Table(postgres, stream)
     table.load(rows_of(stream, [arrays(column, [[None]])]))
-    postgres.sql(f"UPDATE {{shop}}.money SET \"{column.name}\" = '{{NaN}}'")
-    with pytest.raises(ConnectorError, match="a decimal"):
-        table.read()
+    postgres.sql(f"UPDATE {{shop}}.odd SET \"{column.name}\" = '{value}'")
+    (row,) = table.read().to_pylist()
+    assert (row[column.name], row[RESIDUE]) == (None, FOREIGN)
 
 
 def test_a_column_of_another_element_type_differs_from_the_plan(numbers: Table) -> None:

@@ -74,14 +74,19 @@ class Stopped:
 
 
 def test_timeouts_of_the_role_end_no_load(postgres: PostgresWorld) -> None:
-    postgres.configure(statement_timeout=100, idle_in_transaction_session_timeout=100, transaction_timeout=200)
+    timeouts = {"statement_timeout": 100, "idle_in_transaction_session_timeout": 100, "transaction_timeout": 200}
+    known = [name for (name,) in postgres.sql("SELECT name FROM pg_settings")]
+    timeouts = {name: value for name, value in timeouts.items() if name in known}  # the last since PostgreSQL 17
+    postgres.configure(**timeouts)
     migration = Migration(postgres)
     (mark,) = migration.begin()
 
     def slowly() -> Iterator[Batch]:
         for number in (1, 2):
             with psycopg.connect(conninfo(postgres.endpoint), autocommit=True) as other:
-                other.execute("SET statement_timeout = 0; SET transaction_timeout = 0; SELECT pg_sleep(0.4)")
+                for name in timeouts:
+                    other.execute(f"SET {name} = 0")
+                other.execute("SELECT pg_sleep(0.4)")
             yield batch([order(number)])
 
     migration.target.load(ORDERS, slowly(), mark)
