@@ -50,7 +50,7 @@ PLANTS: tuple[Plant, ...] = (_change, _drop_child, _drop, _spoil)
 
 
 def plant(uri: str, schema: str, count: int, rng: random.Random, moving: Collection[Row]) -> set[Row]:
-    """Corrupt `count` orders: changed, an element lost, lost, spoiled, and one that the source never had. Returns which.
+    """Corrupt `count` orders: changed, an element lost, lost, spoiled, and one never sent. Returns which.
 
     `moving` rows are left alone: a write that is on its way to them would make them equal again.
     """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +27,8 @@ from pymongo.collection import Collection
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Scope, Span
 from tranship.orchestrator.demo.targets import Snapshot, snapshot
-from tranship.orchestrator.sandbox.databases import SourceDatabase
+from tranship.orchestrator.sandbox import Servers
+from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
 from tranship.orchestrator.session import Session, open_session
 from tranship.orchestrator.state import State
 from tranship.orchestrator.status import Status, status_of
@@ -254,3 +257,38 @@ def wait_until(condition: Callable[[], bool], child: Child | None = None, what: 
 def things(count: int, prefix: str = "t") -> Sequence[dict[str, Any]]:
     """Documents for `THINGS`."""
     return [{"_id": f"{prefix}{n:05}", "name": f"name {n}", "number": n} for n in range(count)]
+
+
+@contextmanager
+def fresh_route(servers: Servers, folder: Path) -> Iterator[Route]:
+    """A route between databases of its own; they go with the block."""
+    with (
+        fresh_source(servers) as source,
+        fresh_target(servers) as target,
+        pymongo.MongoClient[dict[str, Any]](source.uri) as client,
+    ):
+        made = Route(source, target, folder, client)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def written_to(write: Callable[[int], object], pause_s: float) -> Iterator[None]:
+    """Somebody writes for the length of the block: `write` is called with 0, 1, 2 and so on."""
+    stop = threading.Event()
+
+    def work() -> None:
+        for number in itertools.count():
+            if stop.wait(pause_s):
+                return
+            write(number)
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import yaml
 from psycopg import sql
 
 from tests.integration.private import private_mongo
-from tests.integration.route import SCHEMA, STATE, THINGS, Child, Route, things, wait_until
+from tests.integration.route import SCHEMA, STATE, THINGS, Child, Route, things, wait_until, written_to
 from tranship.orchestrator.demo.fingerprint import differences as source_differences
 from tranship.orchestrator.demo.fingerprint import fingerprint
 from tranship.orchestrator.records import Kind
@@ -24,24 +22,6 @@ from tranship.orchestrator.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, LEASE, PAUSED = 0, 1, 2, 3, 4, 6, 7
-
-
-@contextmanager
-def written_to(route: Route) -> Iterator[None]:
-    """Somebody writes to the source for the length of the block."""
-    stop = threading.Event()
-
-    def write() -> None:
-        while not stop.wait(0.02):
-            route.documents().update_one({"_id": "t00001"}, {"$inc": {"number": 1}})
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        writer.join()
 
 
 def journal(route: Route, plan: Path) -> list[Kind]:
@@ -77,7 +57,8 @@ def test_while_a_run_waits_and_after_it(route: Route) -> None:
 
     _corrupt_and_repair(route, plan, run)
 
-    with written_to(route):
+    increment = {"$inc": {"number": 1}}
+    with written_to(lambda _: route.documents().update_one({"_id": "t00001"}, increment), 0.02):
         route.tranship("approve", plan)
         wait_until(lambda: Kind.APPROVAL_WITHDRAWN in journal(route, plan), run, "the cutover to be refused")
     assert "still written to" in route.status(plan).reason

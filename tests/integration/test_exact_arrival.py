@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-import pymongo
 import pytest
 from pymongo.errors import BulkWriteError
 
 from tests.bsonvalues import VALUES
 from tests.fidelity_table import COLUMNS, KEYS, MISSING, QUARANTINE, RESIDUE, Line, lines
 from tests.integration.rawbytes import insert, not_kept
-from tests.integration.route import SCHEMA, STATE, Route
+from tests.integration.route import SCHEMA, STATE, Route, fresh_route
 from tranship.orchestrator.sandbox import Servers
-from tranship.orchestrator.sandbox.databases import fresh_source, fresh_target
 
 FINISHED = 0
 DUPLICATE = 11000
@@ -50,16 +48,8 @@ class Moved:
 @pytest.fixture(scope="module")
 def moved(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
     """All lines of the table, moved in one run."""
-    with (
-        fresh_source(servers) as source,
-        fresh_target(servers) as target,
-        pymongo.MongoClient[dict[str, Any]](source.uri) as client,
-    ):
-        route = Route(source, target, tmp_path_factory.mktemp("exact"), client)
-        try:
-            yield _move(route)
-        finally:
-            route.close()
+    with fresh_route(servers, tmp_path_factory.mktemp("exact")) as route:
+        yield _move(route)
 
 
 def _move(route: Route) -> Moved:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pymongo
 import pytest
 from bson import Decimal128, Int64
 
@@ -28,10 +27,9 @@ from tests.bsonvalues import (
     nested,
 )
 from tests.integration.rawbytes import insert
-from tests.integration.route import SCHEMA, STATE, Route
+from tests.integration.route import SCHEMA, STATE, Route, fresh_route
 from tests.unit.mongodb.bson_strategies import pack_array, pack_string
 from tranship.orchestrator.sandbox import Servers
-from tranship.orchestrator.sandbox.databases import fresh_source, fresh_target
 
 FINISHED = 0
 
@@ -130,25 +128,17 @@ class Moved:
 @pytest.fixture(scope="module")
 def moved(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
     """All of it, moved in one run."""
-    with (
-        fresh_source(servers) as source,
-        fresh_target(servers) as target,
-        pymongo.MongoClient[dict[str, Any]](source.uri) as client,
-    ):
-        route = Route(source, target, tmp_path_factory.mktemp("documents"), client)
-        try:
-            route.documents("many").insert_many(
-                {"_id": n, "number": PLANTED.get(n, n), "name": str(n)} for n in range(GOOD + 2)
-            )
-            insert(route.documents("shapes"), [numbered(n, *fields) for n, (fields, _) in enumerate(SHAPES.values())])
-            for name, kind in LARGE.items():
-                insert(route.documents(f"large_{name}"), [largest(name, kind)])
-            plan = route.plan(STREAMS, approval=[], limits={"workers": 2, "chunk": "1MiB"})
-            run = route.start("run", plan)
-            assert run.wait() == FINISHED, run.output
-            yield Moved(route, route.rebuilt(plan))
-        finally:
-            route.close()
+    with fresh_route(servers, tmp_path_factory.mktemp("documents")) as route:
+        route.documents("many").insert_many(
+            {"_id": n, "number": PLANTED.get(n, n), "name": str(n)} for n in range(GOOD + 2)
+        )
+        insert(route.documents("shapes"), [numbered(n, *fields) for n, (fields, _) in enumerate(SHAPES.values())])
+        for name, kind in LARGE.items():
+            insert(route.documents(f"large_{name}"), [largest(name, kind)])
+        plan = route.plan(STREAMS, approval=[], limits={"workers": 2, "chunk": "1MiB"})
+        run = route.start("run", plan)
+        assert run.wait() == FINISHED, run.output
+        yield Moved(route, route.rebuilt(plan))
 
 
 @pytest.mark.parametrize("stream", STREAMS)

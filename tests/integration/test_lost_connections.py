@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.integration.proxy import Proxy, mongodb_proxy, postgresql_proxy
-from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_until
+from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_until, written_to
 from tranship.orchestrator import cli, retry
 from tranship.orchestrator.state import PhaseStatus
 from tranship.orchestrator.status import Status
@@ -46,24 +46,10 @@ def at_work(name: PhaseName) -> Callable[[Status], bool]:
     return begun
 
 
-@contextmanager
-def busy(route: Route) -> Iterator[None]:
+def busy(route: Route) -> AbstractContextManager[None]:
     """Somebody writes, so that there is always something to apply."""
-    stop = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not stop.wait(0.01):
-            number += 1
-            route.documents().update_one({"_id": f"t{number * 37 % COUNT:05}"}, {"$inc": {"number": 1}})
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        writer.join()
+    increment = {"$inc": {"number": 1}}
+    return written_to(lambda n: route.documents().update_one({"_id": f"t{n * 37 % COUNT:05}"}, increment), 0.01)
 
 
 def disturbed(route: Route, plan: Path, disturb: Callable[[], int], **environment: str) -> Child:

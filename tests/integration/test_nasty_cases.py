@@ -15,7 +15,6 @@ from typing import Any
 
 import bson
 import psycopg
-import pymongo
 import pytest
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
@@ -42,10 +41,9 @@ from tests.bsonvalues import (
 )
 from tests.integration.proxy import mongodb_proxy
 from tests.integration.rawbytes import insert, not_kept
-from tests.integration.route import SCHEMA, STATE, Route, wait_until
+from tests.integration.route import SCHEMA, STATE, Route, fresh_route, wait_until
 from tests.unit.mongodb.bson_strategies import pack_array, pack_string
 from tranship.orchestrator.sandbox import Servers
-from tranship.orchestrator.sandbox.databases import fresh_source, fresh_target
 
 FINISHED = 0
 RAW: bson.CodecOptions[RawBSONDocument] = bson.CodecOptions(
@@ -276,26 +274,20 @@ class Outcome:
 def outcome(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """All cases moved in one run, which sees the source through a proxy that breaks one text."""
     with (
-        fresh_source(servers) as source,
-        fresh_target(servers) as target,
-        pymongo.MongoClient[dict[str, Any]](source.uri) as client,
-        mongodb_proxy(source.uri, {KEPT_TEXT: BROKEN_TEXT}) as (_, through),
+        fresh_route(servers, tmp_path_factory.mktemp("nasty")) as route,
+        mongodb_proxy(route.source.uri, {KEPT_TEXT: BROKEN_TEXT}) as (_, through),
     ):
-        route = Route(source, target, tmp_path_factory.mktemp("nasty"), client)
         route.environment["SOURCE_URI"] = through
-        try:
-            left_out = _seed(route)
-            plan = route.plan({name: case.stream for name, case in CASES.items()}, cutover={"max_quarantined": 3})
-            run = route.run_to_approval(plan)
-            for name, case in CASES.items():
-                case.later(route.documents(name))
-            last = lambda: route.query(f"select count(*) from {SCHEMA}.case_23") == [(MANY - 1,)]  # noqa: E731
-            wait_until(last, run, "what was written last")
-            route.tranship("approve", plan)
-            assert run.wait() == FINISHED, run.output
-            yield Outcome(route, {name: route.raw(name) for name in CASES}, route.rebuilt(plan), left_out)
-        finally:
-            route.close()
+        left_out = _seed(route)
+        plan = route.plan({name: case.stream for name, case in CASES.items()}, cutover={"max_quarantined": 3})
+        run = route.run_to_approval(plan)
+        for name, case in CASES.items():
+            case.later(route.documents(name))
+        last = lambda: route.query(f"select count(*) from {SCHEMA}.case_23") == [(MANY - 1,)]  # noqa: E731
+        wait_until(last, run, "what was written last")
+        route.tranship("approve", plan)
+        assert run.wait() == FINISHED, run.output
+        yield Outcome(route, {name: route.raw(name) for name in CASES}, route.rebuilt(plan), left_out)
 
 
 def _seed(route: Route) -> dict[bytes, str]:

@@ -467,15 +467,20 @@ def test_no_plan_is_taken_on_for_other_servers(world: World) -> None:
         world.finish(world.start())
 
 
-def test_after_the_switch_a_more_lenient_plan_is_refused(world: World) -> None:
-    with_rest(world, Rest.QUARANTINE)
+def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
+    """The journal is as if the process had died right after a record that a request at the approval led to."""
     thread = world.start()
     world.wait_for_approval()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.control.request(RUN, request)
     world.finish(thread)
     kinds = [e.record.kind for e in world.control.entries]
-    del world.control.entries[kinds.index(Kind.SWITCHED) + 1 :]
+    del world.control.entries[kinds.index(last) + 1 :]
     world.result.clear()
+
+
+def test_after_the_switch_a_more_lenient_plan_is_refused(world: World) -> None:
+    with_rest(world, Rest.QUARANTINE)
+    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
     with_rest(world, Rest.RESIDUE)
     with pytest.raises(PlanChangedError, match="has switched"):
         world.finish(world.start())
@@ -484,13 +489,7 @@ def test_after_the_switch_a_more_lenient_plan_is_refused(world: World) -> None:
 
 def test_a_rollback_goes_on_with_a_more_lenient_plan(world: World) -> None:
     with_rest(world, Rest.QUARANTINE)
-    thread = world.start()
-    world.wait_for_approval()
-    world.control.request(RUN, RequestKind.ROLLBACK)
-    world.finish(thread)
-    kinds = [e.record.kind for e in world.control.entries]
-    del world.control.entries[kinds.index(Kind.ROLLBACK) + 1 :]
-    world.result.clear()
+    crashed_after(world, RequestKind.ROLLBACK, Kind.ROLLBACK)
     with_rest(world, Rest.RESIDUE)
     assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
     assert records(world, Kind.AMENDED) == []
