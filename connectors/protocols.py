@@ -102,15 +102,15 @@ class DirtyKey:
 class Changes:
     """What a change source saw since the last position: changed keys, markers, the new position.
 
-    `position` may be made durable once `keys` are; not before (`rules.md` I3). `seen_at` is the source's wall time
-    of the newest event in seconds since 1970, or None when the source was idle; an idle source still yields, so that
-    its position advances.
+    `position` may be made durable once `keys` are; not before (`rules.md` I3). `behind_s` is how
+    many seconds the position is behind the source's present, by the source's clock; 0 when nothing more was there. An
+    idle source still yields, so that its position advances.
     """
 
     keys: tuple[tuple[str, Key], ...]  # (stream, key), deduplicated
     position: Position
     markers: tuple[str, ...] = ()
-    seen_at: float | None = None
+    behind_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Backlog:
-    """Dirty keys not yet applied; age in seconds of the oldest; seconds since capture last kept a position.
+    """Dirty keys not yet applied; age in seconds of the oldest; seconds since the source was as capture has kept it.
 
     `quiet_s` is seconds since capture last kept a changed key, or since it started when there was none.
     """

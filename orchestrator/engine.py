@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
+from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
 from tranship.connectors.protocols import Scope
 from tranship.orchestrator import retry
 from tranship.orchestrator.amendment import check_plan
@@ -262,7 +262,10 @@ class Engine:
         if kind is Kind.FINISHED:
             assert self._supervisor is not None
             self._supervisor.close()
-            self._current.source.drop_markers()
+            try:
+                self._current.source.drop_markers()
+            except RefusedError as error:  # a source that is closed to all writes must not keep the run from its end
+                log.warning("an empty collection of markers stays on the source", reason=str(error))
         self.book.write(Record(kind))
 
     # --- requests, signals, failures ------------------------------------------------------------------------------

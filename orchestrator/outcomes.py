@@ -73,4 +73,9 @@ def _advice(error: BaseException) -> str:
             f"{error} Changes may have been missed, so tranship does not go on from now by itself: `tranship reseed` "
             "takes a new position and compares every row; `tranship rollback` undoes the run."
         )
+    if isinstance(error, errors.SourceChangedError):
+        return (
+            f"{error}. `tranship rollback` undoes the run. If the collection still is what the plan means (a TTL or a "
+            "validator was changed, say), `tranship reseed` takes a new position and compares every row."
+        )
     return str(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from tranship.connectors.errors import TransientError
 
@@ -16,7 +16,8 @@ T = TypeVar("T")
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 GIVE_UP_AFTER_S = 60.0
-"""After this the run pauses with its state kept: a server that is away longer needs a person, not patience."""
+"""After this the run pauses with its state kept: a server that is away longer needs a person, not patience. It counts
+from the first failure, because an attempt may itself take minutes to fail."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +33,11 @@ def call(action: Callable[[], T], stop: threading.Event | None = None) -> T:
     `action` must be safe to repeat. The last error is raised as it is; other errors are raised at once.
     """
     pause = (stop or threading.Event()).wait
-    limit = stop_after_delay(GIVE_UP_AFTER_S)
+    failures: list[float] = []
 
     def given_up(state: RetryCallState) -> bool:
-        return (stop is not None and stop.is_set()) or limit(state)
+        failures.append(state.outcome_timestamp or 0.0)
+        return (stop is not None and stop.is_set()) or failures[-1] - failures[0] >= GIVE_UP_AFTER_S
 
     policy = Retrying(
         retry=retry_if_exception_type(TransientError),

@@ -86,6 +86,10 @@ class Documents:
             skip = sequence - kept_after
             return [self._events[i] for i in range(skip, min(skip + limit, len(self._events)))]
 
+    def since_then_s(self, event: Event) -> float:
+        """Seconds since an event, if there was another one since; else 0."""
+        return self._clock() - event.at if event.sequence < self.head else 0.0
+
     def _write(self, stream: str, key: Key, document: Row | Quarantined | None) -> int:
         with self._changed:
             documents = self._current.setdefault(stream, {})

@@ -57,7 +57,7 @@ class MemoryProgress:
                 round_.make_dirty(key, now)
             round_.markers.update(changes.markers)
             round_.position = changes.position
-            round_.kept_at = now
+            round_.kept_at = now - changes.behind_s
             if changes.keys:
                 round_.changed_at = now
 

@@ -79,8 +79,7 @@ class MemorySource:
             sequence = events[-1].sequence
             keys = dict.fromkeys((e.stream, e.key) for e in events if e.stream in watched)
             markers = tuple(e.marker for e in events if e.marker is not None)
-            times = [e.at for e in events if e.stream or e.marker is not None]
-            yield Changes(tuple(keys), _position(sequence), markers, times[-1] if times else None)
+            yield Changes(tuple(keys), _position(sequence), markers, self._documents.since_then_s(events[-1]))
 
     def readable(self, document: bytes) -> str:
         return printable(document.decode(errors="backslashreplace"))

@@ -25,7 +25,11 @@ RAW = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeC
 
 SERVER_SELECTION_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_MS = 10_000
-SOCKET_TIMEOUT_MS = 120_000  # a `$sample` of a large collection may take a while; a dead peer is noticed in the end
+SOCKET_TIMEOUT_MS = 30 * 60_000
+"""A reply may take long: after a pause a change stream first looks through all of the server's history since. A dead peer
+is noticed sooner, by the driver's monitors, which close a server's connections when its heartbeat stays away."""
+WRITE_TIMEOUT_MS = 60_000
+"""For a majority to confirm a marker."""
 
 
 class MongoConnection:
@@ -38,7 +42,7 @@ class MongoConnection:
                 endpoint.database,
                 read_preference=ReadPreference.PRIMARY,
                 read_concern=ReadConcern("majority"),
-                write_concern=WriteConcern("majority"),
+                write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
             )
         self._mappers = {stream.name: Mapper(stream) for stream in streams}
 

@@ -19,7 +19,7 @@ from pymongo.client_session import ClientSession
 from tranship.connectors.errors import ConnectorError, RefusedError, SourceChangedError
 from tranship.connectors.keycodec import encode
 from tranship.connectors.mongodb import bsonwalk
-from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_token
+from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_time, position_token
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.protocols import Changes, Key, Position
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
@@ -29,12 +29,14 @@ KEYS_PER_CHANGES = 1000
 GATHER_S = 0.1
 IDLE_S = 1.0
 _AWAIT_MS = 100
+_EVENTS_PER_REPLY = 100
+"""The server looks through its history until it has so many before it answers: with few, a position comes sooner."""
 
 _WRITES = frozenset({"insert", "update", "replace", "delete"})
 _HARMLESS = frozenset({"create", "createIndexes", "dropIndexes"})
 """Events that change no document. Any other kind, also one that is not known yet, stops the run: `rules.md` B7."""
 
-_WANTED = ("operationType", "ns", "to", "documentKey", "clusterTime", "wallTime")
+_WANTED = ("operationType", "ns", "to", "documentKey", "clusterTime")
 
 
 @dataclass
@@ -43,11 +45,14 @@ class _Gathered:
 
     keys: dict[tuple[str, Key], None] = field(default_factory=dict)  # ordered and without duplicates
     markers: list[str] = field(default_factory=list)
-    seen_at: float | None = None
+    newest: int = 0
+    """Cluster time of the last event in seconds; 0 when the stream had no more events."""
     events: int = 0
 
     def changes(self, position: Position) -> Changes:
-        return Changes(tuple(self.keys), position, tuple(self.markers), self.seen_at)
+        # Both times are cut to seconds, so it is behind by more than their difference less one.
+        behind = position_time(position).time - self.newest - 1 if self.newest else 0
+        return Changes(tuple(self.keys), position, tuple(self.markers), max(0, behind))
 
 
 class MongoWatcher(MongoConnection):
@@ -60,6 +65,10 @@ class MongoWatcher(MongoConnection):
             self._client.start_session() as session,
             self._watch([], session) as stream,
         ):
+            # The stream starts behind the last write that the primary has applied, but tells the time up to which a
+            # majority has. A read after that time could miss a write that the stream leaves out; so the time is taken
+            # from a reply that names the last write applied.
+            self._client.admin.command("ping", session=session)
             return _position(stream, session)
 
     def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
@@ -70,7 +79,7 @@ class MongoWatcher(MongoConnection):
         token = position_token(since)
         with (
             translated("reading the change stream"),
-            self._client.start_session() as session,
+            self._session(since) as session,  # its time never goes back behind that of the position
             self._watch(sorted(watched), session, resume_after=token) as events,
         ):
             yield from self._follow(events, session, watched)
@@ -101,7 +110,7 @@ class MongoWatcher(MongoConnection):
             pipeline,
             session=session,
             max_await_time_ms=_AWAIT_MS,
-            batch_size=KEYS_PER_CHANGES,
+            batch_size=_EVENTS_PER_REPLY,
             show_expanded_events=True,
             **options,
         )
@@ -115,6 +124,7 @@ class MongoWatcher(MongoConnection):
             while len(gathered.keys) < KEYS_PER_CHANGES and time.monotonic() < deadline:
                 event = stream.try_next()
                 if event is None:
+                    gathered.newest = 0
                     if gathered.events:
                         break
                     if not stream.alive:
@@ -135,8 +145,8 @@ def _gather(raw: bytes, watched: Mapping[str, Sequence[str]], gathered: _Gathere
     operation = _text(raw, event[b"operationType"])
     collection = _collection(raw, event.get(b"ns"))
     target = _collection(raw, event.get(b"to"))
+    gathered.newest = _uint32(raw, event[b"clusterTime"][1] + 4)[0]
     if operation in _WRITES:
-        gathered.seen_at = _seen_at(raw, event)
         kind, value = _key_value(raw, event[b"documentKey"])
         if collection in watched:
             key = encode(kind, value)
@@ -176,14 +186,7 @@ def _key_value(raw: bytes, document_key: _Place) -> tuple[int, bytes]:
     raise ConnectorError("an event of the change stream names no _id")
 
 
-def _seen_at(raw: bytes, event: Mapping[bytes, _Place]) -> float:
-    """The source's wall time of an event in seconds; its cluster time where a server does not send that."""
-    if b"wallTime" in event:
-        return float(_int64(raw, event[b"wallTime"][1])[0]) / 1000
-    return float(_uint32(raw, event[b"clusterTime"][1] + 4)[0])
-
-
-_int64, _uint32 = struct.Struct("<q").unpack_from, struct.Struct("<I").unpack_from
+_uint32 = struct.Struct("<I").unpack_from
 
 
 def _position(stream: ChangeStream[RawBSONDocument], session: ClientSession) -> Position:

@@ -7,6 +7,7 @@ order tables, chunks, dirty entries, lanes, position, epoch: the same as in `tar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
@@ -76,9 +77,10 @@ class PostgresProgress:
                 rows = [{**_place(scope), "name": name} for name in changes.markers]
                 connection.execute(upsert(marker).on_conflict_do_nothing(), rows)
             self._hook("keep.before_position")
-            kept = {"token": changes.position.token, "kept_at": func.clock_timestamp()}
+            now = func.clock_timestamp()
+            kept = {"token": changes.position.token, "kept_at": now - timedelta(seconds=changes.behind_s)}
             if changes.keys:
-                kept["changed_at"] = func.clock_timestamp()
+                kept["changed_at"] = now
             self._move(connection, scope, kept)
             self._hook("keep.before_commit")
         self._hook("keep.after_commit")

@@ -254,6 +254,16 @@ class TestWatching:
             pass
         assert set(changes.keys) == {("left", key_of(1)), ("right", key_of(1))}
 
+    def test_who_has_much_to_catch_up_says_how_far_behind_it_is(self, world: MongoWorld) -> None:
+        source = world.connect(THINGS)
+        since = source.position()
+        world.db.things.insert_many({"_id": n, "text": "old"} for n in range(1500))
+        then = _cluster_time(world)
+        wait_until("the source's clock to move", lambda: _cluster_time(world) >= then + 3, 30.0)
+        first, *_, last = collect(source, since, mark(source))
+        assert 1 <= first.behind_s < 60
+        assert last.behind_s == 0
+
     def test_indexes_and_other_collections_are_no_concern(self, world: MongoWorld) -> None:
         source = world.connect(THINGS)
         since = source.position()
@@ -295,6 +305,14 @@ class TestWatching:
         assert MARKERS in world.db.list_collection_names()
         source.drop_markers()
         assert MARKERS not in world.db.list_collection_names()
+
+
+def _cluster_time(world: MongoWorld) -> int:
+    """The source's clock in seconds, after a write that moves it."""
+    with world.db.client.start_session() as session:
+        world.db.elsewhere.insert_one({}, session=session)
+        assert session.operation_time is not None
+        return int(session.operation_time.time)
 
 
 class TestFindings:

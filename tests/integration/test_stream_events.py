@@ -172,6 +172,22 @@ def test_lost_history_holds_the_run_and_reseed_makes_it_equal(route: Route, forg
         assert again.wait() == FINISHED, again.output
 
 
+def test_after_a_change_of_rules_reseed_goes_on(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS)
+    run = route.run_to_approval(plan)
+    route.client[route.source.name].command("collMod", "things", validator={"number": {"$exists": True}})
+    assert run.wait() == HELD, run.output
+    assert "event modify of things" in run.output
+    assert "tranship reseed" in run.output
+    route.documents().update_one({"_id": "t00001"}, {"$set": {"name": "after the change"}})
+    again = route.start("reseed", plan)
+    after = ("t00001", "after the change", 1)
+    wait_until(lambda: after in route.rows("things", "_id", "name", "number"), again, "the run to follow again")
+    route.tranship("approve", plan)
+    assert again.wait() == FINISHED, again.output
+
+
 def test_an_idle_source_is_not_overtaken_by_the_writes_of_others(route: Route, forgetful: PrivateMongo) -> None:
     with direct(route, route.plan(THINGS, source={"database": "shop"})) as work:
         _capture(work)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import MemoryControl, memory_connect, scope_of
 from tranship.connectors.batch import Batch, Quarantined
-from tranship.connectors.errors import EpochMovedError, SourceChangedError, TransientError
+from tranship.connectors.errors import EpochMovedError, RefusedError, SourceChangedError, TransientError
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.protocols import NAMELESS, Changes, Finding, Mismatch, Position, Span
@@ -493,6 +493,17 @@ def test_a_rollback_goes_on_with_a_more_lenient_plan(world: World) -> None:
     with_rest(world, Rest.RESIDUE)
     assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
     assert records(world, Kind.AMENDED) == []
+
+
+def test_markers_that_cannot_be_dropped_keep_no_run_from_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: MemorySource) -> None:
+        raise RefusedError("writes are blocked")
+
+    monkeypatch.setattr(MemorySource, "drop_markers", refuse)
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
 
 
 def test_a_changed_source_holds_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

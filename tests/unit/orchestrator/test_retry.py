@@ -53,6 +53,19 @@ def test_it_gives_up_with_the_last_error() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_an_attempt_that_is_long_in_failing_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.001)
+    failing = Failing(TransientError("at last"))
+
+    def slowly() -> int:
+        began = time.monotonic()
+        while time.monotonic() < began + 0.005:
+            pass
+        return failing()
+
+    assert retry.call(slowly) == 2
+
+
 def test_a_stop_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 3600.0)
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 3600.0)
