@@ -24,7 +24,13 @@ KEYS_PER_QUERY = 100
 SAMPLES_PER_SPAN = 20
 MAX_SPANS = 5000
 
-_BY_ID = [("_id", 1)]
+SCANNED_BYTES = 256 << 20
+"""A collection of up to this size may be read whole for its sample."""
+SAMPLED_SHARE = 21
+"""Of a larger one, at most every 21st document: from a twentieth on, `$sample` reads and sorts the whole collection."""
+SAMPLES_PER_REPLY = 1000  # each is read at random from disk; all in one reply could take longer than a client waits
+
+BY_ID = [("_id", 1)]
 _NAMESPACE_NOT_FOUND = 26
 _size = struct.Struct("<i").unpack_from
 
@@ -45,11 +51,11 @@ class MongoReader(MongoConnection):
 
     def spans(self, stream: Stream, chunk_bytes: int) -> list[Span]:
         """Spans of about `chunk_bytes` each, from a sample of the `_id`s; one open span for a small collection."""
-        _, size = self.estimate(stream)
+        documents, size = self.estimate(stream)
         wanted = min(-(-size // chunk_bytes), MAX_SPANS)
         if wanted < 2:
             return [Span(None, None)]
-        keys = self._sample(stream, wanted * SAMPLES_PER_SPAN)
+        keys = self._sample(stream, sample_size(wanted, documents, size))
         bounds = sorted({keys[place * len(keys) // wanted] for place in range(1, wanted)} if keys else ())
         return [Span(lower, upper) for lower, upper in pairwise([None, *bounds, None])]
 
@@ -57,7 +63,9 @@ class MongoReader(MongoConnection):
         """Keys of about `count` random documents, in order, without duplicates."""
         pipeline = [{"$sample": {"size": count}}, {"$project": {"_id": 1}}]
         with translated(f"sampling {stream.collection}"):
-            cursor = self._database[stream.collection].aggregate_raw_batches(pipeline, allowDiskUse=True)
+            cursor = self._database[stream.collection].aggregate_raw_batches(
+                pipeline, allowDiskUse=True, batchSize=SAMPLES_PER_REPLY
+            )
             found = {key_of(document) for block in cursor for document in _documents(block)}
         return sorted(key for key in found if not is_nameless(key))
 
@@ -70,7 +78,7 @@ class MongoReader(MongoConnection):
 
     def _scan(self, stream: Stream, span: Span, session: ClientSession) -> Iterator[list[bytes]]:
         cursor = self._database[stream.collection].find_raw_batches(
-            in_span(stream, span), session=session, batch_size=DOCUMENTS_PER_BATCH, hint=_BY_ID, sort=_BY_ID
+            in_span(stream, span), session=session, batch_size=DOCUMENTS_PER_BATCH, hint=BY_ID, sort=BY_ID
         )
         with cursor:
             for block in cursor:
@@ -91,6 +99,12 @@ class MongoReader(MongoConnection):
     def readable(self, document: bytes) -> str:
         """A document as canonical Extended JSON, or what is wrong with it and its bytes there."""
         return readable(document)
+
+
+def sample_size(wanted: int, documents: int, size: int) -> int:
+    """How many documents to sample for about `wanted` spans; with fewer of them the spans are just less even."""
+    count = wanted * SAMPLES_PER_SPAN
+    return count if size <= SCANNED_BYTES else min(count, max(documents // SAMPLED_SHARE, 1))
 
 
 def _documents(block: Any) -> list[bytes]:
