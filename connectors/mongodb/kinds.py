@@ -16,8 +16,7 @@ def missing(where: str) -> Finding:
 def findings(where: str, info: Mapping[str, Any]) -> list[Finding]:
     """What is against moving a collection, by its entry of listCollections, each with what to do about it.
 
-    Nothing is against validators (rows are not checked by them), clustered collections (their only key is `_id`),
-    and pre- and post-images (which nobody asks for).
+    Nothing is against validators (rows are not checked by them) and pre- and post-images (which nobody asks for).
     """
     options = info.get("options", {})
     found: list[Finding] = []
@@ -36,16 +35,32 @@ def findings(where: str, info: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def expiry(where: str, info: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> list[Finding]:
-    """Whether the server deletes documents as they expire, by the collection's options and its indexes."""
-    fields = ", ".join(dict.fromkeys(_expiring(info.get("options", {}), indexes)))
+def warnings(where: str, info: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """What to know about a collection that can be moved, by the same entry and its indexes."""
+    return _clustering(where, info.get("options", {})) + _expiry(where, info.get("options", {}), indexes)
+
+
+def _clustering(where: str, options: Mapping[str, Any]) -> list[Finding]:
+    if "clusteredIndex" not in options:
+        return []
+    message = (
+        f"{where} is clustered: MongoDB looks for several keys in it by reading all documents between the least and "
+        "the greatest of them, so each step of the applier may read most of the collection"
+    )
+    hint = "a small one does no harm; of a large one, move a copy that is not clustered, or keep its writes few"
+    return [Finding("source.clustered", "warning", message, hint)]
+
+
+def _expiry(where: str, options: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Whether the server deletes documents as they expire."""
+    fields = ", ".join(dict.fromkeys(_expiring(options, indexes)))
     if not fields:
         return []
     message = f"{where} has documents that expire ({fields}): such deletes are followed, up to the cutover"
     hint = (
         "run no job of your own that deletes them from the target before the cutover, and set one up after it; they "
-        "count as writes: where documents expire all the time, stop the TTL monitor for the cutover "
-        "(setParameter ttlMonitorEnabled: false)"
+        "count as writes: where documents expire all the time, stop that for the cutover (setParameter "
+        "ttlMonitorEnabled: false; where that is not allowed, as on Atlas, collMod with a large expireAfterSeconds)"
     )
     return [Finding("source.ttl", "warning", message, hint)]
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import Any
 
 from pymongo.collection import Collection
-from pymongo.errors import ExecutionTimeout, OperationFailure
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
 from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.connection import RAW
-from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.filters import where as where_of
-from tranship.connectors.mongodb.reader import MongoReader
+from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
@@ -26,10 +26,8 @@ MIN_WIRE_VERSION = 17
 FILTER_TIME_MS = 2000
 """How long preflight lets the server look for a document that a plan's filter takes."""
 
-KEY_TIME_MS = 120_000
-"""How long it lets the server look for an `_id` that is too long."""
-
-_UNKNOWN_COMMAND, _UNAUTHORIZED = 59, 13
+KEY_TIME_MS = 60_000
+"""How long it lets the server look for an `_id` that is too long: less than the client waits for any reply."""
 
 
 class MongoSource(MongoReader, MongoWatcher):
@@ -38,22 +36,17 @@ class MongoSource(MongoReader, MongoWatcher):
     def identity(self) -> str:
         """The replica set and the database: by the set's id where we may read it, else by its name."""
         hello = self._hello()
-        with translated("reading the configuration of the replica set"):
-            try:
-                config = self._client.admin.command("replSetGetConfig")["config"]
-            except OperationFailure as error:
-                if error.code not in {_UNKNOWN_COMMAND, _UNAUTHORIZED}:
-                    raise
-                config = {}
+        config = self._told("replSetGetConfig", "reading the configuration of the replica set").get("config", {})
         replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
         return f"mongodb:{replica_set}/{self._database.name}"
 
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Whether the server and each stream can be read and watched."""
         try:
-            found = _topology(self._hello())
+            found = _topology(self._hello(), self._told("shardingState", "asking whether the source is a shard"))
             if any(finding.severity == "error" for finding in found):
                 return found
+            self.identity()  # which a run asks for before all else
             for stream in streams:
                 found += self._stream_findings(stream)
             return found + self._watch_findings() + self._marker_findings()
@@ -63,6 +56,16 @@ class MongoSource(MongoReader, MongoWatcher):
     def _hello(self) -> Mapping[str, Any]:
         with translated("asking the source who it is"):
             return self._client.admin.command("hello")
+
+    def _told(self, command: str, doing: str) -> Mapping[str, Any]:
+        """The reply to a command; empty where this user may not give it or the server does not have it."""
+        with translated(doing):
+            try:
+                return self._client.admin.command(command)
+            except OperationFailure as error:
+                if error.code not in NOT_ANSWERED:
+                    raise
+                return {}
 
     def _stream_findings(self, stream: Stream) -> list[Finding]:
         where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"
@@ -79,9 +82,12 @@ class MongoSource(MongoReader, MongoWatcher):
             with translated(f"reading {stream.collection}"):
                 self._try_filter(stream)
                 indexes = list(self._database[stream.collection].list_indexes())
-                return kinds.expiry(where, infos[0], indexes) + self._key_findings(stream, where)
+                return kinds.warnings(where, infos[0], indexes) + self._key_findings(stream, where)
         except ConnectorError as error:
-            hint = "check `where` in the plan, and that the user has the role `read` on the database"
+            hint = (
+                "check `where` in the plan (it is asked along the index of `_id`, so with neither $text nor $near), "
+                "and that the user has the role `read` on the database"
+            )
             return [Finding("source.unreadable", "error", str(error), hint)]
 
     def _key_findings(self, stream: Stream, where: str) -> list[Finding]:
@@ -89,13 +95,18 @@ class MongoSource(MongoReader, MongoWatcher):
         bounded = [column.name for column in stream.key if column.bounded]
         if not bounded:
             return []
-        size = {"$bsonSize": {"_id": "$_id"}}
-        longest = {"$expr": {"$gt": [size, LONG_KEY_BYTES]}}
-        # In key order, so that it reads the index alone.
-        cursor = self._raw(stream).find({"$and": [where_of(stream), longest]}, {"_id": 1})
+        # Measured by a projection, which the index alone can answer; a condition ($expr) would fetch every document.
+        condition = where_of(stream)
+        pipeline: list[Mapping[str, Any]] = [
+            *([{"$match": condition}] if condition else []),
+            {"$project": {"_id": 0, "bytes": {"$bsonSize": {"_id": "$_id"}}}},
+            {"$match": {"bytes": {"$gt": LONG_KEY_BYTES}}},
+            {"$limit": 1},
+        ]
         try:
-            found = next(cursor.sort("_id", 1).limit(1).max_time_ms(KEY_TIME_MS), None)
-        except ExecutionTimeout:
+            with self._raw(stream).aggregate(pipeline, hint=dict(BY_ID), maxTimeMS=KEY_TIME_MS) as cursor:
+                found = next(cursor, None)
+        except (ExecutionTimeout, NetworkTimeout):
             message = f"{where}: whether an _id is longer than {LONG_KEY_BYTES} bytes was not found out in time"
             hint = f"such a document would be quarantined; `long: true` on key column {bounded[0]} takes it"
             return [Finding("source.long_keys", "warning", message, hint)]
@@ -106,9 +117,9 @@ class MongoSource(MongoReader, MongoWatcher):
         return [Finding("source.long_keys", "error", message, hint)]
 
     def _try_filter(self, stream: Stream) -> None:
-        """Have the server look for one document of the stream; that it does not find one soon is no matter."""
+        """Have the server look for a document as the run will; that it does not find one soon is no matter."""
         with suppress(ExecutionTimeout):
-            self._raw(stream).find_one(where_of(stream), {"_id": 1}, max_time_ms=FILTER_TIME_MS)
+            self._raw(stream).find_one(where_of(stream), {"_id": 1}, hint=BY_ID, sort=BY_ID, max_time_ms=FILTER_TIME_MS)
 
     def _raw(self, stream: Stream) -> Collection[Any]:
         """The stream's collection, whose documents are not decoded: an `_id` may be more than a decoder can hold."""
@@ -118,7 +129,10 @@ class MongoSource(MongoReader, MongoWatcher):
         try:
             self.position()
         except ConnectorError as error:
-            hint = "the user needs the privileges `find` and `changeStream` on the database (role `read`)"
+            hint = (
+                "the user needs the privileges `find` and `changeStream` on the database (role `read`), and the server "
+                "the featureCompatibilityVersion of its own version, 6.0 or later"
+            )
             return [Finding("source.unwatchable", "error", str(error), hint)]
         return []
 
@@ -136,17 +150,14 @@ class MongoSource(MongoReader, MongoWatcher):
         return []
 
 
-def _topology(hello: Mapping[str, Any]) -> list[Finding]:
-    """Whether this is the primary of a replica set that is new enough."""
+def _topology(hello: Mapping[str, Any], sharding: Mapping[str, Any]) -> list[Finding]:
+    """Whether this is the primary of a replica set that is new enough and no shard."""
     if hello.get("msg") == "isdbgrid":
-        return [
-            Finding(
-                "source.sharded",
-                "error",
-                "the source is a sharded cluster (mongos), which is not supported yet",
-                "a migration must start from a replica set",
-            )
-        ]
+        message = "the source is a sharded cluster (mongos), which is not supported yet"
+        return [Finding("source.sharded", "error", message, "a migration must start from a replica set")]
+    if sharding.get("enabled"):  # documents that move between shards are in no change stream, and orphans in a scan
+        message = "the source is one shard of a sharded cluster, which shows neither all documents nor all changes"
+        return [Finding("source.sharded", "error", message, "a migration must start from a replica set of its own")]
     if "setName" not in hello:
         return [
             Finding(

@@ -344,11 +344,12 @@ class TestFindings:
         ],
         ids=lambda options: next(iter(options)),
     )
-    def test_kinds_that_need_no_care_are_read_and_watched(self, world: MongoWorld, options: dict[str, Any]) -> None:
+    def test_other_kinds_are_read_and_watched(self, world: MongoWorld, options: dict[str, Any]) -> None:
         world.db.create_collection("special", **options)
         special = replace(THINGS, collection="special")
         source = world.connect(special)
-        assert source.findings([special]) == []
+        warned = [(finding.code, finding.severity) for finding in source.findings([special])]
+        assert warned == ([("source.clustered", "warning")] if "clusteredIndex" in options else [])
         position = source.position()
         for number in (3, 1, 2):
             world.insert(special, number, f"text {number}")
@@ -369,7 +370,8 @@ class TestFindings:
         else:
             special = THINGS
             world.db[special.collection].create_index("until", expireAfterSeconds=0)
-        (finding,) = world.connect(special).findings([special])
+        *others, finding = world.connect(special).findings([special])
+        assert [other.code for other in others] == ["source.clustered"] * clustered
         assert (finding.code, finding.severity) == ("source.ttl", "warning")
         assert ("(_id)" if clustered else "(until)") in finding.message
         assert "before the cutover" in finding.hint
