@@ -10,7 +10,7 @@ from tranship.connectors.postgresql.catalog import index_name
 from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import Rows
 from tranship.connectors.postgresql.keyspace import KeySpace, expression, texts
-from tranship.connectors.postgresql.layout import Layout, quote
+from tranship.connectors.postgresql.layout import Field, Layout, quote
 from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import DirtyKey, Key
 
@@ -32,8 +32,8 @@ def unique_conflict(
     inside = {entry.key for entry in dirty}
     with session.read():
         held = _holders(session, keys, table, column, batch)
+        doubled = _doubled(session, table, column, batch)
     owners = {owner for _, owner in held} - inside
-    doubled = _doubled(batch, column)
     claimants = {claimant for claimant, owner in held if owner not in inside} | doubled
     return UniqueConflictError(
         f"stream {keys.stream.name}: another row of table {table.table} holds a value that {error.constraint} allows "
@@ -56,7 +56,7 @@ def _place(root: Layout, error: DuplicateError) -> tuple[Layout | None, str]:
 
 def _holders(session: DataSession, keys: KeySpace, table: Layout, column: str, batch: Batch) -> list[tuple[Key, Key]]:
     """(row of the batch, row of the table) for each value of the batch that the table holds."""
-    field = next(field for field in table.columns if field.name == column)
+    field = _field(table, column)
     owner = ", ".join(f"held.{quote(field.name)}" for field in table.key)
     found = session.run(
         f"SELECT given.number AS _number, {owner} FROM unnest($1::text[]) WITH ORDINALITY AS given(value, number) "
@@ -70,10 +70,21 @@ def _holders(session: DataSession, keys: KeySpace, table: Layout, column: str, b
     return [(claimants[number - 1], owner) for number, owner in zip(numbers, owners, strict=True)]
 
 
-def _doubled(batch: Batch, column: str) -> set[Key]:
-    """Rows of the batch that hold the same value: they were read at different moments."""
-    rows: dict[object, list[Key]] = {}
-    for key, value in zip(batch.keys, batch.rows.column(column).to_pylist(), strict=True):
-        if value is not None:
-            rows.setdefault(value, []).append(key)
-    return {key for same in rows.values() if len(same) > 1 for key in same}
+def _doubled(session: DataSession, table: Layout, column: str, batch: Batch) -> set[Key]:
+    """Rows of the batch that hold the same value: they were read at different moments, or the source has it twice.
+
+    PostgreSQL compares, as its index did: to it all NaN are equal, and so are the json numbers 1 and 1.0.
+    """
+    field = _field(table, column)
+    found = session.run(
+        f"SELECT number FROM (SELECT number, count(*) OVER (PARTITION BY {expression(field, 'given.value')}) AS same "
+        "FROM unnest($1::text[]) WITH ORDINALITY AS given(value, number) WHERE given.value IS NOT NULL) AS counted "
+        "WHERE same > 1",
+        [texts(field, batch.rows.column(column))],
+    )
+    claimants = batch.keys
+    return {claimants[number - 1] for number in found.column("number").to_pylist()}
+
+
+def _field(table: Layout, column: str) -> Field:
+    return next(field for field in table.columns if field.name == column)

@@ -91,7 +91,9 @@ class Applier:
         A value moves from one document to another in two writes; either row may be replaced first. With all keys
         involved in one batch, each is deleted before any is inserted. The rest of the taken keys stays dirty.
         """
-        keys = {*conflict.claimants, *conflict.owners}
+        # Nobody is named when the value was given up before anyone could look; then all of the batch is tried here, so
+        # that a conflict which nobody can name ends too, and is not met at each step for ever.
+        keys = {*conflict.claimants, *conflict.owners} or {entry.key for entry in taken.dirty}
         with self.gate.exclusive():
             for attempt in range(EXCLUSIVE_TRIES):
                 group = self._group(taken, keys)

@@ -17,12 +17,12 @@ from tests.conformance.target_world import LANES, ORDERS, WHOLE, Migration, Row,
 from tranship.connectors import batch as batches
 from tranship.connectors import keycodec
 from tranship.connectors.batch import KEY, RESIDUE, Batch
-from tranship.connectors.errors import ConnectorError
+from tranship.connectors.errors import ConnectorError, UniqueConflictError
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.selection import FOREIGN
-from tranship.connectors.protocols import DirtyKey, Position, Scope, Span
+from tranship.connectors.protocols import Changes, DirtyKey, Position, Scope, Span
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 L = LogicalType
@@ -222,6 +222,38 @@ def _keyed(stream: Stream, values: list[tuple[Any, ...]]) -> pa.RecordBatch:
     ]
     columns.append(pa.nulls(len(ordered), pa.binary()))
     return pa.record_batch(columns, schema=batches.schema(stream))
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        (L.FLOAT64, float("nan"), float("nan")),
+        (L.FLOAT64, 0.0, -0.0),
+        (L.JSON, "1", "1.0"),
+        (L.DECIMAL, Decimal("1.0"), Decimal("1")),
+        (L.TIMESTAMP, LAST_MICROSECOND, LAST_MICROSECOND),
+    ],
+)
+def test_values_that_postgresql_takes_for_one_conflict_within_a_batch(
+    postgres: PostgresWorld, kind: LogicalType, one: Any, other: Any
+) -> None:
+    stream = Stream("twice", "twice", "twice", (_column("_id", L.INT32),), (_column("value", kind, unique=True),))
+    table = Table(postgres, stream)
+    rows = batches.schema(stream)
+    table.load(pa.RecordBatch.from_pylist([], schema=rows))
+    table.schema.create_constraints(table.scope, [stream])
+    keys = [KeyForm(stream.key).encode((number,)) for number in range(4)]
+    table.progress.keep(table.scope, Changes(tuple((stream.name, each) for each in keys), Position(b"later")))
+    (mark, dirty) = next(taken for lane in range(LANES) if (taken := table.progress.take(table.scope, lane, 9))[1])
+    columns = [
+        pa.array(keys),
+        pa.array(range(4), pa.int32()),
+        _array(rows.field("value").type, [None, one, other, None]),
+        pa.nulls(4, pa.binary()),
+    ]
+    with pytest.raises(UniqueConflictError) as caught:
+        table.target.replace(stream, dirty, Batch(pa.record_batch(columns, schema=rows)), [mark])
+    assert (caught.value.claimants, caught.value.owners) == (tuple(keys[1:3]), ())
 
 
 @pytest.mark.parametrize("kind", KEY_VALUES)
