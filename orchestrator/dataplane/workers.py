@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +30,10 @@ from tranship.orchestrator.failpoints import reached
 from tranship.plans.streams import Endpoint, Stream
 
 T = TypeVar("T")
+
+END_S = 5.0
+"""How long the workers may take to end once they are asked to; then they are killed, and the servers roll back what
+they had under way, as they do when a worker dies."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,10 @@ class ProcessWorkers:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+        end = time.monotonic() + END_S
         for process in processes:
+            process.join(max(0.0, end - time.monotonic()))
+            process.kill()  # the only signal that ends a process which is stopped
             process.join()
 
 
