@@ -28,8 +28,13 @@ def owner(connection: Connection, tables: StateTables, kind: Kind, name: str) ->
 
 
 def note(connection: Connection, tables: StateTables, run: str, kind: Kind, name: str) -> None:
-    """Note that the run makes a thing; in the transaction that makes it, or before it where there can be none."""
-    connection.execute(insert(tables.owned).values(run=run, kind=kind, name=name).on_conflict_do_nothing())
+    """Note that the run makes a thing; in the transaction that makes it, or before it where there can be none.
+
+    Its name was free, so what an earlier run made under it is gone, dropped by a person; that run's note goes too.
+    """
+    owned = tables.owned
+    connection.execute(delete(owned).where(owned.c.run != run, owned.c.kind == kind, owned.c.name == name))
+    connection.execute(insert(owned).values(run=run, kind=kind, name=name).on_conflict_do_nothing())
 
 
 def forget(connection: Connection, tables: StateTables, run: str, kind: Kind, names: Iterable[str]) -> None:

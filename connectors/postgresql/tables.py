@@ -27,11 +27,11 @@ def walk(streams: Sequence[Stream], schema: str) -> Iterator[tuple[Layout, Layou
 def taken(
     connection: Connection, tables: StateTables | None, schema: str, streams: Sequence[Stream], run: str
 ) -> list[str]:
-    """Names that are not the run's and so stand in the way. `tables` is None before the state schema is there."""
+    """Tables that are not the run's and so stand in the way. `tables` is None before the state schema is there.
+
+    A schema never does, whoever made it: several runs may have tables in one, and it is dropped only when it is empty.
+    """
     problems = []
-    maker = ownership.owner(connection, tables, "schema", quote(schema)) if tables is not None else None
-    if maker not in (None, run):
-        problems.append(f"schema {schema} belongs to run {maker}")
     for table, _ in walk(streams, schema):
         if not relation_exists(connection, table.name):
             continue

@@ -68,6 +68,31 @@ def test_a_view_on_a_table_stops_its_drop(postgres: PostgresWorld, migration: Mi
     assert migration.schema.table_differences(STREAMS) == []
 
 
+def test_tables_that_a_person_dropped_belong_to_the_run_that_makes_them_anew(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    postgres.sql("DROP TABLE {shop}.orders, {shop}.customers CASCADE; DROP SCHEMA {shop} CASCADE")
+    after = Scope("shop-2", 0, postgres.take_over("shop-2"))
+    schema = postgres.schema()
+    assert schema.findings(STREAMS, after.run) == []
+    made = schema.create_tables(after, STREAMS)
+    assert schema.create_tables(after, STREAMS) == [], "as after a crash"
+    postgres.sql("INSERT INTO {shop}.customers (_id) VALUES (repeat('0', 24))")
+    assert migration.schema.drop_tables(migration.scope, STREAMS) == []
+    migration.progress.forget_chunks(migration.scope, STREAMS)
+    assert len(postgres.sql("SELECT * FROM {shop}.customers")) == 1
+    assert sorted(schema.drop_tables(after, STREAMS)) == sorted(made)
+
+
+def test_runs_share_a_schema(postgres: PostgresWorld, migration: Migration) -> None:
+    other = (replace(CUSTOMERS, name="visitors", table="visitors"),)
+    second = Scope("visits-1", 0, postgres.take_over("visits-1"))
+    assert postgres.schema().findings(other, second.run) == []
+    assert postgres.schema().create_tables(second, other) == [f"{postgres.endpoint.schema}.visitors"]
+    assert postgres.endpoint.schema not in migration.schema.drop_tables(migration.scope, STREAMS)
+    assert postgres.schema().drop_tables(second, other) == [f"{postgres.endpoint.schema}.visitors"]
+
+
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
