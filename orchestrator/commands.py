@@ -18,17 +18,18 @@ from typing import Annotated
 
 import typer
 
-from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
+from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
 from tranship.orchestrator import logs
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.engine import Engine
 from tranship.orchestrator.inbox import retry_refusal
 from tranship.orchestrator.keynames import NoKeyError
+from tranship.orchestrator.person import person
 from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.quarantine import QuarantineError
 from tranship.orchestrator.records import JournalError
-from tranship.orchestrator.session import Observe, Session, open_session, person
+from tranship.orchestrator.session import Observe, Session, open_session
 from tranship.orchestrator.state import ENDED, RunStatus, State
 from tranship.orchestrator.status import EXIT_CODES, closing_lines, status_of
 from tranship.orchestrator.view import observer
@@ -53,14 +54,13 @@ ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (PreflightError, REFUSED),
     (PlanChangedError, REFUSED),
     (JournalError, REFUSED),
-    (RefusedError, REFUSED),
-    (TransientError, REFUSED),
     (TimeoutError, REFUSED),
     (NoKeyError, BAD_PLAN),
     (QuarantineError, BAD_PLAN),
     (LeaseHeldError, LEASE),
     (LeaseLostError, LEASE),
     (EpochMovedError, LEASE),
+    (ConnectorError, REFUSED),  # last: the others of its kind go before it
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,8 +105,3 @@ def connections(plan: Plan, streams: tuple[Stream, ...], log_format: str) -> Con
             WorkerSetting(source, target, streams, scope, log_format), plan.limits.workers
         ),
     )
-
-
-def person() -> str:
-    """Who asks, for the journal."""
-    return getpass.getuser()

@@ -39,7 +39,8 @@ def run(plan: Plan) -> State:
     caller. Raises `PreflightError` and `PlanChangedError` with nothing changed, `LeaseHeldError` when another
     orchestrator is at work, and `ConnectorError` when the servers cannot be reached.
     """
-    from tranship.orchestrator.session import open_session, person
+    from tranship.orchestrator.person import person
+    from tranship.orchestrator.session import open_session
 
     with open_session(plan) as session:
         engine = session.engine(lambda _run, _state: None)
