@@ -103,9 +103,12 @@ def _waiting(state: State) -> str | None:
 
 
 def describe(streams: tuple[Stream, ...], mismatch: Mismatch) -> dict[str, Any]:
-    """A divergence as a person names it: stream, key columns, what differs."""
-    stream = next(s for s in streams if s.name == mismatch.stream)
-    key = key_values(stream, mismatch.key)
+    """A divergence as a person names it: stream, key columns, what differs.
+
+    The plan may have lost the stream since, as when it is edited after its run has ended: then the key has no columns.
+    """
+    stream = next((s for s in streams if s.name == mismatch.stream), None)
+    key = key_values(stream, mismatch.key) if stream is not None else {"canonical": mismatch.key.hex()}
     return {"stream": mismatch.stream, "key": key, "kind": mismatch.kind, "columns": list(mismatch.columns)}
 
 

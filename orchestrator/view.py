@@ -148,8 +148,9 @@ def _page(session: Session, state: State, figures: Figures) -> Group:
 
 
 def print_status(console: Console, status: Status) -> None:
-    """The status page of `tranship status`."""
-    console.print(f"[bold]{status.run}[/bold]  {status.status}" + (f": {status.reason}" if status.reason else ""))
+    """The status page of `tranship status`. Reasons, names and keys are people's: none is read as markup."""
+    reason = f": {status.reason}" if status.reason else ""
+    console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
     phases = Text()
     for name, phase_status in status.phases.items():
         mark, style = MARKS[PhaseStatus(phase_status)]
@@ -159,12 +160,13 @@ def print_status(console: Console, status: Status) -> None:
     for stream in status.streams:
         chunks = f"{stream.loaded}/{stream.chunks}"
         compared = equation(stream.compared) if stream.compared else "-"
-        table.add_row(stream.stream, chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
+        table.add_row(Text(stream.stream), chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
     console.print(table)
     if status.lag_s is not None:
         console.print(f"{status.dirty_keys} dirty keys, lag {status.lag_s:.1f} s")
     if status.waiting_for_approval:
-        console.print(f"[yellow]{status.waiting_for_approval} waits for approval: tranship approve <plan>[/yellow]")
+        waits = f"{status.waiting_for_approval} waits for approval: tranship approve <plan>"
+        console.print(Text(waits, style="yellow"))
     for divergence in status.divergences:
         columns = ", ".join(divergence["columns"])
-        console.print(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}")
+        console.print(Text(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}"))

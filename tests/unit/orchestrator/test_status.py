@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from tranship.connectors.protocols import Mismatch
 from tranship.orchestrator.session import Session
 from tranship.orchestrator.state import State
-from tranship.orchestrator.status import Status, StreamStatus, closing_lines, equation
+from tranship.orchestrator.status import Status, StreamStatus, closing_lines, describe, equation
 from tranship.orchestrator.view import MOST_STREAMS, Figures, _page, print_status
 from tranship.plans.strategies import PhaseName
 
@@ -46,6 +47,25 @@ def test_the_status_page_has_a_line_per_stream() -> None:
     text = shown(status(StreamStatus("a", 1, 1, 1049, 3, HALF), StreamStatus("b", 2, 0, 0, 0, None)))
     assert equation(HALF) in text
     assert [line.split() for line in text.splitlines() if line.split()[:1] == ["b"]] == [["b", "0/2", "0", "0", "-"]]
+
+
+def test_what_people_name_is_no_markup() -> None:
+    found = {"stream": "s", "key": {"_id": "urn:[/x] [red] :warning:"}, "kind": "different", "columns": ["[b]"]}
+    shelf = StreamStatus("[i]", 1, 1, 1, 0, None)
+    page = Status("r-1", "paused", "no [/reason]", {}, None, False, None, None, (shelf,), (found,), {})
+    text = shown(page)
+    assert "r-1  paused: no [/reason]" in text
+    assert "[i] " in text
+    assert "divergence: s {'_id': 'urn:[/x] [red] :warning:'} different [b]" in text
+
+
+def test_a_divergence_of_a_stream_that_the_plan_has_lost_has_a_canonical_key() -> None:
+    assert describe((), Mismatch("gone", b"\x01\xff", "extra")) == {
+        "stream": "gone",
+        "key": {"canonical": "01ff"},
+        "kind": "extra",
+        "columns": [],
+    }
 
 
 def page(compared: Mapping[str, Mapping[str, int]]) -> str:
