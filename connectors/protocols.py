@@ -48,6 +48,10 @@ class Position:
     token: bytes
 
 
+READING = 0
+"""The epoch of those who only read. Nobody writes under it: a run's first epoch is 1."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """Whose progress is meant: one run in one round. `epoch` is the writer's; a statement under another one fails."""
@@ -55,6 +59,11 @@ class Scope:
     run: str
     round: int
     epoch: int
+
+    @property
+    def reading(self) -> Scope:
+        """The same place for somebody who only reads, under no epoch: sessions of his are neither refused nor ended."""
+        return Scope(self.run, self.round, READING)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ def open_source(endpoint: Endpoint, streams: Sequence[Stream]) -> Source:
 
 
 def open_target(endpoint: Endpoint, streams: Sequence[Stream], scope: Scope, hook: Hook) -> BatchTarget:
-    """Connect to a target as a writer of `scope`; the session is registered under its epoch before anything else."""
+    """Connect to a target as a writer of `scope`: the session is recorded under its epoch before anything else.
+
+    Under a scope that only reads (`Scope.reading`) nothing is recorded.
+    """
     return cast(BatchTarget, _module(endpoint).connect_target(endpoint, streams, scope, hook=hook))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from tranship.connectors.protocols import Finding, Scope
+import structlog
+
+from tranship.connectors.errors import EpochMovedError
+from tranship.connectors.protocols import BatchTarget, Finding, Scope
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane import reconcile
@@ -17,6 +20,7 @@ from tranship.plans.strategies import PhaseName
 
 __all__ = ["Finding", "reconcile_now"]
 
+log = structlog.get_logger(__name__)
 
 _ACTING = frozenset({PhaseStatus.DOING, PhaseStatus.DONE})
 
@@ -26,8 +30,8 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
 
     Without one, nothing is applied between the looks, and a key that changed meanwhile counts as divergent: it is.
     What was found is kept beside the run for `tranship status` and `tranship repair`, unless the run has ended, or its
-    own reconcile or cutover is at work: those go by what they have found themselves. Raises `PlanChangedError` when the
-    plan's meaning is not the run's.
+    own reconcile or cutover is at work: those go by what they have found themselves. A takeover meanwhile disturbs
+    nothing. Raises `PlanChangedError` when the plan's meaning is not the run's.
     """
     state = session.state(name)
     if state.run and meaning_document(session.plan) != state.meaning:
@@ -40,7 +44,7 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
     run = Run(
         plan=session.plan,
         streams=session.streams,
-        scope=scope,
+        scope=scope.reading,
         connect=session.connect,
         source=session.connect.source(),
         progress=session.connect.progress(),
@@ -49,12 +53,30 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
         tick=lambda: None,
         lanes=session.plan.limits.workers,
     )
-    with closing(run), closing(session.connect.target(scope)) as target:
-        following = services(state) == frozenset(ServiceName) and session.control.is_led(name)
-        result = reconcile.full(run, target) if following else reconcile.once(run)
+    with closing(run), closing(session.connect.target(run.scope)) as target:
+        if services(state) == frozenset(ServiceName) and session.control.is_led(name):
+            result = _beside(session, run, target)
+        else:
+            result = reconcile.once(run)
         if not _is_settled(session.state(name)):
-            run.progress.keep_divergences(scope, result.divergences)
+            _keep(run, scope, result)
         return result
+
+
+def _beside(session: Session, run: Run, target: BatchTarget) -> Reconciled:
+    """Compare while an orchestrator applies. No marker of ours stays behind one that has ended its run meanwhile."""
+    try:
+        return reconcile.full(run, target)
+    finally:
+        if not services(session.state(run.scope.run)):
+            run.source.drop_markers()
+
+
+def _keep(run: Run, scope: Scope, result: Reconciled) -> None:
+    try:
+        run.progress.keep_divergences(scope, result.divergences)
+    except EpochMovedError as error:
+        log.warning("what was found is not kept for `tranship repair`", reason=str(error))
 
 
 def _is_settled(state: State) -> bool:

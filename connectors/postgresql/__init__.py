@@ -49,6 +49,7 @@ def connect_target(
 ) -> PostgresTarget:
     """A writer under `scope`: its session is recorded under the epoch before anything else.
 
+    Under a scope that only reads (`Scope.reading`) nothing is recorded, and a transaction may not idle for a minute.
     Raises `EpochMovedError`, `RefusedError` or `TransientError`.
     """
     return PostgresTarget(endpoint, scope, hook)

@@ -1,7 +1,8 @@
 """Sessions on a PostgreSQL server: pooled ones (psycopg) for the control plane, an Arrow one (ADBC) for the data plane.
 
 Transactions are begun with their isolation level said, so that a default of the server, database or role changes
-nothing. Every session that writes is recorded under its epoch before anything else (`epoch.register_backend`).
+nothing. Every session that writes is recorded under its epoch before anything else (`epoch.register_backend`). One that
+only reads from beside a run has none: a takeover does not end it, so its transactions may not idle for long.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from tranship.connectors.postgresql.epoch import check_epoch, register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, committing, translating
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.statetables import state_tables
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import READING, Scope
 from tranship.plans.streams import Endpoint
 
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 """READ COMMITTED on purpose: the mark's swap and the epoch check have to see what was committed a moment ago."""
+
+READER_IDLE_S = 60
+"""How long a transaction of an unrecorded reader may wait for its process, or for the source it is compared with."""
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 """One snapshot: a root row and its children are read by several statements."""
@@ -91,11 +95,15 @@ class ControlSessions:
 
 
 class DataSession:
-    """One Arrow session. Reopened, and recorded anew, after it was lost; a failed transaction leaves it usable."""
+    """One Arrow session. Reopened, and recorded anew, after it was lost; a failed transaction leaves it usable.
+
+    It is not recorded under a scope that only reads (`Scope.reading`).
+    """
 
     def __init__(self, endpoint: Endpoint, scope: Scope) -> None:
         self._endpoint = endpoint
         self._scope = scope
+        self._recorded = scope.epoch != READING
         self._connection: Any = None
         with translating():
             self._open()
@@ -139,7 +147,7 @@ class DataSession:
             with translating():
                 self._open()
         self.run(begin)
-        self.run(no_timeouts())
+        self.run(no_timeouts(0 if self._recorded else READER_IDLE_S))
 
     def run(self, statement: str, parameters: Sequence[pa.Array] = ()) -> pa.Table:
         """Run one statement. Each parameter is an array with one element; its Arrow type is the parameter's type."""
@@ -160,14 +168,19 @@ class DataSession:
 
     def _open(self) -> None:
         self._connection = adbc_driver_postgresql.dbapi.connect(conninfo(self._endpoint), autocommit=True)
+        if not self._recorded:
+            return
         try:
-            pid = self.run("SELECT pg_backend_pid() AS pid").column("pid")[0].as_py()
-            # Through a session of psycopg, which can send it as one message (`register_backend`).
-            with closing(connect(self._endpoint, autocommit=True)) as helper:
-                register_backend(helper, self._endpoint.state_schema, self._scope.run, self._scope.epoch, pid)
+            self._record()
         except BaseException:
             self.close()
             raise
+
+    def _record(self) -> None:
+        pid = self.run("SELECT pg_backend_pid() AS pid").column("pid")[0].as_py()
+        # Through a session of psycopg, which can send it as one message (`register_backend`).
+        with closing(connect(self._endpoint, autocommit=True)) as helper:
+            register_backend(helper, self._endpoint.state_schema, self._scope.run, self._scope.epoch, pid)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ from tranship.connectors.errors import (
 from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections
 from tranship.connectors.postgresql.connections import conninfo, engine
 from tranship.connectors.postgresql.errors import translate
-from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
 from tranship.connectors.postgresql.state import (
     STATE_VERSION,
     check_epoch,
@@ -254,6 +254,23 @@ def test_a_keep_whose_commit_was_cut_off_is_ambiguous(postgres: PostgresWorld, m
         progress.keep(migration.scope, Changes((), Position(b"x")))
     assert isinstance(caught.value, TransientError | AmbiguousCommitError)
     assert progress.position(migration.scope) == Position(b"first")
+
+
+def test_who_only_reads_is_neither_recorded_nor_refused(postgres: PostgresWorld, migration: Migration) -> None:
+    migration.load([order(1)])
+    recorded = postgres.sql("SELECT count(*) FROM {state}.backend")
+    session = DataSession(postgres.endpoint, migration.scope.reading)
+    postgres.stack.callback(session.close)
+    who = "SELECT pg_backend_pid() AS pid, current_setting('idle_in_transaction_session_timeout') AS idle"
+    with session.read():
+        before = session.run(who).to_pylist()
+    assert postgres.sql("SELECT count(*) FROM {state}.backend") == recorded
+    assert before[0]["idle"] == "1min", "nobody ends it, so it may not hold up others for long"
+    postgres.take_over(migration.scope.run)
+    with session.read():
+        assert session.run(who).to_pylist() == before
+    reader = postgres.target(migration.scope.reading)
+    assert reader.read_keys(ORDERS, [key(1)]).rows.num_rows == 1
 
 
 @pytest.mark.parametrize(
