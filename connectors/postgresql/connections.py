@@ -5,7 +5,7 @@ No statement is prepared under a name, so a pooler in transaction mode does no h
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -24,11 +24,21 @@ of its last read for ever, and a concurrent index build waits for every snapshot
 def no_timeouts(idle_s: int = 0) -> str:
     """For the beginning of each transaction: timeouts meant for applications, set for the role or the database, would
     end an index build, the scan of a large table, or a load that waits for the source. `idle_s`: 0 is for ever."""
+    return _timeouts(idle_s, until="transaction")
+
+
+def no_session_timeouts() -> str:
+    """The same for a session outside of transactions, for all that it still does."""
+    return _timeouts(0, until="session")
+
+
+def _timeouts(idle_s: int, until: Literal["transaction", "session"]) -> str:
+    local = "true" if until == "transaction" else "false"
     return f"""
-SELECT set_config('statement_timeout', '0', true),
-       set_config('idle_in_transaction_session_timeout', '{idle_s}s', true),
+SELECT set_config('statement_timeout', '0', {local}),
+       set_config('idle_in_transaction_session_timeout', '{idle_s}s', {local}),
        CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL  -- PostgreSQL 17 and later
-            THEN set_config('transaction_timeout', '0', true) END
+            THEN set_config('transaction_timeout', '0', {local}) END
 """
 
 

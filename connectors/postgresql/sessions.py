@@ -17,7 +17,7 @@ import psycopg
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from tranship.connectors.postgresql.connections import connect, conninfo, engine, no_timeouts
+from tranship.connectors.postgresql.connections import connect, conninfo, engine, no_session_timeouts, no_timeouts
 from tranship.connectors.postgresql.epoch import check_epoch, register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, committing, translating
 from tranship.connectors.postgresql.layout import quote
@@ -70,7 +70,7 @@ class ControlSessions:
         with translating(), self._engine.connect() as pooled:
             self._register(pooled, scope)
             connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
-            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.exec_driver_sql(no_session_timeouts())
             try:
                 yield connection
             finally:

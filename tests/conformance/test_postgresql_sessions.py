@@ -73,11 +73,27 @@ class Stopped:
 # --- settings that are meant for applications -------------------------------------------------------------------------
 
 
-def test_timeouts_of_the_role_end_no_load(postgres: PostgresWorld) -> None:
+def _impatient(postgres: PostgresWorld) -> dict[str, int]:
+    """Timeouts (in milliseconds) that the sessions of this role have from now on."""
     timeouts = {"statement_timeout": 100, "idle_in_transaction_session_timeout": 100, "transaction_timeout": 200}
     known = [name for (name,) in postgres.sql("SELECT name FROM pg_settings")]
     timeouts = {name: value for name, value in timeouts.items() if name in known}  # the last since PostgreSQL 17
     postgres.configure(**timeouts)
+    return timeouts
+
+
+def test_timeouts_of_the_role_end_no_index_build(postgres: PostgresWorld, migration: Migration) -> None:
+    """A concurrent build has several transactions of its own, so only the session's settings count."""
+    timeouts = _impatient(postgres)
+    sessions = ControlSessions(postgres.endpoint)
+    postgres.stack.callback(sessions.close)
+    with sessions.plain(migration.scope) as connection:
+        found = {name: connection.exec_driver_sql(f"SHOW {name}").scalar() for name in timeouts}
+    assert found == dict.fromkeys(timeouts, "0")
+
+
+def test_timeouts_of_the_role_end_no_load(postgres: PostgresWorld) -> None:
+    timeouts = _impatient(postgres)
     migration = Migration(postgres)
     (mark,) = migration.begin()
 
