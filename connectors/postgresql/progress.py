@@ -228,7 +228,11 @@ class PostgresProgress:
 
     def forget_touched(self, scope: Scope) -> None:
         table = self._tables.touched
+        # Locked first, in the order of all who write here: so what is forgotten is also committed.
+        order = (table.c.stream, table.c.digest)
+        entries = select(table.c.digest).where(_of(table, scope)).order_by(*order).with_for_update().subquery()
         with self._sessions.write(scope) as connection:
+            connection.execute(select(func.count()).select_from(entries))
             connection.execute(delete(table).where(_of(table, scope)))
 
     def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:

@@ -150,10 +150,11 @@ class PostgresTarget:
                 "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
                 [*_place(scope, stream), digests],
             )
+        # An entry that is there is locked, so that nobody forgets it while these rows are not committed.
         self._session.run(
             f"INSERT INTO {self._table('touched')} (run, round, stream, digest, key) "
             "SELECT $1, $2, $3, g.digest, g.key FROM unnest($4::bytea[], $5::bytea[]) AS g(digest, key) "
-            "ON CONFLICT DO NOTHING",
+            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET key = excluded.key",
             [*_place(scope, stream), digests, many([entry[1] for entry in entries], pa.binary())],
         )
         return removed

@@ -131,6 +131,35 @@ def test_a_stopped_reader_holds_up_no_index_build(postgres: PostgresWorld, monke
     assert built == [[]]
 
 
+# --- touched keys -----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_not_forgotten_while_it_is_applied(postgres: PostgresWorld, migration: Migration) -> None:
+    """Else reconcile could compare the row as it was, and the cutover would not know that it has changed since."""
+    migration.load([order(1)])
+    migration.change(1)
+    mark, dirty = migration.take_one()
+    migration.target.replace(ORDERS, dirty, batch([order(1)]), [mark])
+    assert migration.progress.touched(migration.scope, ORDERS, None, 9) == [key(1)]
+
+    migration.change(1)
+    ((again, changed),) = migration.take()
+    stopped = Stopped("replace.before_commit")
+    target = postgres.target(migration.scope, stopped.hook)
+    thread = stopped.start(lambda: target.replace(ORDERS, changed, batch([order(1, status="new")]), [again]))
+    postgres.configure(lock_timeout=100)
+    try:
+        with pytest.raises(TransientError):
+            postgres.progress().forget_touched(migration.scope)
+    finally:
+        stopped.go_on.set()
+        thread.join()
+    assert stopped.outcome is None
+    assert migration.progress.touched(migration.scope, ORDERS, None, 9) == [key(1)]
+    migration.progress.forget_touched(migration.scope)
+    assert migration.progress.touched(migration.scope, ORDERS, None, 9) == []
+
+
 # --- takeover ---------------------------------------------------------------------------------------------------------
 
 
