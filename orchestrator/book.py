@@ -50,14 +50,18 @@ class Book:
         self.state = state
         log.info(record.kind, **_loggable(record))
 
-    def claim(self) -> None:
-        """Take a new epoch: what was begun under the old one cannot commit any more."""
-        self.epoch = retry.call(lambda: self.control.claim(self.run))
-        self.write_claim()
+    def reopened(self) -> Book:
+        """The same journal under a new epoch: what was begun under the old one cannot commit any more.
 
-    def write_claim(self) -> None:
-        """Note the epoch that was taken."""
-        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch}))
+        It is read anew, because a record whose acknowledgement was lost may stand in it.
+        """
+        book = Book.open(self.control, self.run)
+        book.write_claim(same_process=True)
+        return book
+
+    def write_claim(self, *, same_process: bool = False) -> None:
+        """Note the epoch that was taken, and whether the one before it was ours too."""
+        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch, "same_process": same_process}))
 
 
 def _loggable(record: Record) -> dict[str, Any]:

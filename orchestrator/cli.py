@@ -132,6 +132,9 @@ def pause(plan: PlanFile) -> None:
         state = session.state(name)
         if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
             raise typer.Exit(report(state))
+        if not session.control.is_led(name):  # a request that is left would pause the next one at once
+            typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; `tranship run` goes on")
+            return
         session.control.request(name, RequestKind.PAUSE)
 
 

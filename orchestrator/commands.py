@@ -23,7 +23,7 @@ from tranship.orchestrator import logs
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.engine import Engine
-from tranship.orchestrator.inbox import retry_refusal
+from tranship.orchestrator.inbox import refusal
 from tranship.orchestrator.keynames import NoKeyError
 from tranship.orchestrator.person import person
 from tranship.orchestrator.phases import PreflightError
@@ -150,7 +150,13 @@ def _signals(engine: Engine) -> Iterator[None]:
 
 
 def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None) -> int:
-    """Leave a request; when no orchestrator is at work on the run, carry it out here. Returns the exit code."""
+    """Leave a request; when no orchestrator is at work on the run, carry it out here. Returns the exit code.
+
+    A run that is held after its switch stays so: only `resume` says that a person has seen to it.
+    """
+    state = session.state(run)
+    if state.switched and state.status is RunStatus.HELD:
+        return report(state)
     session.control.request(run, kind, stream=stream)
     try:
         with observer(session) as observe:
@@ -164,10 +170,7 @@ def refuse(kind: RequestKind, state: State) -> None:
     """End the command when the request makes no sense now."""
     if state.status in ENDED and kind is not RequestKind.RETRY:
         raise typer.Exit(report(state))
-    if state.switched and kind is RequestKind.ROLLBACK:
-        typer.echo("the run has switched: undoing it would lose the target's writes", err=True)
-        raise typer.Exit(HELD)
-    refusal = retry_refusal(state) if kind is RequestKind.RETRY else None
-    if refusal is not None:
-        typer.echo(f"run {state.run} ({state.status}): {refusal}. Nothing was changed.", err=True)
-        raise typer.Exit(BAD_PLAN)
+    why = refusal(kind, state)
+    if why is not None:
+        typer.echo(f"run {state.run} ({state.status}): {why}. Nothing was changed.", err=True)
+        raise typer.Exit(HELD if kind is RequestKind.ROLLBACK else BAD_PLAN)

@@ -93,7 +93,7 @@ class Control(Protocol):
         """Take the lease, waiting for a dead holder's to expire; `LeaseHeldError` when a living one renews it."""
 
     def claim(self, run: str) -> int:
-        """Take a new epoch: end the old one's sessions, then bump it."""
+        """Take a new epoch: end the old one's sessions, then bump it. `LeaseLostError` when the lease is not ours."""
 
     def renew(self, run: str, ttl_s: float) -> None:
         """Heartbeat; `LeaseLostError` when the lease is not ours any more."""
@@ -265,7 +265,12 @@ class SqlControl:
             return connection.execute(select(lease.c.expires_at).where(lease.c.run == run)).scalar_one()
 
     def claim(self, run: str) -> int:
+        lease = self._tables.lease
+        living = (lease.c.holder == self._holder) & (lease.c.expires_at > func.clock_timestamp())
         with self._begin() as connection:
+            # A process that was stopped between lease and claim must not end the one that works now.
+            if connection.execute(select(lease.c.run).where(lease.c.run == run, living)).first() is None:
+                raise LeaseLostError(f"another orchestrator has taken over run {run}")
             epoch = progress_state.bump_epoch(connection, self._progress, run)
         reached("claim.after_epoch")
         return epoch

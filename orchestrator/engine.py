@@ -21,7 +21,7 @@ from tranship.orchestrator import retry
 from tranship.orchestrator.amendment import check_plan
 from tranship.orchestrator.book import Book
 from tranship.orchestrator.clock import Clock, MonotonicClock
-from tranship.orchestrator.control import Control, Request
+from tranship.orchestrator.control import Control, Request, RequestKind
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.inbox import Inbox, InterruptedRunError
@@ -55,9 +55,6 @@ from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
 
-MOST_OUTAGES = 10
-"""So often in a row a step may lose its connections while the servers answer in between; then the run pauses."""
-
 BODIES = {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body}
 
 
@@ -79,7 +76,7 @@ class Engine:
     _run: Run | None = field(default=None, init=False)
     _supervisor: Supervisor | None = field(default=None, init=False)
     _heartbeat: Heartbeat | None = field(default=None, init=False)
-    _outages: int = field(default=0, init=False)
+    _outages: retry.Outages = field(default_factory=retry.Outages, init=False)
     _refusal: BaseException | None = field(default=None, init=False)
 
     # --- beginning and end ----------------------------------------------------------------------------------------
@@ -184,7 +181,7 @@ class Engine:
                 self._tick()
                 self._services()
                 self._take(next_step(self.state))
-                self._outages = 0
+                self._outages.forget()
             except InterruptedRunError as interrupted:
                 self._interrupted(interrupted)
             except Exception as error:  # noqa: BLE001  every failure has an outcome, and the outcome is recorded
@@ -226,8 +223,12 @@ class Engine:
             self.book.write(Record(Kind.INTENT, phase))
             # Catch-up's intent is what lets the applier run; services follow the state before the phase acts.
             self._services()
+            before = self._current.sealed = self.state.sealed
             self._keep(self.phases[phase].do(self._current))
-            if not self.state.switched:  # the switch is itself the end of the phase that writes it
+            if self.state.sealed and not before:
+                # What the applier has under way must not land behind the proofs that follow; then the phase goes on.
+                self._take_epoch()
+            elif not self.state.switched:  # the switch is itself the end of the phase that writes it
                 self.book.write(Record(Kind.DONE, phase))
 
     def _verify(self, phase: PhaseName) -> None:
@@ -252,6 +253,7 @@ class Engine:
             self.book.write(Record(Kind.APPROVAL_ASKED, phase))
         while isinstance(next_step(self.state), Wait):
             self._tick()
+            self._outages.forget()
             self.clock.sleep(POLL_S)
 
     def _reseed(self) -> None:
@@ -288,6 +290,14 @@ class Engine:
             self._roll_back(interrupted.reason, interrupted.request)
         else:
             self.book.write(Record(interrupted.kind, data={"reason": interrupted.reason}), interrupted.request)
+            self._after_interruption(interrupted.kind)
+
+    def _after_interruption(self, kind: Kind) -> None:
+        if kind is Kind.RESEED:
+            self._take_epoch()  # what was read before the new position must not be committed behind it
+        elif kind is Kind.PAUSED:
+            # Else the next process would be paused at once by a request that came twice.
+            Inbox(self.book, self._current).drop(RequestKind.PAUSE)
 
     def _roll_back(self, reason: str, request: Request | None = None) -> None:
         """Undo begins with a new epoch: a late transaction of ours must not recreate what is undone (`rules.md` F4)."""
@@ -297,7 +307,7 @@ class Engine:
     def _take_epoch(self) -> None:
         """End everything that was begun under the present epoch, and go on under a new one."""
         self._close_run()
-        self.book.claim()
+        self._book = self.book.reopened()
         self._open_run()
 
     def _diverged(self, phase: PhaseName, reason: str) -> None:
@@ -324,12 +334,10 @@ class Engine:
         self._current.release_workers()
         if isinstance(error, ServiceFailedError):
             self.book.write(Record(Kind.SERVICE_FAILED, data={"service": error.service, "reason": failure.reason}))
-        if isinstance(error, TransientError | AmbiguousCommitError) and self._outages < MOST_OUTAGES:
-            self._outages += 1
-            # Then the loop takes the same step again, from whatever the attempt left.
-            if self._servers_answer() and isinstance(error, AmbiguousCommitError):
-                # Whether that COMMIT was carried out, the step will see; that it is not carried out later, a new epoch
-                # makes sure.
+        if isinstance(error, TransientError | AmbiguousCommitError) and self._outages.bear(self.clock.now()):
+            # Then the loop takes the same step again, from whatever the attempt left. Whether a COMMIT was carried out,
+            # the step will see; that it is not carried out later, a new epoch makes sure.
+            if self._servers_answer():
                 self._take_epoch()
         elif failure.outcome is Outcome.REFUSE:
             self._refusal = failure.error
@@ -354,6 +362,8 @@ class Engine:
         match failure.outcome:
             case Outcome.POLICY:
                 self._by_policy(phase, failure.reason)
+            case Outcome.HOLD if self.state.switched:
+                self._by_policy(phase, str(failure.error))
             case Outcome.HOLD:
                 self.book.write(Record(Kind.HELD, data=data))
             case Outcome.ASK_AGAIN if phase is not None and phase in self.state.approvals:

@@ -26,6 +26,7 @@ SITES: dict[str, str] = {
     "reconcile.after_full": "every span was compared once, suspects are in memory only",
     "cutover.after_quiet": "no write came for the stated time, the marker is not yet written",
     "drain.after_marker": "the marker is on the source",
+    "cutover.after_seal": "nothing is applied any more, nothing is proven yet",
     "cutover.before_switch": "all is proven, the switch is not yet written",
     "undo.before": "the intent to undo a phase is written, nothing is undone",
     "undo.after": "a phase is undone, nobody has written so",

@@ -46,11 +46,20 @@ class Inbox:
         for request in self.book.control.requests(self.book.run):
             self._answer(request)
 
+    def drop(self, kind: RequestKind) -> None:
+        """Answer what has come of a kind with nothing: it has been done."""
+        for request in self.book.control.requests(self.book.run):
+            if request.kind is kind:
+                self._ignore(request, "it has been done")
+
+    def _ignore(self, request: Request, why: str) -> None:
+        data = {"reason": f"{request.kind} has no effect: {why}", "by": request.by}
+        self.book.write(Record(Kind.IGNORED, data=data), request)
+
     def _answer(self, request: Request) -> None:
         refusal = self._refusal(request)
         if refusal is not None:
-            data = {"reason": f"{request.kind} has no effect: {refusal}", "by": request.by}
-            self.book.write(Record(Kind.IGNORED, data=data), request)
+            self._ignore(request, refusal)
         elif request.kind is RequestKind.APPROVE:
             phase = request.phase or self.book.state.asked
             self.book.write(Record(Kind.APPROVED, phase, {"by": request.by}), request)
@@ -66,14 +75,10 @@ class Inbox:
         state = self.book.state
         if state.status is not RunStatus.RUNNING and request.kind is not RequestKind.PAUSE:
             return f"the run is {state.status}"
-        if request.kind is RequestKind.ROLLBACK and state.switched:
-            return "after the switch a rollback would lose the target's writes"
         if request.kind is RequestKind.APPROVE:
             phase = request.phase or state.asked
             return None if phase in state.approvals else "no phase waits for an approval"
-        if request.kind is RequestKind.RETRY:
-            return retry_refusal(state)
-        return None
+        return refusal(request.kind, state)
 
     def _repair(self, request: Request) -> None:
         """Mark what the last reconcile found dirty; the applier does the rest."""
@@ -89,12 +94,18 @@ class Inbox:
         self.book.write(Record(Kind.RETRY, data=data), request)
 
 
-def retry_refusal(state: State) -> str | None:
-    """Why quarantine cannot be read anew now, or None."""
-    if state.switched:
-        return "after the switch nothing is applied any more"
-    if state.status in ENDED or state.undoing:
-        return "the run is rolled back"
-    if state.of(PhaseName.BACKFILL) is PhaseStatus.PENDING:
-        return "the backfill has not begun, so nothing is in quarantine yet"
-    return None
+_APPLYING = frozenset({RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY})
+
+
+def refusal(kind: RequestKind, state: State) -> str | None:
+    """Why a request cannot be answered in this state, or None. Nothing of a run that rests is against it."""
+    following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    unread = state.of(PhaseName.BACKFILL) is PhaseStatus.PENDING
+    against = (
+        (kind is RequestKind.ROLLBACK and state.switched, "after the switch a rollback would lose the target's writes"),
+        (kind in _APPLYING and state.switched, "after the switch nothing is applied any more"),
+        (kind in _APPLYING and (state.status in ENDED or state.undoing), "the run is rolled back"),
+        (kind is RequestKind.RETRY and unread, "the backfill has not begun, so nothing is in quarantine yet"),
+        (kind is RequestKind.RESEED and not following, "the source is not followed yet, so no position can be lost"),
+    )
+    return next((why for holds, why in against if holds), None)

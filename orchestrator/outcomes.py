@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tranship.connectors import errors
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError
-from tranship.orchestrator.phases import PreflightError, RefusedToActError
+from tranship.orchestrator.phases import DivergedError, PreflightError, RefusedToActError
 from tranship.orchestrator.services import ServiceFailedError
 
 
@@ -34,6 +34,7 @@ OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (errors.EpochMovedError, Outcome.LEAVE),
     (PreflightError, Outcome.REFUSE),
     (RefusedToActError, Outcome.ASK_AGAIN),
+    (DivergedError, Outcome.POLICY),
     (errors.UniqueConflictError, Outcome.POLICY),  # the source holds a value twice that the plan calls unique
     (errors.UnmappableError, Outcome.POLICY),
     (errors.PositionLostError, Outcome.HOLD),

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     RETRY = "retry"
     AMENDED = "amended"
     IGNORED = "ignored"
+    SEALED = "sealed"
     SWITCHED = "switched"
     FINISHED = "finished"
 

@@ -19,6 +19,11 @@ GIVE_UP_AFTER_S = 60.0
 """After this the run pauses with its state kept: a server that is away longer needs a person, not patience. It counts
 from the first failure, because an attempt may itself take minutes to fail."""
 
+MOST_OUTAGES = 10
+"""So often a step may lose its connections while the servers answer in between; then the run pauses."""
+CALM_S = 3600.0
+"""After so long without one, earlier outages are forgotten: a step may take weeks."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -48,3 +53,21 @@ def call(action: Callable[[], T], stop: threading.Event | None = None) -> T:
         reraise=True,
     )
     return policy(action)
+
+
+class Outages:
+    """How often a step was begun again because connections were lost."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last = 0.0
+
+    def bear(self, now: float) -> bool:
+        """Count one more; whether it is to be borne. `now`: seconds on any clock, the same one each time."""
+        self._count = 1 if now - self._last > CALM_S else self._count + 1
+        self._last = now
+        return self._count <= MOST_OUTAGES
+
+    def forget(self) -> None:
+        """The step has come to its end, or nothing can be lost while it waits."""
+        self._count = 0

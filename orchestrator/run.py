@@ -32,7 +32,10 @@ class Connect:
 
 @dataclass
 class Run:
-    """One run under one epoch. `tick` raises when the phase must stop: pause, rollback, lost lease, failed service."""
+    """One run under one epoch. `tick` raises when the phase must stop: pause, rollback, lost lease, failed service.
+
+    `sealed`: nothing is applied any more (`State.sealed`).
+    """
 
     plan: Plan
     streams: tuple[Stream, ...]
@@ -44,6 +47,7 @@ class Run:
     clock: Clock
     tick: Callable[[], None]
     lanes: int
+    sealed: bool = False
     _workers: list[Workers] = field(default_factory=list)
 
     @property

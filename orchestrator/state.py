@@ -56,7 +56,7 @@ class State:
     """Everything that the journal says about a run.
 
     `facts` are what phases observed, per phase. `reason` explains the status for a person. `resumed_to` is what a
-    paused or held run goes on as.
+    paused or held run goes on as. `sealed`: nothing is applied any more, so that what the cutover proves stays true.
     """
 
     run: str = ""
@@ -74,6 +74,7 @@ class State:
     facts: Mapping[PhaseName, Mapping[str, Any]] = field(default_factory=dict)
     resumed_to: RunStatus = RunStatus.RUNNING
     reseed: bool = False
+    sealed: bool = False
     switched: bool = False
 
     def of(self, phase: PhaseName) -> PhaseStatus:
@@ -174,14 +175,14 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
 def services(state: State) -> frozenset[ServiceName]:
     """Which services have to run: capture from its phase on, the applier from catch-up on, none while undoing.
 
-    After the switch nothing is applied any more; capture goes on, to see writes that should not come.
+    Once the cutover is sealed nothing is applied any more; capture goes on, to see writes that should not come.
     """
     if state.status is not RunStatus.RUNNING or state.reseed:
         return frozenset()
     running = set()
     if state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED):
         running.add(ServiceName.CAPTURE)
-    if state.of(PhaseName.CATCH_UP) is not PhaseStatus.PENDING and not state.switched:
+    if state.of(PhaseName.CATCH_UP) is not PhaseStatus.PENDING and not state.sealed:
         running.add(ServiceName.APPLIER)
     return frozenset(running)
 
@@ -263,17 +264,27 @@ def _approved(state: State, record: Record) -> State:
 
 def _withdrawn(state: State, record: Record) -> State:
     """The phase refused to act: nothing of it happened, and it needs a new approval."""
-    phase = _phase(state, record)
+    return replace(_not_begun(state, _phase(state, record)), reason=record.data["reason"])
+
+
+def _not_begun(state: State, phase: PhaseName) -> State:
     approved = {p: by for p, by in state.approved.items() if p is not phase}
     statuses = {**state.phase_status, phase: PhaseStatus.PENDING}
-    return replace(state, approved=approved, phase_status=statuses, reason=record.data["reason"])
+    return replace(state, approved=approved, phase_status=statuses, sealed=False)
+
+
+def _interrupted(state: State) -> State:
+    """An approval is for one attempt at the cutover: who stopped the writers may have let them go on since."""
+    if state.switched or state.of(PhaseName.CUTOVER) is not PhaseStatus.DOING:
+        return state
+    return _not_begun(state, PhaseName.CUTOVER)
 
 
 def _stopped(status: RunStatus) -> Callable[[State, Record], State]:
     def stop(state: State, record: Record) -> State:
         if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
             raise IllegalTransitionError(f"{record.kind} cannot follow: the run is {state.status}")
-        return replace(state, status=status, resumed_to=state.status, reason=record.data["reason"])
+        return replace(_interrupted(state), status=status, resumed_to=state.status, reason=record.data["reason"])
 
     return stop
 
@@ -323,11 +334,28 @@ def _ended(status: RunStatus) -> Callable[[State, Record], State]:
 
 
 def _claimed(state: State, record: Record) -> State:
-    return replace(state, epoch=record.data["epoch"])
+    """A new epoch, of the same process or of one that took over."""
+    going_on = state if record.data.get("same_process") else _interrupted(state)
+    return replace(going_on, epoch=record.data["epoch"])
+
+
+def _verified(state: State, record: Record) -> State:
+    if record.phase is PhaseName.CUTOVER and not state.switched:
+        raise IllegalTransitionError("a cutover without its switch is not verified")
+    return _moves(PhaseStatus.VERIFIED, PhaseStatus.DONE, within=RunStatus.RUNNING)(state, record)
+
+
+def _sealed(state: State, record: Record) -> State:
+    """Nothing is applied from here on; taken back when the cutover does not come to its switch."""
+    if record.phase is not PhaseName.CUTOVER:
+        raise IllegalTransitionError(f"{record.kind} is of the cutover, not of {record.phase}")
+    return replace(_moves(PhaseStatus.DOING, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record), sealed=True)
 
 
 def _switched(state: State, record: Record) -> State:
     """The pivot. It ends the phase in the same record: after a crash the phase must not be done a second time."""
+    if not state.sealed:
+        raise IllegalTransitionError("no switch while changes are still applied")
     done = _moves(PhaseStatus.DONE, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
     return replace(done, switched=True)
 
@@ -343,7 +371,7 @@ _FOLDS: dict[Kind, Callable[[State, Record], State]] = {
     Kind.INTENT: _moves(_P.DOING, _P.PENDING, _P.DOING, within=_R.RUNNING),
     Kind.OBSERVED: _observed,
     Kind.DONE: _moves(_P.DONE, _P.DOING, within=_R.RUNNING),
-    Kind.VERIFIED: _moves(_P.VERIFIED, _P.DONE, within=_R.RUNNING),
+    Kind.VERIFIED: _verified,
     Kind.FAILED: _failed,
     Kind.APPROVAL_ASKED: _asked,
     Kind.APPROVED: _approved,
@@ -362,6 +390,7 @@ _FOLDS: dict[Kind, Callable[[State, Record], State]] = {
     Kind.RETRY: _noted,
     Kind.AMENDED: _amended,
     Kind.IGNORED: _noted,
+    Kind.SEALED: _sealed,
     Kind.SWITCHED: _switched,
     Kind.FINISHED: _ended(_R.FINISHED),
 }

@@ -150,6 +150,9 @@ def _migrate(made: Play, schedule: Sequence[Moment], outcome: Outcome) -> None:
     if fell:
         outcome.kills[fell] += 1
         child = made.start()
+        if not made.state.switched:  # an approval is for one attempt
+            made.wait_for_approval(child)
+            made.stage.approve(made.session)
     code = ended(child, "it finished")
     if code != FINISHED:
         raise SceneError(f"it ended with exit code {code}")

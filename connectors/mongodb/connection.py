@@ -26,8 +26,8 @@ RAW = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeC
 SERVER_SELECTION_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_MS = 10_000
 SOCKET_TIMEOUT_MS = 30 * 60_000
-"""A reply may take long: after a pause a change stream first looks through all of the server's history since. A dead peer
-is noticed sooner, by the driver's monitors, which close a server's connections when its heartbeat stays away."""
+"""A reply may take long: after a pause a change stream first looks through all of the server's history since. A dead
+peer is noticed sooner, by the driver's monitors, which close a server's connections when its heartbeat stays away."""
 WRITE_TIMEOUT_MS = 60_000
 """For a majority to confirm a marker."""
 

@@ -40,6 +40,9 @@ _NOT_ALLOWED = frozenset({11, 13, 18, 33})  # UserNotFound, Unauthorized, Authen
 ATLAS_ERROR = 8000
 """Whatever Atlas' proxy refuses, a missing privilege as well as what the cluster's tier does not have."""
 
+USER_WRITES_BLOCKED = 371
+"""`setUserWriteBlockMode` is on: the strongest fence that an operator can raise stops our markers too."""
+
 NOT_ANSWERED = frozenset(
     {
         13,  # Unauthorized
@@ -148,6 +151,8 @@ def _failure(error: OperationFailure, doing: str) -> ConnectorError:
         return RefusedError(f"{what}: check the credentials and the privileges of the user")
     if code == ATLAS_ERROR:
         return RefusedError(f"{what}: check credentials, privileges and what the cluster's tier does not allow")
+    if code == USER_WRITES_BLOCKED:
+        return RefusedError(f"{what}: writes are blocked; our user needs the privilege bypassWriteBlockingMode")
     if _is_transient(error):
         return TransientError(what)
     return RefusedError(what)

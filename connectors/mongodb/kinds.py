@@ -60,7 +60,7 @@ def _expiry(where: str, options: Mapping[str, Any], indexes: Iterable[Mapping[st
     hint = (
         "run no job of your own that deletes them from the target before the cutover, and set one up after it; they "
         "count as writes: where documents expire all the time, stop that for the cutover (setParameter "
-        "ttlMonitorEnabled: false; where that is not allowed, as on Atlas, collMod with a large expireAfterSeconds)"
+        "ttlMonitorEnabled: false; where that is not allowed, as on Atlas, drop the TTL index)"
     )
     return [Finding("source.ttl", "warning", message, hint)]
 

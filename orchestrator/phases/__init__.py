@@ -36,6 +36,10 @@ class RefusedToActError(Exception):
     """The phase did nothing because the world does not allow it now; it can be asked again."""
 
 
+class DivergedError(Exception):
+    """The phase found both sides different and did nothing further; the plan says what follows."""
+
+
 class PreflightError(Exception):
     """Preflight found errors; nothing was changed."""
 

@@ -1,9 +1,12 @@
 """Cutover for writers that the operator has stopped (`fence: external`).
 
-tranship raises no fence itself: it proves that nobody writes (no event of a migrated collection for the stated time),
-drains past a marker, compares every key touched since the full reconcile, proves again that nobody has written, and
-then writes the switch. Until that record stands everything can be taken back; while writes still come it refuses and
-does nothing.
+tranship raises no fence itself: it proves that nobody writes. The order:
+1. No event of a migrated collection for the stated time, and everything applied: the cheap proof, while all goes on.
+2. Seal: the applier ends, under a new epoch. From here on nothing of ours changes the target, so that what is proven
+   stays true, and the switch can never be followed by a late change of the source (`rules.md` I5).
+3. Past a marker nothing is left to apply; every key touched since the full reconcile is compared.
+4. Past another marker nobody has written since 3 began. Then the switch is written.
+Until that record stands everything can be taken back; while writes still come the phase refuses and has done nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.failpoints import reached
-from tranship.orchestrator.phases import Diverged, RefusedToActError, Verdict, Verified, observed
+from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
@@ -23,19 +26,28 @@ MARKER_LIMIT_S = 30.0
 
 
 class Cutover:
-    """Proves that the target holds everything, then switches."""
+    """Proves that the target holds everything, then switches. The engine calls `do` twice: until the seal, and behind
+    it."""
 
     name = PhaseName.CUTOVER
 
     def do(self, run: Run) -> Iterator[Record]:
+        try:
+            yield from self._switch(run) if run.sealed else self._seal(run)
+        except TimeoutError as error:
+            raise RefusedToActError(f"the cutover was not carried out: {error}; nothing was switched") from error
+
+    def _seal(self, run: Run) -> Iterator[Record]:
         _check_quarantine(run)
         _prove_quiet(run)
-        proven_at = run.clock.now()
         reached("cutover.after_quiet")
-        try:
-            drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
-        except TimeoutError as error:
-            raise RefusedToActError(f"the cutover was not begun: {error}") from error
+        drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
+        yield Record(Kind.SEALED, self.name)
+
+    def _switch(self, run: Run) -> Iterator[Record]:
+        began = run.clock.now()
+        reached("cutover.after_seal")
+        _prove_still(run)
         target = run.connect.target(run.scope)
         try:
             result = reconcile.touched(run, target)
@@ -46,16 +58,14 @@ class Cutover:
         run.progress.keep_divergences(run.scope, result.divergences)
         yield observed(self.name, compared=result.total.documents, divergences=len(result.divergences))
         if len(result.divergences) > run.plan.reconcile.max_divergences:
-            return  # no switch: verify finds the divergences, and the plan says what follows
-        _prove_still_quiet(run, since=proven_at)
+            raise DivergedError(f"{len(result.divergences)} of the touched rows diverge; `tranship status` names them")
+        _prove_still(run, since=began)
+        _check_quarantine(run)  # again: what came last may be among it (C6)
         reached("cutover.before_switch")
         yield Record(Kind.SWITCHED, self.name, {"fence": run.plan.cutover.fence})
 
     def verify(self, run: Run) -> Verdict:
-        """No divergence was found, and nothing has been written to the source since."""
-        divergences = run.progress.divergences(run.scope)
-        if len(divergences) > run.plan.reconcile.max_divergences:
-            return Diverged(f"{len(divergences)} of the touched rows diverge; `tranship status` names them")
+        """Nothing has been written to the source since the switch."""
         pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
         rogue = run.progress.backlog(run.scope).dirty
         if rogue:
@@ -94,9 +104,10 @@ def _prove_quiet(run: Run) -> None:
         ) from error
 
 
-def _prove_still_quiet(run: Run, since: float) -> None:
-    """Nothing was written since the proof: a last marker, then no change younger than the proof."""
+def _prove_still(run: Run, since: float | None = None) -> None:
+    """Past a marker nothing is left to apply, and nothing has come `since`: nobody wrote after all was applied."""
     pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
     backlog = run.progress.backlog(run.scope)
-    if backlog.dirty or backlog.quiet_s < run.clock.now() - since:
-        raise RefusedToActError("a write came to the source during the cutover; it was applied, nothing was switched")
+    written = since is not None and backlog.quiet_s < run.clock.now() - since
+    if backlog.dirty or written:
+        raise RefusedToActError("a write came to the source during the cutover; nothing was switched")

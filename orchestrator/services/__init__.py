@@ -76,7 +76,10 @@ class Supervisor:
         try:
             self._bodies[name](self._setting, stop)
         except BaseException as error:  # noqa: BLE001  nothing may be lost: the engine raises it again
-            self._failure = self._failure or ServiceFailedError(name, error)
+            if stop.is_set():  # it was told to end, and nobody waits for what it was at
+                log.info("service ended with an error after it was stopped", service=name, error=type(error).__name__)
+            else:
+                self._failure = self._failure or ServiceFailedError(name, error)
 
     def _stop(self, name: ServiceName) -> None:
         self._stops.pop(name).set()

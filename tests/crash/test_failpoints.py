@@ -7,6 +7,7 @@ rolled back. `test_every_site_is_killed` sees to it that no site is left out.
 from __future__ import annotations
 
 import ast
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,10 +60,12 @@ FORWARD = {
 CUTOVER = (
     "cutover.after_quiet",
     "drain.after_marker",
+    "cutover.after_seal",
     "cutover.before_switch",
-    "journal.before_commit@4",  # claimed, intent, observed, and then the switch
-    "journal.after_append@4",
+    "journal.before_commit@9",  # claimed, asked, approved, intent, sealed, claimed, intent, observed; then the switch
+    "journal.after_append@9",
 )
+"""Each in a process of its own, which needs an approval of its own."""
 
 EARLY_ROLLBACK = ("claim.after_epoch@2", "undo.before", "undo.after", "undo.before@2")
 """The first in the process that decides to roll back: it takes an epoch to act, and another one to undo."""
@@ -87,10 +90,12 @@ def test_killed_in_the_cutover_and_resumed(on_stage: Play) -> None:
         child = on_stage.start()
         on_stage.wait_for_approval(child)
         on_stage.stage.kill(child)  # while it waits
-    on_stage.stage.approve(on_stage.session)
     for site in CUTOVER:
         assert not on_stage.state.switched
-        on_stage.kill_at(site)
+        child = on_stage.start(at=site)
+        on_stage.wait_for_approval(child)
+        on_stage.stage.approve(on_stage.session)
+        assert ended(child, f"it reached {site}") == -signal.SIGKILL
     assert on_stage.journal[-1].record.kind is Kind.SWITCHED
     assert ended(on_stage.start(), "it finished") == 0
     on_stage.assert_nothing_lost()

@@ -75,6 +75,19 @@ def test_two_that_start_at_the_same_moment_share_one_run(on_stage: Play) -> None
     on_stage.assert_nothing_lost()
 
 
+def test_stopped_between_lease_and_claim_it_ends_nobody(on_stage: Play) -> None:
+    with on_stage.stage.writers(RATE):
+        sleeper = _asleep_at(on_stage, "claim.after_lease")
+        works = on_stage.start()
+        on_stage.wait_for_approval(works)
+        claims = on_stage.claims()
+        _wakes_to_nothing(sleeper)
+    on_stage.finish(works)
+    assert claims == on_stage.claims()[: len(claims)]
+    assert {entry.epoch for entry in on_stage.journal} == set(on_stage.claims())
+    on_stage.assert_nothing_lost()
+
+
 def _asleep_at(on_stage: Play, site: str) -> subprocess.Popen[bytes]:
     """A process that has stopped itself, with its workers, at a site."""
     child = on_stage.start(at=site, action="stop")

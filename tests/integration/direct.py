@@ -19,6 +19,7 @@ from tranship.orchestrator.dataplane.drain import drain
 from tranship.orchestrator.dataplane.workers import CompareTask
 from tranship.orchestrator.phases import Phase, Verdict, Verified
 from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.records import Kind
 from tranship.orchestrator.run import Connect, Run
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
 from tranship.orchestrator.session import Session
@@ -26,6 +27,9 @@ from tranship.orchestrator.state import ServiceName
 from tranship.plans.strategies import PhaseName
 
 T = TypeVar("T")
+
+LEASE_S = 600.0
+"""Nobody renews it."""
 
 
 @dataclass
@@ -72,10 +76,18 @@ class Direct:
     def do(self, name: PhaseName) -> None:
         """Carry out a phase as the engine does: with the services that the state would ask for."""
         self._serve(name)
-        for _ in PHASES[name].do(self.run):
-            self.run.tick()
+        self._carry_out(name)
+        if self.run.sealed:
+            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
+            self._carry_out(name)
+            self.run.sealed = False
         if name is PhaseName.CAPTURE:
             self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
+
+    def _carry_out(self, name: PhaseName) -> None:
+        for record in PHASES[name].do(self.run):
+            self.run.sealed |= record.kind is Kind.SEALED
+            self.run.tick()
 
     def verify(self, name: PhaseName) -> Verdict:
         """What the phase says of the world."""
@@ -134,6 +146,7 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
     """A run of the plan, begun but with nothing done."""
     with route.session(plan) as session:
         name = session.begin()
+        session.control.acquire(name, LEASE_S)
         scope = Scope(name, 1, session.control.claim(name))
         connect = replace(session.connect, workers=lambda scope: _workers(session.connect, scope))
         supervisor = Supervisor(
@@ -157,6 +170,7 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
         finally:
             supervisor.close()
             run.close()
+            session.control.release(name)
 
 
 def _workers(connect: Connect, scope: Scope) -> LocalWorkers:

@@ -17,11 +17,15 @@ from tests.integration.private import private_mongo
 from tests.integration.route import SCHEMA, STATE, THINGS, Child, Route, things, wait_until, written_to
 from tranship.orchestrator.demo.fingerprint import differences as source_differences
 from tranship.orchestrator.demo.fingerprint import fingerprint
+from tranship.orchestrator.failpoints import VARIABLE
 from tranship.orchestrator.records import Kind
 from tranship.orchestrator.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
-FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, LEASE, PAUSED = 0, 1, 2, 3, 4, 6, 7
+FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, HELD, LEASE, PAUSED = range(8)
+
+KILLED = {VARIABLE: "drain.after_marker@5=kill"}
+"""Right after the switch: capture needs a marker, the drain one, the switch two, and what follows it one."""
 
 
 def journal(route: Route, plan: Path) -> list[Kind]:
@@ -69,6 +73,25 @@ def test_while_a_run_waits_and_after_it(route: Route) -> None:
     assert equal(route)
 
     _after_the_end(route, plan)
+
+
+def test_after_the_switch_only_resume_ends_a_held_run(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS)
+    run = route.run_to(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, **KILLED)
+    route.tranship("approve", plan)
+    assert run.wait() == -signal.SIGKILL, run.output
+    assert journal(route, plan)[-1] is Kind.SWITCHED
+    route.documents().update_one({"_id": "t00003"}, {"$set": {"name": "rogue"}})
+    code, said = route.tranship("run", plan)
+    assert code == HELD, said
+    for command in ("repair", "reseed", "pause", "rollback"):
+        records = journal(route, plan)
+        code, said = route.tranship(command, plan)
+        assert code in (HELD, BAD_PLAN), said
+        assert journal(route, plan) == records, command
+    assert ("t00003", "name 3", 3) in route.rows("things", "_id", "name", "number")
+    assert route.tranship("resume", plan)[0] == FINISHED
 
 
 def _corrupt_and_repair(route: Route, plan: Path, run: Child) -> None:

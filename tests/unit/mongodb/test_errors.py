@@ -92,6 +92,12 @@ def test_atlas_is_named_for_what_it_refuses() -> None:
     assert "privileges" in said
 
 
+def test_a_fence_that_stops_our_markers_too_says_which_privilege_helps() -> None:
+    found = translate(failure(371, "UserWritesBlocked"), "writing a marker")
+    assert type(found) is RefusedError
+    assert "bypassWriteBlockingMode" in str(found)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -66,6 +66,21 @@ def test_an_attempt_that_is_long_in_failing_is_not_the_last(monkeypatch: pytest.
     assert retry.call(slowly) == 2
 
 
+def test_outages_are_too_many_only_when_they_come_close_together() -> None:
+    outages = retry.Outages()
+    assert [outages.bear(float(n)) for n in range(retry.MOST_OUTAGES + 1)] == [*[True] * retry.MOST_OUTAGES, False]
+    assert outages.bear(2 * retry.CALM_S)
+    seldom = retry.Outages()
+    assert all(seldom.bear(n * 1.1 * retry.CALM_S) for n in range(100))
+
+
+def test_outages_of_a_step_that_came_to_its_end_are_forgotten() -> None:
+    outages = retry.Outages()
+    for n in range(100):
+        assert outages.bear(float(n))
+        outages.forget()
+
+
 def test_a_stop_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 3600.0)
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 3600.0)

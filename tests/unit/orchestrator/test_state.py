@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tranship.orchestrator.inbox import retry_refusal
+from tranship.orchestrator.control import RequestKind
+from tranship.orchestrator.inbox import refusal
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import (
     Close,
@@ -48,6 +49,15 @@ def done(*phases: PhaseName) -> list[Record]:
     return [Record(kind, phase) for phase in phases for kind in (Kind.INTENT, Kind.DONE, Kind.VERIFIED)]
 
 
+SWITCH = (
+    Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}),
+    Record(Kind.INTENT, PhaseName.CUTOVER),
+    Record(Kind.SEALED, PhaseName.CUTOVER),
+    Record(Kind.SWITCHED, PhaseName.CUTOVER),
+)
+"""The records of the cutover, up to its switch."""
+
+
 def until(phase: PhaseName) -> State:
     """The state right before a phase."""
     return fold_all([CREATED, *done(*PHASES[: PHASES.index(phase)])])
@@ -82,7 +92,7 @@ def test_an_amended_plan_is_the_runs_from_then_on(stopped: Kind | None) -> None:
 
 def test_a_plan_is_not_amended_after_the_switch_or_on_the_way_back() -> None:
     state = fold(until(PhaseName.CUTOVER), Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}))
-    switched = fold(fold(state, Record(Kind.INTENT, PhaseName.CUTOVER)), Record(Kind.SWITCHED, PhaseName.CUTOVER))
+    switched = fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH])
     rolling = fold(state, Record(Kind.ROLLBACK, data={"reason": "r"}))
     for late in (switched, rolling, fold(rolling, Record(Kind.PAUSED, data={"reason": "r"}))):
         with pytest.raises(IllegalTransitionError, match="cannot change"):
@@ -91,7 +101,7 @@ def test_a_plan_is_not_amended_after_the_switch_or_on_the_way_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "refusal"),
+    ("state", "why"),
     [
         (until(PhaseName.BACKFILL), "nothing is in quarantine yet"),
         (fold(until(PhaseName.BACKFILL), Record(Kind.INTENT, PhaseName.BACKFILL)), None),
@@ -99,22 +109,35 @@ def test_a_plan_is_not_amended_after_the_switch_or_on_the_way_back() -> None:
         (fold(until(PhaseName.CUTOVER), Record(Kind.ROLLBACK, data={"reason": "r"})), "rolled back"),
         (replace(until(PhaseName.CUTOVER), status=RunStatus.ROLLED_BACK), "rolled back"),
         (
-            fold_all(
-                [CREATED, *done(*PHASES[:-1]), Record(Kind.INTENT, PHASES[-1]), Record(Kind.SWITCHED, PHASES[-1])]
-            ),
+            fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH]),
             "switch",
         ),
     ],
 )
-def test_when_quarantine_may_be_read_anew(state: State, refusal: str | None) -> None:
-    said = retry_refusal(state)
-    assert said is None if refusal is None else refusal in (said or "")
+def test_when_quarantine_may_be_read_anew(state: State, why: str | None) -> None:
+    said = refusal(RequestKind.RETRY, state)
+    assert said is None if why is None else why in (said or "")
+
+
+@pytest.mark.parametrize("kind", [RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY, RequestKind.ROLLBACK])
+def test_what_is_refused_after_the_switch(kind: RequestKind) -> None:
+    assert "after the switch" in (refusal(kind, fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH])) or "")
+    assert refusal(kind, until(PhaseName.CUTOVER)) is None
+
+
+def test_a_reseed_needs_a_source_that_is_followed() -> None:
+    refused = [refusal(RequestKind.RESEED, until(phase)) is not None for phase in PHASES[:4]]
+    assert refused == [True, True, True, False], "until capture is done"
 
 
 def test_the_switch_ends_its_phase_and_nothing_is_applied_after_it() -> None:
     state = fold(until(PhaseName.CUTOVER), Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}))
     state = fold(state, Record(Kind.INTENT, PhaseName.CUTOVER))
     assert services(state) == {ServiceName.CAPTURE, ServiceName.APPLIER}
+    with pytest.raises(IllegalTransitionError, match="still applied"):
+        fold(state, Record(Kind.SWITCHED, PhaseName.CUTOVER))
+    state = fold(state, Record(Kind.SEALED, PhaseName.CUTOVER))
+    assert (next_step(state), services(state)) == (Do(PhaseName.CUTOVER), {ServiceName.CAPTURE})
     state = fold(state, Record(Kind.SWITCHED, PhaseName.CUTOVER))
     assert next_step(state) == Verify(PhaseName.CUTOVER)
     assert services(state) == {ServiceName.CAPTURE}
@@ -162,6 +185,38 @@ def test_a_refused_cutover_needs_a_new_approval() -> None:
     assert next_step(fold(state, approved)) == Do(PhaseName.CUTOVER)
 
 
+CLAIMED = {same: Record(Kind.CLAIMED, data={"epoch": 2, "same_process": same}) for same in (True, False)}
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [CLAIMED[False], Record(Kind.PAUSED, data={"reason": "r"}), Record(Kind.HELD, data={"reason": "r"})],
+    ids=["another process", "paused", "held"],
+)
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_interrupted_cutover_needs_a_new_approval(stop: Record, sealed: bool) -> None:
+    state = fold(until(PhaseName.CUTOVER), Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann"}))
+    assert next_step(fold(state, CLAIMED[False])) == Do(PhaseName.CUTOVER), "an attempt that was not begun"
+    state = fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH[: 2 + sealed]])
+    assert next_step(fold(state, CLAIMED[True])) == Do(PhaseName.CUTOVER), "it goes on itself"
+    state = fold(state, stop)
+    if stop.kind is not Kind.CLAIMED:
+        state = fold(state, Record(Kind.RESUMED, data={"by": "ann"}))
+    assert (next_step(state), state.sealed) == (Wait(PhaseName.CUTOVER), False)
+    assert ServiceName.APPLIER in services(state)
+
+
+def test_what_follows_the_switch_needs_no_approval() -> None:
+    switched = fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH])
+    assert next_step(fold(switched, CLAIMED[False])) == Verify(PhaseName.CUTOVER)
+
+
+def test_a_cutover_without_its_switch_is_not_verified() -> None:
+    state = fold_all([CREATED, *done(*PHASES[:-1]), *SWITCH[:2], Record(Kind.DONE, PhaseName.CUTOVER)])
+    with pytest.raises(IllegalTransitionError, match="without its switch"):
+        fold(state, Record(Kind.VERIFIED, PhaseName.CUTOVER))
+
+
 def test_a_reseed_comes_before_anything_else_and_stops_the_services() -> None:
     state = fold(until(PhaseName.RECONCILE), Record(Kind.RESEED, data={"reason": "asked"}))
     assert (next_step(state), services(state)) == (Reseed(), frozenset())
@@ -195,6 +250,7 @@ def test_catch_ups_intent_starts_the_applier() -> None:
         Record(Kind.INTENT, PhaseName.INDEX),
         Record(Kind.UNDO_INTENT, PhaseName.CAPTURE),
         Record(Kind.UNDONE, PhaseName.CAPTURE),
+        Record(Kind.SEALED, PhaseName.BACKFILL),
         Record(Kind.SWITCHED, PhaseName.CUTOVER),
         Record(Kind.RESUMED, data={"by": "ann"}),
         Record(Kind.FINISHED),
@@ -237,3 +293,6 @@ def test_no_sequence_of_records_leaves_the_engine_without_a_step(records: list[R
             assert all(state.of(phase) is PhaseStatus.VERIFIED for phase in before)
         if state.switched:
             assert not isinstance(step, Do | Undo)
+            assert ServiceName.APPLIER not in services(state)
+        if step == Close(Kind.FINISHED):
+            assert state.switched

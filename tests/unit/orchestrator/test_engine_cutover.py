@@ -1,0 +1,210 @@
+"""The engine at the cutover: what is switched, what is not, and what follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support import MemoryControl, scope_of
+from tests.unit.orchestrator.engine_world import RUN, World, crashed_after, in_quarantine, spoilt, thing
+from tranship.connectors.errors import RefusedError
+from tranship.connectors.keys import from_typed
+from tranship.connectors.memory import MemoryProgress, MemorySource
+from tranship.orchestrator.control import RequestKind
+from tranship.orchestrator.phases import cutover
+from tranship.orchestrator.records import Kind, Record
+from tranship.orchestrator.run import Run
+from tranship.orchestrator.state import RunStatus, State
+from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import LogicalType
+
+
+def approved(world: World) -> threading.Thread:
+    """A run whose cutover has just been approved."""
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    return thread
+
+
+def withdrawn(world: World) -> str:
+    """Why the cutover was refused, once it was."""
+    world.wait(lambda: any(e.record.kind is Kind.APPROVAL_WITHDRAWN for e in world.control.entries))
+    assert not world.engine.state.switched
+    return world.engine.state.reason
+
+
+@contextmanager
+def done_behind(
+    monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Record], bool], deed: Callable[[], None]
+) -> Iterator[None]:
+    """Something happens when the first record of a kind is durable, and the engine does not know it yet."""
+    append, left = MemoryControl.append, [deed]
+
+    def slow(self: MemoryControl, *entry: Any) -> None:
+        append(self, *entry)
+        if left and any(isinstance(part, Record) and chosen(part) for part in entry):
+            left.pop()()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryControl, "append", slow)
+        yield
+
+
+def dirty(world: World) -> int:
+    return MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty
+
+
+def change_target(world: World, number: int, name: str) -> None:
+    """Somebody writes to the target."""
+    table = world.store.state.table(world.engine.streams[0])
+    key = from_typed(LogicalType.INT64, number)
+    table[key] = {**table[key], "name": name}
+
+
+# --- before the switch ------------------------------------------------------------------------------------------------
+
+
+def test_cutover_is_refused_while_writes_come_and_asks_again(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.01):
+            world.store.documents.put("things", thing(1, "busy"))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert "still written to" in withdrawn(world)
+    stop.set()
+    writer.join()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = cutover._check_quarantine, list[Run]()
+
+    def check(run: Run) -> None:
+        look(run)
+        looks.append(run)
+        if len(looks) == 1:
+            world.store.documents.put_unmappable("things", spoilt(3))  # a writer's last write, before it is stopped
+            world.wait(lambda: run.progress.backlog(run.scope).quiet_s < 0.09)
+
+    monkeypatch.setattr(cutover, "_check_quarantine", check)
+    thread = approved(world)
+    assert "1 documents are in quarantine" in withdrawn(world)
+    assert in_quarantine(world) == {spoilt(3).key}
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_a_write_behind_the_seal_is_applied_and_refuses_the_switch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = lambda record: record.kind is Kind.CLAIMED and record.data["same_process"]  # noqa: E731
+    with done_behind(monkeypatch, sealed, lambda: world.put(7, "late")):
+        thread = approved(world)
+        assert "a write came to the source during the cutover" in withdrawn(world)
+    world.wait(lambda: world.rows()[7] == "late")
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutover, "MARKER_LIMIT_S", 0.3)
+    put, names = MemorySource.put_marker, list[str]()
+
+    def lost(self: MemorySource, name: str) -> None:
+        names.append(name)
+        if len(names) != 3:  # behind capture's own and the drain's: the first one behind the seal
+            put(self, name)
+
+    monkeypatch.setattr(MemorySource, "put_marker", lost)
+    thread = approved(world)
+    assert "waited 0.3 s for a marker" in withdrawn(world)
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> None:
+    pausing = world.plan.rollback.model_copy(update={"on_failure": "pause"})
+    world.plan = world.plan.model_copy(update={"rollback": pausing})
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.put(7, "seven")
+    world.wait(lambda: world.rows()[7] == "seven")
+    change_target(world, 7, "corrupt")
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert (state.status, state.switched) == (RunStatus.PAUSED, False)
+    assert "1 of the touched rows diverge" in state.reason
+
+    lenient = world.plan.reconcile.model_copy(update={"max_divergences": 1})
+    world.plan = world.plan.model_copy(update={"reconcile": lenient})
+    world.again()
+    thread = world.start()
+    world.wait(lambda: world.engine.state.asked is PhaseName.CUTOVER)
+    assert not world.engine.state.switched, "what was approved was another attempt"
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).switched
+
+
+# --- the switch and after it ------------------------------------------------------------------------------------------
+
+
+def test_a_crash_right_after_the_switch_does_not_switch_twice(world: World) -> None:
+    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    before = len(world.control.entries)
+    world.again()
+    assert world.finish(world.start()).status is RunStatus.FINISHED
+    later = [(e.record.kind, e.record.phase) for e in world.control.entries][before:]
+    assert later == [(Kind.CLAIMED, None), (Kind.VERIFIED, PhaseName.CUTOVER), (Kind.FINISHED, None)]
+
+
+def test_nothing_is_applied_behind_the_switch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def applications_move_on() -> None:
+        change_target(world, 7, "written on the target")
+        world.put(7, "stray")
+        world.wait(lambda: dirty(world) == 1 or world.rows()[7] == "stray")
+
+    with done_behind(monkeypatch, lambda record: record.kind is Kind.SWITCHED, applications_move_on):
+        state = world.finish(approved(world))
+    assert world.rows()[7] == "written on the target"
+    assert state.status is RunStatus.HELD
+    assert "1 keys were written on the source after the switch" in state.reason
+
+
+def held_after_the_switch(world: World) -> State:
+    """A run whose source was written to after the switch."""
+    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    world.put(7, "rogue")
+    world.again()
+    return world.finish(world.start())
+
+
+def test_a_write_after_the_switch_is_held_for_a_person(world: World) -> None:
+    state = held_after_the_switch(world)
+    assert state.status is RunStatus.HELD
+    assert "1 keys were written on the source after the switch" in state.reason
+    assert world.rows()[7] == "name 7"
+    world.again()
+    assert world.finish(world.start(held_too=True)).status is RunStatus.FINISHED
+
+
+def test_markers_that_cannot_be_dropped_keep_no_run_from_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: MemorySource) -> None:
+        raise RefusedError("writes are blocked")
+
+    monkeypatch.setattr(MemorySource, "drop_markers", refuse)
+    assert world.finish(approved(world)).status is RunStatus.FINISHED
