@@ -12,8 +12,7 @@ Cannot:
 - Hold what its types cannot: U+0000 in text, times before 4714 BC; the source leaves such values to the residue.
 - Read values that others put into its tables and that the plan's types lack (NaN in a `numeric`, infinite times, arrays
   of several dimensions): such a row reads as different from any document's. In a key column they are an error.
-- Tell which session is which behind a pooler in transaction mode: there takeover ends only those that hold the epoch's
-  row. Nothing else depends on sessions, but give the server's own address.
+- Work through a pooler: it hides which session is which, and takeover ends sessions. `findings` refuses one.
 """
 
 from __future__ import annotations

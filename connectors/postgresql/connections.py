@@ -1,6 +1,6 @@
 """Plain connections and pools of psycopg.
 
-No statement is prepared under a name, so a pooler in transaction mode does no harm.
+No statement is prepared under a name: it would be kept for the life of a pooled session.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ OLDEST = 14
 
 def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """All of them, errors and warnings."""
-    found = [*_server(connection), *_privileges(connection, endpoint)]
+    found = [*_server(connection), *_pooler(connection), *_privileges(connection, endpoint)]
     state, usable = _state(connection, endpoint.state_schema)
     found += state
     known = state_tables(endpoint.state_schema) if usable else None
@@ -65,6 +65,18 @@ def _server(connection: Connection) -> Iterator[Finding]:
             "target.terminate",
             "tranship's role cannot end its own sessions, so a stopped orchestrator could not be replaced",
             "GRANT EXECUTE ON FUNCTION pg_terminate_backend(integer, bigint) to tranship's role.",
+        )
+
+
+def _pooler(connection: Connection) -> Iterator[Finding]:
+    """A pooler tells its clients process ids of its own. Behind it a session may serve several clients in turn, so that a
+    takeover, which ends sessions, would end those of applications too."""
+    raw = connection.connection.driver_connection
+    if raw is not None and raw.info.backend_pid != connection.execute(select(func.pg_backend_pid())).scalar():
+        yield _error(
+            "target.pooler",
+            "the address leads to a pooler (PgBouncer or the like), not to the server",
+            "Give the server's own address; applications may go on to use the pooler.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -127,6 +128,13 @@ def test_names_that_collide_are_refused(postgres: PostgresWorld) -> None:
     scope = Scope("shop-1", 0, postgres.take_over("shop-1"))
     with pytest.raises(RefusedError, match="_root_id"):
         schema.create_tables(scope, [stream])
+
+
+def test_a_pooler_is_no_target(postgres: PostgresWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As PgBouncer does, each client is told a number of its own instead of the process id on the server.
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 4711)
+    found = [f for f in postgres.schema().findings(STREAMS, "shop-1") if f.severity == "error"]
+    assert [finding.code for finding in found] == ["target.pooler"]
 
 
 def test_findings_name_missing_privileges(postgres: PostgresWorld) -> None:
