@@ -6,7 +6,6 @@ a journal; everybody else writes requests, which the engine consumes together wi
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import time
@@ -24,6 +23,7 @@ from tranship.connectors.postgresql import errors as postgresql_errors
 from tranship.connectors.postgresql import state as progress_state
 from tranship.connectors.postgresql.connections import engine
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.person import person
 from tranship.orchestrator.records import GENESIS, VERSION, Entry, JournalError, Kind, Record, check_chain, seal
 from tranship.orchestrator.tables import control_tables
 from tranship.plans.strategies import PhaseName
@@ -230,7 +230,7 @@ class SqlControl:
             ]
 
     def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
-        values = {"run": run, "kind": kind, "phase": phase, "stream": stream, "by": getpass.getuser()}
+        values = {"run": run, "kind": kind, "phase": phase, "stream": stream, "by": person()}
         with self._begin() as connection:
             connection.execute(insert(self._tables.request).values(**values))
 

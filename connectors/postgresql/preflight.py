@@ -69,7 +69,7 @@ def _server(connection: Connection) -> Iterator[Finding]:
 
 
 def _pooler(connection: Connection) -> Iterator[Finding]:
-    """A pooler tells its clients process ids of its own. Behind it a session may serve several clients in turn, so that a
+    """A pooler tells its clients process ids of its own. Behind it a session may serve several clients in turn, so a
     takeover, which ends sessions, would end those of applications too."""
     raw = connection.connection.driver_connection
     if raw is not None and raw.info.backend_pid != connection.execute(select(func.pg_backend_pid())).scalar():
