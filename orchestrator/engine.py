@@ -32,22 +32,8 @@ from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import POLL_S, Connect, Run
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
 from tranship.orchestrator.services.heartbeat import Heartbeat
-from tranship.orchestrator.state import (
-    ENDED,
-    Close,
-    Do,
-    Reseed,
-    RunStatus,
-    ServiceName,
-    State,
-    Step,
-    Stop,
-    Undo,
-    Verify,
-    Wait,
-    next_step,
-    services,
-)
+from tranship.orchestrator.state import ENDED, RunStatus, ServiceName, State
+from tranship.orchestrator.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
 from tranship.plans import Plan
 from tranship.plans.fingerprint import fingerprint, meaning_document
 from tranship.plans.strategies import STRATEGIES, PhaseName

@@ -14,7 +14,8 @@ from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.session import Session
-from tranship.orchestrator.state import ENDED, PhaseStatus, ServiceName, State, services
+from tranship.orchestrator.state import ENDED, PhaseStatus, ServiceName, State
+from tranship.orchestrator.steps import services
 from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
 

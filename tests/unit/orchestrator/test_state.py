@@ -12,23 +12,15 @@ from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.inbox import refusal
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import (
-    Close,
-    Do,
     IllegalTransitionError,
     PhaseStatus,
-    Reseed,
     RunStatus,
     ServiceName,
     State,
-    Stop,
-    Undo,
-    Verify,
-    Wait,
     fold,
     fold_all,
-    next_step,
-    services,
 )
+from tranship.orchestrator.steps import Close, Do, Reseed, Stop, Undo, Verify, Wait, next_step, services
 from tranship.plans.strategies import STRATEGIES, PhaseName
 
 PHASES = STRATEGIES["expand-contract"]
