@@ -22,7 +22,10 @@ from tranship.plans.streams import Stream
 DOCUMENTS_PER_BATCH = 1000  # the server ends a batch earlier at 16 MB
 KEYS_PER_QUERY = 100
 SAMPLES_PER_SPAN = 20
-MAX_SPANS = 5000
+MAX_SAMPLES = 100_000
+MAX_SPANS = 20_000
+"""Of a collection so large that this is not enough, spans are larger than asked for; with fewer samples for each, they
+are less even."""
 
 SCANNED_BYTES = 256 << 20
 """A collection of up to this size may be read whole for its sample."""
@@ -103,7 +106,7 @@ class MongoReader(MongoConnection):
 
 def sample_size(wanted: int, documents: int, size: int) -> int:
     """How many documents to sample for about `wanted` spans; with fewer of them the spans are just less even."""
-    count = wanted * SAMPLES_PER_SPAN
+    count = min(wanted * SAMPLES_PER_SPAN, MAX_SAMPLES)
     return count if size <= SCANNED_BYTES else min(count, max(documents // SAMPLED_SHARE, 1))
 
 

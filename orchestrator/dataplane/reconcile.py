@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tranship.connectors.protocols import BatchTarget, Key, Mismatch, is_nameless
+from tranship.connectors.protocols import BatchTarget, Key, Mismatch, Span, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
     Comparison,
@@ -73,7 +73,7 @@ class Reconciled:
 
 
 def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
-    """Compare every loaded chunk of every stream once, in the workers; then each stream's nameless documents."""
+    """Compare all that is loaded of every stream once, in the workers; then each stream's nameless documents."""
     under_way: dict[Future[Comparison], Stream] = {}
     nameless = {stream.name: Nameless() for stream in run.streams}
     todo = _tasks(run)
@@ -95,10 +95,21 @@ def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
 
 def _tasks(run: Run) -> Iterator[CompareTask]:
     for stream in run.streams:
-        for chunk in run.progress.chunks(run.scope, stream):
-            if chunk.state != "loaded":
-                continue  # only a reseed in the middle of a backfill: it will be read after the new position
-            yield CompareTask(stream, chunk.span, run.position())
+        for span in _spans(run, stream):
+            yield CompareTask(stream, span, run.position())
+
+
+def _spans(run: Run, stream: Stream) -> list[Span]:
+    """Spans of what is loaded, each small enough for a worker's memory.
+
+    Those of the chunks were tiled before the backfill, and all new ObjectIds have come into the last one since. So the
+    source is tiled anew, unless a reseed comes in the middle of a backfill: chunks that are not loaded then will be
+    read after the new position.
+    """
+    chunks = run.progress.chunks(run.scope, stream)
+    if all(chunk.state == "loaded" for chunk in chunks):
+        return run.source.spans(stream, run.span_bytes) if chunks else []
+    return [chunk.span for chunk in chunks if chunk.state == "loaded"]
 
 
 def full(run: Run, target: BatchTarget) -> Reconciled:

@@ -23,9 +23,6 @@ from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
 
-SPANS_PER_MEMORY = 8
-"""A worker holds a chunk in several forms at once while it compares; this keeps the sum within the plan's memory."""
-
 
 class Backfill:
     """Copies chunks; undo empties the tables and forgets the chunks."""
@@ -35,9 +32,7 @@ class Backfill:
     def do(self, run: Run) -> Iterator[Record]:
         for stream in run.streams:
             if not run.progress.chunks(run.scope, stream):
-                limits = run.plan.limits
-                size = min(limits.chunk, limits.memory // (limits.workers * SPANS_PER_MEMORY))
-                run.progress.plan_chunks(run.scope, stream, run.source.spans(stream, size))
+                run.progress.plan_chunks(run.scope, stream, run.source.spans(stream, run.span_bytes))
                 reached("backfill.after_plan")
         for stream in run.streams:
             _copy_all(run, stream)

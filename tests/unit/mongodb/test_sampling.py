@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tranship.connectors.mongodb.reader import MAX_SPANS, SAMPLED_SHARE, SAMPLES_PER_SPAN, SCANNED_BYTES, sample_size
+from tranship.connectors.mongodb.reader import (
+    MAX_SAMPLES,
+    MAX_SPANS,
+    SAMPLED_SHARE,
+    SAMPLES_PER_SPAN,
+    SCANNED_BYTES,
+    sample_size,
+)
 
 MIB = 1 << 20
 
@@ -13,7 +20,7 @@ MIB = 1 << 20
     ("wanted", "documents", "size", "count"),
     [
         (10, 200, 200 * 100, 10 * SAMPLES_PER_SPAN),  # small: it may be read whole
-        (MAX_SPANS, 10**9, 10**12, MAX_SPANS * SAMPLES_PER_SPAN),  # many documents: far below the share
+        (MAX_SPANS, 10**9, 10**12, MAX_SAMPLES),  # many documents: far below the share
         (12_500, 10**6, 50 * 10**9, 10**6 // SAMPLED_SHARE),  # large documents
         (100, 20, 320 * MIB, 1),  # hardly any, each as large as can be
     ],

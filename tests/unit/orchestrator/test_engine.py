@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support import scope_of
@@ -13,8 +15,10 @@ from tests.unit.orchestrator.engine_world import (
 )
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress
+from tranship.connectors.protocols import Span
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import RequestKind
+from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.records import Kind
 from tranship.orchestrator.state import PhaseStatus, RunStatus
 from tranship.plans.strategies import PhaseName
@@ -133,3 +137,34 @@ def test_a_reseed_before_the_source_is_followed_changes_nothing(world: World) ->
     world.control.request(RUN, RequestKind.APPROVE)
     assert world.finish(thread).status is RunStatus.FINISHED
     assert records(world, Kind.RESEED) == []
+
+
+def test_what_came_after_the_backfill_is_compared_in_spans_of_its_own(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    for number in range(1000, 4000):
+        world.put(number, "x" * 100)
+    run, stream = world.engine._current, world.engine.streams[0]
+    assert len(run.progress.chunks(run.scope, stream)) == 1
+    spans = reconcile._spans(run, stream)
+    sizes = [sum(batch.rows.nbytes for batch in run.source.read(stream, span, run.position())) for span in spans]
+    assert len(spans) > 3
+    assert max(sizes) < 3 * run.span_bytes
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_what_is_not_loaded_yet_is_not_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    run, stream = world.engine._current, world.engine.streams[0]
+    [chunk] = run.progress.chunks(run.scope, stream)
+    halves = [
+        replace(chunk, span=Span(None, b"m")),
+        replace(chunk, number=2, span=Span(b"m", None), state="pending"),
+    ]
+    monkeypatch.setattr(MemoryProgress, "chunks", lambda *_: halves)
+    assert reconcile._spans(run, stream) == [Span(None, b"m")]
+    monkeypatch.undo()
+    world.engine.interrupt.set()
+    world.finish(thread)
