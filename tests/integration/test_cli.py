@@ -181,7 +181,8 @@ def test_interrupted_and_gone_on_with_other_limits_then_rolled_back(route: Route
     wait_until(lambda: equal(route), run, "what was written meanwhile to be applied")
 
     code, said = route.tranship("rollback", plan)
-    assert (code, "rollback was left for the orchestrator" in said) == (0, True), said
+    assert code in (0, ROLLED_BACK), said  # the latter when all is undone before the command knows who is at work
+    assert ("rollback was left for the orchestrator" in said) is (code == 0)
     assert run.wait() == ROLLED_BACK, run.output
     assert route.target() == before
     assert route.client[route.source.name].list_collection_names() == ["things"]
