@@ -64,7 +64,14 @@ def start_mongodb(folder: Path) -> ServerProcess:
     # Direct: the server calls itself a replica set of one, and nothing else is to be discovered.
     uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
     log = folder / "server.log"
-    return processes.start("MongoDB (embedded)", argv, uri=uri, log=log, stop_signal=signal.SIGTERM)
+    return processes.start(
+        "MongoDB (embedded)",
+        argv,
+        uri=uri,
+        log=log,
+        stop_signal=signal.SIGTERM,
+        death_signal=signal.SIGKILL,  # secantusd-py now and then hangs in its own end, and would stay for ever
+    )
 
 
 def mongodb_executable() -> Path:
@@ -98,6 +105,7 @@ def start_postgresql(folder: Path) -> ServerProcess:
         uri=f"postgresql://postgres@/postgres?host={quote(str(socket_folder), safe='')}",
         log=folder / "server.log",
         stop_signal=signal.SIGINT,  # "fast": ends sessions instead of waiting for them
+        death_signal=signal.SIGINT,
         user=server.system_user,
     )
 

@@ -43,9 +43,19 @@ class ServerProcess:
 
 
 def start(
-    name: str, argv: Sequence[str], *, uri: str, log: Path, stop_signal: signal.Signals, user: str | None = None
+    name: str,
+    argv: Sequence[str],
+    *,
+    uri: str,
+    log: Path,
+    stop_signal: signal.Signals,
+    death_signal: signal.Signals,
+    user: str | None = None,
 ) -> ServerProcess:
-    """Start a server that ends with this process. Call it from the main thread before other threads are started."""
+    """Start a server that ends with this process. Call it from the main thread before other threads are started.
+
+    `death_signal`: what it gets when this process is killed, and nobody is left to see whether it ends in good order.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv,
@@ -56,15 +66,15 @@ def start(
             user=user,
             extra_groups=[] if user else None,
             # It runs after the change of user, which would clear the setting again.
-            preexec_fn=lambda: _end_with_parent(stop_signal),  # noqa: PLW1509 - no other threads: docstring
+            preexec_fn=lambda: _end_with_parent(death_signal),  # noqa: PLW1509 - no other threads: docstring
         )
     return ServerProcess(name, uri, log, stop_signal, process)
 
 
-def _end_with_parent(stop_signal: signal.Signals) -> None:
-    """Have the kernel send this process `stop_signal` when its parent ends, even by SIGKILL.
+def _end_with_parent(death_signal: signal.Signals) -> None:
+    """Have the kernel send this process `death_signal` when its parent ends, even by SIGKILL.
 
     Linux only; elsewhere a keeper that is killed leaves its servers behind.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(stop_signal))
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal))

@@ -120,7 +120,9 @@ def serve(folder: Path, *options: str, up: Callable[[str], bool] = mongodb_answe
         port = free.getsockname()[1]
     argv = [executable, "--port", str(port), "--storage-path", str(folder / "data"), "--log-level", "WARNING", *options]
     uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-    server = start("MongoDB", argv, uri=uri, log=folder / "server.log", stop_signal=signal.SIGTERM)
+    server = start(
+        "MongoDB", argv, uri=uri, log=folder / "server.log", stop_signal=signal.SIGTERM, death_signal=signal.SIGKILL
+    )
     try:
         wait_until("MongoDB to answer", lambda: up(uri), 60)
         yield server
