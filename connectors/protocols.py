@@ -111,9 +111,9 @@ class DirtyKey:
 class Changes:
     """What a change source saw since the last position: changed keys, markers, the new position.
 
-    `position` may be made durable once `keys` are; not before (`rules.md` I3). `behind_s` is how
-    many seconds the position is behind the source's present, by the source's clock; 0 when nothing more was there. An
-    idle source still yields, so that its position advances.
+    `position` may be made durable once `keys` are; not before (`rules.md` I3). `behind_s` is how many seconds it is
+    behind the source's present, by the source's clock; 0 when nothing more was there. An idle source still yields, so
+    that its position advances.
     """
 
     keys: tuple[tuple[str, Key], ...]  # (stream, key), deduplicated

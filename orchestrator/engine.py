@@ -253,7 +253,7 @@ class Engine:
             try:
                 self._current.source.drop_markers()
             except RefusedError as error:  # a source that is closed to all writes must not keep the run from its end
-                log.warning("an empty collection of markers stays on the source", reason=str(error))
+                log.warning("the collection of markers stays on the source", reason=str(error))
         self.book.write(Record(kind))
 
     # --- requests, signals, failures ------------------------------------------------------------------------------
