@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from tests.support import MemoryControl, scope_of
 from tranship.connectors.batch import Quarantined
@@ -14,7 +17,7 @@ from tranship.connectors.memory import MemoryProgress, MemoryStore
 from tranship.connectors.protocols import NAMELESS
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.engine import Engine
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.state import State
 from tranship.plans import Plan, resolve
 from tranship.plans.strategies import PhaseName
@@ -139,3 +142,32 @@ def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
     kinds = [e.record.kind for e in world.control.entries]
     del world.control.entries[kinds.index(last) + 1 :]
     world.result.clear()
+
+
+@contextmanager
+def done_behind(
+    monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Record], bool], deed: Callable[[], None]
+) -> Iterator[None]:
+    """Something happens when the first record of a kind is durable, and the engine does not know it yet."""
+    append, left = MemoryControl.append, [deed]
+
+    def slow(self: MemoryControl, *entry: Any) -> None:
+        append(self, *entry)
+        if left and any(isinstance(part, Record) and chosen(part) for part in entry):
+            left.pop()()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryControl, "append", slow)
+        yield
+
+
+def change_target(world: World, number: int, name: str) -> None:
+    """Somebody writes to the target."""
+    table = world.store.state.table(world.engine.streams[0])
+    key = from_typed(LogicalType.INT64, number)
+    table[key] = {**table[key], "name": name}
+
+
+def behind_index(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> AbstractContextManager[None]:
+    """Something happens between the backfill and the comparison."""
+    return done_behind(monkeypatch, lambda r: (r.kind, r.phase) == (Kind.VERIFIED, PhaseName.INDEX), deed)

@@ -10,6 +10,8 @@ from tests.support import scope_of
 from tests.unit.orchestrator.engine_world import (
     RUN,
     World,
+    behind_index,
+    change_target,
     records,
     thing,
 )
@@ -20,7 +22,7 @@ from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import PhaseStatus, RunStatus
+from tranship.orchestrator.state import RunStatus
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import LogicalType
 
@@ -40,34 +42,27 @@ def test_a_run_waits_at_its_approval_and_follows_the_source_meanwhile(world: Wor
     assert state.facts[PhaseName.RECONCILE]["rows"] == 50
 
 
-def test_a_divergence_rolls_back_and_leaves_the_target_as_it_was(world: World) -> None:
-    thread = world.start()
-    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
-    table = world.store.state.table(world.engine.streams[0])
-    key = from_typed(LogicalType.INT64, 3)
-    table[key] = {**table[key], "name": "corrupt"}
-    state = world.finish(thread)
+def test_a_divergence_rolls_back_and_leaves_the_target_as_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_index(monkeypatch, lambda: change_target(world, 3, "corrupt")):
+        state = world.finish(world.start())
     assert state.status is RunStatus.ROLLED_BACK
     progress = MemoryProgress(world.store)
     found = progress.divergences(scope_of(world.store, RUN))
-    assert [(d.key, d.kind, d.columns) for d in found] == [(key, "different", ("name",))]
+    assert [(d.key, d.kind, d.columns) for d in found] == [(from_typed(LogicalType.INT64, 3), "different", ("name",))]
     assert not world.store.state.catalog
     undone = [e.record.phase for e in world.control.entries if e.record.kind is Kind.UNDONE]
     assert undone == list(reversed(state.phases[:8]))
     assert "1 rows diverge" in state.reason
 
 
-def test_repair_makes_divergent_rows_equal(world: World) -> None:
+def test_repair_makes_divergent_rows_equal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.plan = world.plan.model_copy(
         update={"reconcile": world.plan.reconcile.model_copy(update={"on_divergence": "repair"})}
     )
     world.again()
-    thread = world.start()
-    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
-    table = world.store.state.table(world.engine.streams[0])
-    key = from_typed(LogicalType.INT64, 3)
-    table[key] = {**table[key], "name": "corrupt"}
-    world.wait_for_approval()
+    with behind_index(monkeypatch, lambda: change_target(world, 3, "corrupt")):
+        thread = world.start()
+        world.wait_for_approval()
     assert world.rows()[3] == "name 3"
     assert world.engine.state.facts[PhaseName.RECONCILE]["repaired"] == 1
     world.control.request(RUN, RequestKind.ROLLBACK)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from tests.support import MemoryControl, scope_of
-from tests.unit.orchestrator.engine_world import RUN, World, crashed_after, in_quarantine, spoilt, thing
+from tests.support import scope_of
+from tests.unit.orchestrator.engine_world import (
+    RUN,
+    World,
+    change_target,
+    crashed_after,
+    done_behind,
+    in_quarantine,
+    spoilt,
+    thing,
+)
 from tranship.connectors.errors import RefusedError
-from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemorySource
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.phases import cutover
-from tranship.orchestrator.records import Kind, Record
+from tranship.orchestrator.records import Kind
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.state import RunStatus, State
 from tranship.plans.strategies import PhaseName
-from tranship.plans.streams import LogicalType
 
 
 def approved(world: World) -> threading.Thread:
@@ -32,38 +36,15 @@ def approved(world: World) -> threading.Thread:
 
 
 def withdrawn(world: World) -> str:
-    """Why the cutover was refused, once it was."""
+    """Why the cutover was refused, once it is asked for again: an approval before that is ignored."""
     world.wait(lambda: any(e.record.kind is Kind.APPROVAL_WITHDRAWN for e in world.control.entries))
+    world.wait_for_approval()
     assert not world.engine.state.switched
     return world.engine.state.reason
 
 
-@contextmanager
-def done_behind(
-    monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Record], bool], deed: Callable[[], None]
-) -> Iterator[None]:
-    """Something happens when the first record of a kind is durable, and the engine does not know it yet."""
-    append, left = MemoryControl.append, [deed]
-
-    def slow(self: MemoryControl, *entry: Any) -> None:
-        append(self, *entry)
-        if left and any(isinstance(part, Record) and chosen(part) for part in entry):
-            left.pop()()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MemoryControl, "append", slow)
-        yield
-
-
 def dirty(world: World) -> int:
     return MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty
-
-
-def change_target(world: World, number: int, name: str) -> None:
-    """Somebody writes to the target."""
-    table = world.store.state.table(world.engine.streams[0])
-    key = from_typed(LogicalType.INT64, number)
-    table[key] = {**table[key], "name": name}
 
 
 # --- before the switch ------------------------------------------------------------------------------------------------
@@ -98,7 +79,7 @@ def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
         looks.append(run)
         if len(looks) == 1:
             world.store.documents.put_unmappable("things", spoilt(3))  # a writer's last write, before it is stopped
-            world.wait(lambda: run.progress.backlog(run.scope).quiet_s < 0.09)
+            world.wait(lambda: dirty(world) == 1 or bool(in_quarantine(world)))
 
     monkeypatch.setattr(cutover, "_check_quarantine", check)
     thread = approved(world)

@@ -11,6 +11,7 @@ from tests.unit.orchestrator.engine_world import (
     NAMELESS_ONE,
     RUN,
     World,
+    behind_index,
     crashed_after,
     fits_now,
     in_quarantine,
@@ -26,7 +27,7 @@ from tranship.connectors.protocols import Mismatch, Span
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.records import Kind, Record
-from tranship.orchestrator.state import PhaseStatus, RunStatus
+from tranship.orchestrator.state import RunStatus
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import LogicalType, Rest, Stream
 
@@ -72,21 +73,24 @@ def test_counts_add_up_although_both_sides_are_read_at_different_times(
 
 
 @pytest.mark.parametrize("change", ["gone", "other bytes", "stale"])
-def test_an_entry_that_is_wrong_is_repaired(world: World, change: str) -> None:
+def test_an_entry_that_is_wrong_is_repaired(world: World, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     reconcile = world.plan.reconcile.model_copy(update={"on_divergence": "repair"})
     world.plan = world.plan.model_copy(update={"reconcile": reconcile})
     world.again()
     world.store.documents.put_unmappable("things", spoilt(100))
-    thread = world.start()
-    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
+
+    def tamper() -> None:
+        entries = world.store.state.round(scope_of(world.store, RUN)).quarantine
+        if change == "gone":
+            del entries["things", spoilt(100).key]
+        else:
+            entry = spoilt(3) if change == "stale" else spoilt(100, b"other")
+            entries["things", entry.key] = entry
+
+    with behind_index(monkeypatch, tamper):
+        thread = world.start()
+        world.wait_for_approval()
     scope = scope_of(world.store, RUN)
-    entries = world.store.state.round(scope).quarantine
-    if change == "gone":
-        del entries["things", spoilt(100).key]
-    else:
-        entry = spoilt(3) if change == "stale" else spoilt(100, b"other")
-        entries["things", entry.key] = entry
-    world.wait_for_approval()
     facts = world.engine.state.facts[PhaseName.RECONCILE]
     assert (facts["repaired"], facts["divergences"]) == (1, 0)
     assert facts["streams"] == {"things": {"documents": 51, "rows": 50, "quarantined": 1}}
@@ -96,13 +100,15 @@ def test_an_entry_that_is_wrong_is_repaired(world: World, change: str) -> None:
     world.finish(thread)
 
 
-def test_a_nameless_entry_that_is_wrong_is_a_divergence(world: World) -> None:
+def test_a_nameless_entry_that_is_wrong_is_a_divergence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be looked at again, and repair must not take it for deleted."""
     world.store.documents.put_unmappable("things", NAMELESS_ONE)
-    thread = world.start()
-    world.wait(lambda: world.engine.state.of(PhaseName.INDEX) is not PhaseStatus.PENDING)
-    world.store.state.round(scope_of(world.store, RUN)).quarantine.clear()
-    assert world.finish(thread).status is RunStatus.ROLLED_BACK
+
+    def tamper() -> None:
+        world.store.state.round(scope_of(world.store, RUN)).quarantine.clear()
+
+    with behind_index(monkeypatch, tamper):
+        assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
     found = MemoryProgress(world.store).divergences(scope_of(world.store, RUN))
     assert found == [Mismatch("things", NAMELESS_ONE.key, "quarantine")]
     assert world.engine.state.facts[PhaseName.RECONCILE]["streams"]["things"]["documents"] == 51
@@ -118,6 +124,7 @@ def test_retry_brings_in_what_fits_now(world: World, stream: str | None) -> None
     world.control.request(RUN, RequestKind.RETRY, stream=stream)
     world.wait(lambda: world.rows().get(100) == "fits")
     world.wait(lambda: MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty == 0)
+    world.wait(lambda: bool(records(world, Kind.RETRY)))  # what it marked may be applied before it is recorded
     assert in_quarantine(world) == {spoilt(101).key, NAMELESS_ONE.key}
     assert records(world, Kind.RETRY) == [{"keys": 2, "nameless": 1, "streams": ["things"], "by": "test"}]
     world.engine.interrupt.set()
