@@ -174,7 +174,10 @@ class BatchSource(Protocol):
         """Spans of about `chunk_bytes` each, in key order, that tile the whole key space: first and last are open."""
 
     def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
-        """The current documents of a span in key order, as of `after` or later (majority, causally after)."""
+        """The current documents of a span in key order, as of `after` or later (majority, causally after).
+
+        Before or with each row come all entries up to its key. Memory is bounded by a batch.
+        """
 
     def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
         """The current documents of the given keys, as of `after` or later; a key that is not there is deleted."""
@@ -232,7 +235,7 @@ class BatchTarget(Protocol):
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
         """What the target holds of a span: rows, rebuilt from root and child tables, and quarantine entries.
 
-        Each in key order, but entries may come in batches of their own behind the rows.
+        Rows come in key order, and before or with each row all entries up to its key. Memory is bounded by a batch.
         """
 
     def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:

@@ -19,10 +19,6 @@ from tranship.plans.streams import Stream
 POLL_S = 0.1
 
 
-SPANS_PER_MEMORY = 8
-"""A worker holds a span in several forms at once while it compares; this keeps the sum within the plan's memory."""
-
-
 @dataclass(frozen=True)
 class Connect:
     """How to open connections for a scope; the engine's tests put the memory pair here."""
@@ -65,12 +61,6 @@ class Run:
         if not self._workers:
             self._workers.append(self.connect.workers(self.scope))
         return self._workers[0]
-
-    @property
-    def span_bytes(self) -> int:
-        """Source bytes that one worker may take on at once."""
-        limits = self.plan.limits
-        return min(limits.chunk, limits.memory // (limits.workers * SPANS_PER_MEMORY))
 
     def position(self) -> Position:
         """The durable capture position. Only to be asked after the capture phase."""

@@ -144,13 +144,13 @@ class RollbackPlan(Form):
 
 
 class LimitsPlan(Form):
-    """What a run may use: worker processes, memory of all of them together, source bytes per chunk.
+    """What a run may use: worker processes, memory for all of them together, source bytes per chunk.
 
     `lease` is for how long an orchestrator that fell silent keeps others out.
     """
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    memory: Annotated[Size, at_least("64MiB", parse_size)] = 512 * 1024**2
+    memory: Annotated[Annotated[Size, at_least("256MiB", parse_size)] | None, given] = None
     chunk: Annotated[Size, at_least("64KiB", parse_size)] = 4 * 1024**2
     lease: Annotated[Seconds, at_least("2s", parse_duration)] = 15.0
 

@@ -171,11 +171,17 @@ def order_is_whole(subject: Subject) -> Iterator[Problem]:
             yield Problem("P114", path, f"these mapped fields are missing: {', '.join(missing)}")
 
 
-def chunks_fit_memory(subject: Subject) -> Iterator[Problem]:
-    """P115: the memory holds a chunk for each worker."""
+WORKER_BYTES = 256 << 20
+"""What a worker process takes, measured: interpreter and drivers, and a batch of each side in several forms."""
+
+
+def workers_fit_memory(subject: Subject) -> Iterator[Problem]:
+    """P115: the memory is enough for the workers."""
     limits = subject.plan.limits
-    if limits.workers * limits.chunk > limits.memory:
-        yield Problem("P115", ("limits", "chunk"), "workers times chunk is larger than memory")
+    needed = limits.workers * WORKER_BYTES
+    if limits.memory is not None and limits.memory < needed:
+        message = f"{limits.workers} workers need {needed >> 20}MiB"
+        yield Problem("P115", ("limits", "memory"), message, f"{limits.memory >> 20}MiB")
 
 
 def no_index_over_arrays(subject: Subject) -> Iterator[Problem]:
@@ -205,6 +211,6 @@ RULES: tuple[Rule, ...] = (
     source_is_data,
     streams_are_apart,
     order_is_whole,
-    chunks_fit_memory,
+    workers_fit_memory,
     no_index_over_arrays,
 )

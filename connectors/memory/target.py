@@ -80,9 +80,11 @@ class MemoryTarget:
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
         rows = self._store.state.table(stream)
         keys = sorted(key for key in rows if holds(span, key))
-        for start in range(0, len(keys), BATCH_ROWS):
-            yield make_batch(stream, [rows[key] for key in keys[start : start + BATCH_ROWS]])
         entries = [entry for entry in self._aside(stream) if holds(span, entry.key)]
+        for start in range(0, len(keys), BATCH_ROWS):
+            page = keys[start : start + BATCH_ROWS]
+            yield make_batch(stream, [rows[key] for key in page], [e for e in entries if e.key <= page[-1]])
+            entries = [entry for entry in entries if entry.key > page[-1]]
         if entries:
             yield make_batch(stream, [], entries)
 

@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from tranship.connectors.batch import Quarantined
+from tranship.connectors.pages import PageSize
 from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import PREFIX, digest
 from tranship.connectors.protocols import Key, Scope, Span
 from tranship.plans.streams import Stream
 
-_PAGE_BYTES = 8 << 20
-_FIRST_PAGE = 20
-_MOST_IN_PAGE = 10_000
-_GROWTH = 10
-"""As for rows: a document may have 16 MB, so a page is small until it is known how large the entries are."""
+_MOST_ENTRIES = 10_000
 
 
 class Entries:
@@ -62,23 +59,23 @@ class Entries:
 
     def within(self, stream: Stream, span: Span) -> Iterator[tuple[Quarantined, ...]]:
         """The entries of a span in key order, page by page, each page a transaction of its own; no page is empty."""
-        above, limit = span, _FIRST_PAGE
-        comparison = ">="
+        above, comparison = span, ">="
+        page = PageSize(_MOST_ENTRIES)
         while True:
+            asked = page.items
             condition, parameters = _bounds(above, comparison)
             with self._session.read():
                 found = self._session.run(
                     f"SELECT {_COLUMNS} FROM {self._name} WHERE {_MINE} {condition} "
-                    f"ORDER BY {_BEGINNING}, key LIMIT {limit}",
+                    f"ORDER BY {_BEGINNING}, key LIMIT {asked}",
                     [*self._place(stream), *parameters],
                 )
             if found.num_rows:
                 yield _entries(found)
-            if found.num_rows < limit:
+            if found.num_rows < asked:
                 return
             above, comparison = Span(found.column("key")[-1].as_py(), span.upper), ">"
-            fitting = _PAGE_BYTES * found.num_rows // max(found.nbytes, 1)
-            limit = max(1, min(fitting, limit * _GROWTH, _MOST_IN_PAGE))
+            page.learn(asked, found.nbytes)
 
     def _place(self, stream: Stream) -> list[pa.Array]:
         """The parameters of `_MINE`."""

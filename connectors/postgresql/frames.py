@@ -91,6 +91,8 @@ class Rows:
 
 
 def _from_driver(column: pa.ChunkedArray, field: Field) -> pa.Array:
+    if not column.num_chunks:  # combining nothing fails for arrays of UUIDs
+        return pa.array([], field.arrow)
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from tranship.connectors.batch import Batch, schema
+from tranship.connectors.pages import PageSize
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.frames import Rows, together
 from tranship.connectors.postgresql.keyspace import KeySpace
@@ -16,16 +17,7 @@ from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import Key, Span
 from tranship.plans.streams import Stream
 
-_PAGE_BYTES = 8 << 20
-"""What one page should hold: large enough that statements cost little, small enough for several workers."""
-
-_FIRST_PAGE_ROWS = 20
-"""Nobody knows yet how large the rows are: documents of 16 MB exist."""
-
-_MOST_PAGE_ROWS = 50_000
-_FEWEST_PAGE_ROWS = 10
-_GROWTH = 10
-"""How many times more rows the next page may have: rows may suddenly be larger."""
+_MOST_ROWS = 50_000
 
 
 class Reader:
@@ -40,26 +32,35 @@ class Reader:
         self._schema = schema(stream)
 
     def read(self, span: Span) -> Iterator[Batch]:
-        """The rows of a span, then its entries. Each page is one snapshot; what changes in between is seen as it was
-        before or after, and what moves from row to entry perhaps as both."""
-        yield from self._rows(span)
+        """The rows and entries of a span. Before rows come the entries up to the last of them, each page of either as
+        one snapshot: what changes in between is seen as it was before or after, what moves from row to entry or back
+        perhaps as both or as neither."""
+        lower = span.lower
+        for rows in self._rows(span):
+            above = rows.column(0)[-1].as_py() + b"\0"  # the least key above the last row's
+            yield from self._aside(Span(lower, above))
+            yield Batch(rows)
+            lower = above
+        yield from self._aside(Span(lower, span.upper))
+
+    def _aside(self, span: Span) -> Iterator[Batch]:
         for entries in self._entries.within(self._stream, span):
             yield Batch(self._nothing(), entries)
 
-    def _rows(self, span: Span) -> Iterator[Batch]:
+    def _rows(self, span: Span) -> Iterator[pa.RecordBatch]:
         condition = self._keys.within(self._layout, span)
-        limit = _FIRST_PAGE_ROWS
+        page = PageSize(_MOST_ROWS)
         while True:
+            asked = page.items
             with self._session.read():
-                rows, size = self._page(condition, limit)
+                rows, size = self._page(condition, asked)
             if rows.num_rows:
-                yield Batch(rows)
-            if rows.num_rows < limit:
+                yield rows
+            if rows.num_rows < asked:
                 return
             # The last row's canonical key, as a span: it begins at that row, so the row itself is left out.
             condition = self._keys.within_after(self._layout, Span(rows.column(0)[-1].as_py(), span.upper))
-            fitting = _PAGE_BYTES * rows.num_rows // max(size, 1)
-            limit = max(_FEWEST_PAGE_ROWS, min(fitting, limit * _GROWTH, _MOST_PAGE_ROWS))
+            page.learn(asked, size)
 
     def read_keys(self, keys: Sequence[Key]) -> Batch:
         """The rows and entries of the given keys, in key order."""

@@ -8,12 +8,13 @@ another generation by then and stays dirty; a second applier or a late duplicate
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError, UniqueConflictError
+from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchSource, BatchTarget, DirtyKey, LaneMark, Position, Progress, Scope
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane.gate import Gate
@@ -21,7 +22,7 @@ from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
 
-BATCH_KEYS = 500
+MOST_KEYS = 500
 EXCLUSIVE_TRIES = 40
 """Values that pass along a chain of documents add one owner a try; a source that really holds duplicates never ends."""
 EXCLUSIVE_PAUSE_S = 0.05
@@ -48,17 +49,20 @@ class Applier:
     streams: Mapping[str, Stream]
     gate: Gate
     clock: Clock
+    page: PageSize = field(default_factory=lambda: PageSize(MOST_KEYS))
 
     def take(self, lane: int) -> Taken | None:
         """Note mark, generations and position; None when the lane has nothing that may be applied."""
-        mark, dirty = self.progress.take(self.scope, lane, BATCH_KEYS)
+        mark, dirty = self.progress.take(self.scope, lane, self.page.items)
         if not dirty:
             return None
         return Taken(self.streams[dirty[0].stream], tuple(dirty), (mark,), self._position())
 
     def read(self, taken: Taken) -> Batch:
         """The current documents of the taken keys."""
-        return self.source.read_keys(taken.stream, [d.key for d in taken.dirty], taken.after)
+        batch = self.source.read_keys(taken.stream, [d.key for d in taken.dirty], taken.after)
+        self.page.learn(len(taken.dirty), batch.size)
+        return batch
 
     def replace(self, taken: Taken, batch: Batch) -> int:
         """Make the taken keys equal to the batch; returns how many are clean now."""

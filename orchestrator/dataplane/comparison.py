@@ -11,11 +11,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tranship.connectors.batch import KEY, Batch, Quarantined, schema
-from tranship.connectors.protocols import Key, Mismatch, is_nameless
+from tranship.connectors.batch import KEY, Batch
+from tranship.connectors.protocols import Key, Mismatch
+from tranship.orchestrator.dataplane.merge import Part, Side, entry_digest, parts
 from tranship.plans.streams import Stream
 
 
@@ -66,36 +68,16 @@ class Comparison:
         return tuple(self.apart)
 
 
-@dataclass
-class _Side:
-    """What one side holds: its rows, and a digest of each quarantine entry by key."""
-
-    rows: pa.Table
-    aside: dict[Key, bytes]
-    nameless: frozenset[Key]
-
-    @classmethod
-    def gather(cls, stream: Stream, batches: Iterable[Batch]) -> _Side:
-        tables: list[pa.RecordBatch] = []
-        aside: dict[Key, bytes] = {}
-        for batch in batches:
-            tables.append(batch.rows)
-            aside |= {entry.key: _entry_digest(entry) for entry in batch.quarantined}
-        nameless = frozenset(filter(is_nameless, aside))
-        for key in nameless:
-            del aside[key]
-        return cls(pa.Table.from_batches(tables, schema=schema(stream)), aside, nameless)
-
-
 def compare(stream: Stream, source: Iterable[Batch], target: Iterable[Batch]) -> Comparison:
-    """Compare what both sides hold for one span or one set of keys: rows, and what is kept aside."""
-    expected, actual = _Side.gather(stream, source), _Side.gather(stream, target)
-    total = Tally(expected.rows.num_rows + len(expected.aside), actual.rows.num_rows, len(actual.aside))
-    apart = _rows_apart(stream, expected.rows, actual.rows)
-    kept_apart = {key for key, _ in expected.aside.items() ^ actual.aside.items()}
-    if kept_apart:
-        apart = _with_quarantine(stream, apart, kept_apart, expected, actual)
-    return Comparison(total - sum(apart.values(), NOTHING), apart, Nameless(expected.nameless, actual.nameless))
+    """Compare what both sides hold for one span or one set of keys, each in key order: rows, and what is kept aside."""
+    expected, actual = Side(stream, source), Side(stream, target)
+    agreed, apart = NOTHING, dict[Mismatch, Tally]()
+    for ours, theirs in parts(expected, actual):
+        differing = _apart(stream, ours, theirs)
+        total = Tally(ours.rows.num_rows + len(ours.aside), theirs.rows.num_rows, len(theirs.aside))
+        agreed += total - sum(differing.values(), NOTHING)
+        apart |= differing
+    return Comparison(agreed, apart, Nameless(frozenset(expected.nameless), frozenset(actual.nameless)))
 
 
 def compare_nameless(stream: Stream, nameless: Nameless) -> Comparison:
@@ -108,7 +90,13 @@ def compare_nameless(stream: Stream, nameless: Nameless) -> Comparison:
     return Comparison(Tally(both, 0, both), apart)
 
 
-def _rows_apart(stream: Stream, expected: pa.Table, actual: pa.Table) -> dict[Mismatch, Tally]:
+def _apart(stream: Stream, expected: Part, actual: Part) -> dict[Mismatch, Tally]:
+    apart = _rows_apart(stream, expected.rows, actual.rows)
+    kept_apart = {key for key, _ in expected.aside.items() ^ actual.aside.items()}
+    return _with_quarantine(stream, apart, kept_apart, expected, actual) if kept_apart else apart
+
+
+def _rows_apart(stream: Stream, expected: pa.RecordBatch, actual: pa.RecordBatch) -> dict[Mismatch, Tally]:
     """Compare rows alone."""
     apart: dict[Mismatch, Tally] = {}
     if not expected.column(KEY).equals(actual.column(KEY)):
@@ -124,7 +112,7 @@ def _rows_apart(stream: Stream, expected: pa.Table, actual: pa.Table) -> dict[Mi
 
 
 def _with_quarantine(
-    stream: Stream, apart: Mapping[Mismatch, Tally], keys: Set[Key], expected: _Side, actual: _Side
+    stream: Stream, apart: Mapping[Mismatch, Tally], keys: Set[Key], expected: Part, actual: Part
 ) -> dict[Mismatch, Tally]:
     """Mismatches of rows, with those of quarantine for the given keys in the place of any that these have."""
     expected_rows, actual_rows = _positions(expected.rows), _positions(actual.rows)
@@ -137,15 +125,15 @@ def _with_quarantine(
     }
 
 
-def _positions(table: pa.Table) -> dict[bytes, int]:
-    return {key: row for row, key in enumerate(table.column(KEY).to_pylist())}
+def _positions(rows: pa.RecordBatch) -> dict[bytes, int]:
+    return {key: row for row, key in enumerate(rows.column(KEY).to_pylist())}
 
 
-def _different(stream: Stream, expected: pa.Table, actual: pa.Table) -> list[Mismatch]:
-    """Rows of two tables with equal keys in equal order that differ in some column."""
+def _different(stream: Stream, expected: pa.RecordBatch, actual: pa.RecordBatch) -> list[Mismatch]:
+    """Rows of two batches with equal keys in equal order that differ in some column."""
     found: dict[int, list[str]] = {}
-    for name in expected.column_names:
-        for row in _unequal_rows(_bits(expected.column(name)), _bits(actual.column(name))):
+    for name in expected.schema.names:
+        for row in _unequal_rows(_bitwise(expected.column(name)), _bitwise(actual.column(name))):
             found.setdefault(row, []).append(name)
     keys = expected.column(KEY)
     return [Mismatch(stream.name, keys[row].as_py(), "different", tuple(names)) for row, names in sorted(found.items())]
@@ -162,19 +150,13 @@ def _unequal_rows(left: pa.Array, right: pa.Array, start: int = 0) -> list[int]:
     return first + _unequal_rows(left.slice(half), right.slice(half), start + half)
 
 
-def _bits(values: pa.ChunkedArray) -> pa.Array:
-    """The column as one array whose `equals` compares bits."""
-    return _bitwise(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
-
-
 def _bitwise(array: pa.Array) -> pa.Array:
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    """The values in a form whose `equals` compares bits."""
     if pa.types.is_float64(array.type):
         return array.view(pa.int64())
     if pa.types.is_list(array.type):
-        counts = pc.fill_null(pc.list_value_length(array), 0)
-        offsets = pa.array([0, *_running(counts.to_pylist())], pa.int32())
+        lengths = pc.fill_null(pc.list_value_length(array), 0)
+        offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
         return pa.ListArray.from_arrays(offsets, _bitwise(pc.list_flatten(array)), mask=array.is_null())
     if pa.types.is_struct(array.type):
         fields = [_bitwise(part) for part in array.flatten()]
@@ -183,31 +165,15 @@ def _bitwise(array: pa.Array) -> pa.Array:
     return array
 
 
-def _running(counts: Iterable[int]) -> list[int]:
-    total, sums = 0, []
-    for count in counts:
-        total += count
-        sums.append(total)
-    return sums
-
-
-def row_digests(stream: Stream, batch: Batch) -> dict[bytes, bytes]:
+def row_digests(batch: Batch) -> dict[bytes, bytes]:
     """A digest of what is held of each key, row or quarantine entry, to see whether it is the same some time later."""
-    rows = pa.Table.from_batches([batch.rows], schema=schema(stream))
-    digests = {key: _row_digest(rows, row) for row, key in enumerate(rows.column(KEY).to_pylist())}
+    digests = {key: _row_digest(batch.rows, row) for row, key in enumerate(batch.keys)}
     for entry in batch.quarantined:
         # A key with both is as wrong as can be, and stands as still as any.
-        digests[entry.key] = digests.get(entry.key, b"") + _entry_digest(entry)
+        digests[entry.key] = digests.get(entry.key, b"") + entry_digest(entry)
     return digests
 
 
-def _row_digest(rows: pa.Table, row: int) -> bytes:
+def _row_digest(rows: pa.RecordBatch, row: int) -> bytes:
     # take() copies the one row into fresh buffers, so that equal rows serialise to equal bytes.
-    single = rows.take([row]).combine_chunks().to_batches()[0]
-    return hashlib.sha256(single.serialize()).digest()
-
-
-def _entry_digest(entry: Quarantined) -> bytes:
-    """Stands for an entry, so that documents of up to 16 MB need not be held while the other side is read."""
-    parts = (entry.path.encode(), entry.reason.encode(), entry.document)
-    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
+    return hashlib.sha256(rows.take(pa.array([row])).serialize()).digest()

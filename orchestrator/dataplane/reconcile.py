@@ -8,12 +8,14 @@ is on its way (`rules.md` D4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import structlog
 
+from tranship.connectors.batch import Batch
+from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchTarget, Key, Mismatch, Span, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
@@ -37,7 +39,7 @@ MOST_ROUNDS = 15
 
 MARKER_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 5.0
-PAGE = 500
+MOST_KEYS = 500
 
 
 @dataclass
@@ -100,7 +102,7 @@ def _tasks(run: Run) -> Iterator[CompareTask]:
 
 
 def _spans(run: Run, stream: Stream) -> list[Span]:
-    """Spans of what is loaded, each small enough for a worker's memory.
+    """Spans of what is loaded, each work for one worker.
 
     Those of the chunks were tiled before the backfill, and all new ObjectIds have come into the last one since. So the
     source is tiled anew, unless a reseed comes in the middle of a backfill: chunks that are not loaded then will be
@@ -108,7 +110,7 @@ def _spans(run: Run, stream: Stream) -> list[Span]:
     """
     chunks = run.progress.chunks(run.scope, stream)
     if all(chunk.state == "loaded" for chunk in chunks):
-        return run.source.spans(stream, run.span_bytes) if chunks else []
+        return run.source.spans(stream, run.plan.limits.chunk) if chunks else []
     return [chunk.span for chunk in chunks if chunk.state == "loaded"]
 
 
@@ -136,11 +138,14 @@ def touched(run: Run, target: BatchTarget) -> Reconciled:
     """Compare the keys that were applied since the last full reconcile began."""
     result = Reconciled()
     for stream in run.streams:
-        for keys in _pages(run, stream):
-            comparison = _compare_keys(run, target, stream, keys)
+        sides, last = _Sides(run, target, stream), None
+        while keys := run.progress.touched(run.scope, stream, last, sides.page.items):
+            expected, actual = sides.read(keys)
+            comparison = compare(stream, [expected], [actual])
             result.add(stream, comparison)
             result.divergences.extend(comparison.apart)
             run.tick()
+            last = keys[-1]
     _settle(run, target, result)
     return result
 
@@ -151,16 +156,21 @@ def repair(run: Run, target: BatchTarget, result: Reconciled) -> None:
     recheck(run, target, result)
 
 
-def _pages(run: Run, stream: Stream) -> Iterator[list[Key]]:
-    last: Key | None = None
-    while keys := run.progress.touched(run.scope, stream, last, PAGE):
-        yield keys
-        last = keys[-1]
+class _Sides:
+    """Both sides of one stream's keys, as they are now."""
 
+    def __init__(self, run: Run, target: BatchTarget, stream: Stream) -> None:
+        self._run = run
+        self._target = target
+        self._stream = stream
+        self.page = PageSize(MOST_KEYS)
 
-def _compare_keys(run: Run, target: BatchTarget, stream: Stream, keys: list[Key]) -> Comparison:
-    expected = run.source.read_keys(stream, keys, run.position())
-    return compare(stream, [expected], [target.read_keys(stream, keys)])
+    def read(self, keys: Sequence[Key]) -> tuple[Batch, Batch]:
+        """What source and target hold of the keys, at most a page of them; the source is read first."""
+        expected = self._run.source.read_keys(self._stream, keys, self._run.position())
+        actual = self._target.read_keys(self._stream, keys)
+        self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
+        return expected, actual
 
 
 def _settle(run: Run, target: BatchTarget, result: Reconciled) -> None:
@@ -196,8 +206,10 @@ def recheck(run: Run, target: BatchTarget, result: Reconciled) -> None:
         _wait_clean(run, suspects)
         for stream in run.streams:
             keys = sorted(key for name, key in suspects if name == stream.name)
-            for start in range(0, len(keys), PAGE):
-                result.add(stream, _look_again(run, target, stream, keys[start : start + PAGE], suspects))
+            sides = _Sides(run, target, stream)
+            while keys:
+                some, keys = keys[: sides.page.items], keys[sides.page.items :]
+                result.add(stream, _look_again(run, stream, sides, some, suspects))
         still = [place for place, suspect in suspects.items() if suspect.rounds >= ROUNDS]
         confirmed |= {suspect.mismatch: suspect.tally for suspect in map(suspects.pop, still)}
         log.info("rechecked", round=number + 1, suspects=len(suspects), confirmed=len(confirmed))
@@ -224,13 +236,12 @@ def _dirty(run: Run, stream: Stream, suspects: dict[tuple[str, Key], _Suspect]) 
 
 
 def _look_again(
-    run: Run, target: BatchTarget, stream: Stream, keys: list[Key], suspects: dict[tuple[str, Key], _Suspect]
+    run: Run, stream: Stream, sides: _Sides, keys: list[Key], suspects: dict[tuple[str, Key], _Suspect]
 ) -> Comparison:
     """Read both sides of some suspects once more, note how they look, and drop those that are equal."""
     dirty = run.progress.still_dirty(run.scope, stream, keys)
-    expected = run.source.read_keys(stream, keys, run.position())
-    actual = target.read_keys(stream, keys)
-    before, after = row_digests(stream, expected), row_digests(stream, actual)
+    expected, actual = sides.read(keys)
+    before, after = row_digests(expected), row_digests(actual)
     comparison = compare(stream, [expected], [actual])
     differing = {mismatch.key: (mismatch, tally) for mismatch, tally in comparison.apart.items()}
     for key in keys:

@@ -32,7 +32,7 @@ class Backfill:
     def do(self, run: Run) -> Iterator[Record]:
         for stream in run.streams:
             if not run.progress.chunks(run.scope, stream):
-                run.progress.plan_chunks(run.scope, stream, run.source.spans(stream, run.span_bytes))
+                run.progress.plan_chunks(run.scope, stream, run.source.spans(stream, run.plan.limits.chunk))
                 reached("backfill.after_plan")
         for stream in run.streams:
             _copy_all(run, stream)

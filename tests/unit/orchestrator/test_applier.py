@@ -1,8 +1,9 @@
-"""The exclusive lane ends: with the rows applied, or with the conflict told."""
+"""The exclusive lane ends, with the rows applied or with the conflict told; batches are of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,8 @@ from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
-from tranship.connectors.protocols import ChunkMark, DirtyKey, LaneMark, Position, Span
+from tranship.connectors.pages import PAGE_BYTES
+from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Position, Span
 from tranship.orchestrator.dataplane.applier import EXCLUSIVE_TRIES, Applier
 from tranship.orchestrator.dataplane.gate import Gate
 from tranship.plans.streams import Column, LogicalType, Stream
@@ -49,8 +51,16 @@ class Patient:
         """At once."""
 
 
-def applier_of(refusals: int) -> tuple[Applier, Refusing, MemoryStore]:
-    """An applier that has three new documents to apply in lane 0."""
+class Large(MemorySource):
+    """A source whose documents have half a page each."""
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
+        batch = super().read_keys(stream, keys, after)
+        return replace(batch, size=len(keys) * PAGE_BYTES // 2)
+
+
+def applier_of(refusals: int, documents: int = 3) -> tuple[Applier, Refusing, MemoryStore]:
+    """An applier that has new documents to apply in lane 0."""
     store = MemoryStore()
     store.take_over(RUN)
     scope = scope_of(store, RUN)
@@ -62,11 +72,11 @@ def applier_of(refusals: int) -> tuple[Applier, Refusing, MemoryStore]:
     mark = progress.begin_chunk(scope, progress.chunks(scope, STREAM)[0])
     assert isinstance(mark, ChunkMark)
     target.load(STREAM, [], mark)
-    for number in range(3):
+    for number in range(documents):
         row = {KEY: from_typed(LogicalType.INT64, number), "_id": number, "name": f"n{number}", RESIDUE: None}
         store.documents.put(STREAM.name, row)
     progress.start_capture(scope, source.position(), 1)
-    progress.mark_dirty(scope, [(STREAM.name, from_typed(LogicalType.INT64, number)) for number in range(3)])
+    progress.mark_dirty(scope, [(STREAM.name, from_typed(LogicalType.INT64, number)) for number in range(documents)])
     return Applier(source, target, progress, scope, {STREAM.name: STREAM}, Gate(), Patient()), target, store
 
 
@@ -83,3 +93,12 @@ def test_a_conflict_that_nobody_can_name_ends() -> None:
     with pytest.raises(UniqueConflictError):
         applier.step(0)
     assert target.tried == [3] * (1 + EXCLUSIVE_TRIES)
+
+
+def test_of_large_documents_fewer_are_read_at_once() -> None:
+    applier, target, store = applier_of(refusals=0, documents=11)
+    applier = replace(applier, source=Large(store))
+    while applier.step(0):
+        pass
+    assert target.tried == [4, 2, 2, 2, 1]
+    assert len(store.state.table(STREAM)) == 11

@@ -144,7 +144,7 @@ def test_what_came_after_the_backfill_is_compared_in_spans_of_its_own(world: Wor
     spans = reconcile._spans(run, stream)
     sizes = [sum(batch.rows.nbytes for batch in run.source.read(stream, span, run.position())) for span in spans]
     assert len(spans) > 3
-    assert max(sizes) < 3 * run.span_bytes
+    assert max(sizes) < 3 * run.plan.limits.chunk
     world.engine.interrupt.set()
     world.finish(thread)
 

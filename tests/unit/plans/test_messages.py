@@ -193,7 +193,7 @@ CASES = {
     ),
     "too small": (
         HEAD + STREAMS + "limits: {memory: 1MiB, workers: 0}\nreconcile: {max_divergences: -1}\n",
-        '6:10: P009 limits.memory: out of range (found "1MiB"); allowed: at least 64MiB',
+        '6:10: P009 limits.memory: out of range (found "1MiB"); allowed: at least 256MiB',
         "6:24: P009 limits.workers: out of range (found 0); allowed: at least 1",
         "7:13: P009 reconcile.max_divergences: out of range (found -1); allowed: at least 0",
     ),

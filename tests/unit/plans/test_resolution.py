@@ -199,7 +199,7 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
         "max_lag": 2.0,
         "max_quarantined": 0,
     }
-    assert plan.limits.model_dump() == {"workers": 2, "memory": 512 * 2**20, "chunk": 4 * 2**20, "lease": 15.0}
+    assert plan.limits.model_dump() == {"workers": 2, "memory": None, "chunk": 4 * 2**20, "lease": 15.0}
 
 
 def test_the_spelling_of_a_plan_does_not_change_its_meaning(tmp_path: Path) -> None:

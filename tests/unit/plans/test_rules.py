@@ -77,7 +77,10 @@ GOOD: dict[str, tuple[str, ...]] = {
         streams("a: {columns: {x: {path: d.x, type: text}, y: {path: d.y, type: text}}, order: [_id, d]}"),
     ),
     "P116": (streams("a: {columns: {x: text, y: {type: array, items: text}}, indexes: [{columns: [x]}]}"),),
-    "P115": (HEAD + STREAMS + "limits: {workers: 16, chunk: 4MiB, memory: 64MiB}\n",),
+    "P115": (
+        HEAD + STREAMS + "limits: {workers: 4, memory: 1GiB}\n",
+        HEAD + STREAMS + "limits: {workers: 64}\n",
+    ),
 }
 
 BAD: dict[str, tuple[Case, ...]] = {
@@ -289,8 +292,8 @@ BAD: dict[str, tuple[Case, ...]] = {
     ),
     "P115": (
         Case(
-            HEAD + STREAMS + "limits: {workers: 17, chunk: 4MiB, memory: 64MiB}\n",
-            ("6:23: P115 limits.chunk: workers times chunk is larger than memory",),
+            HEAD + STREAMS + "limits: {workers: 5, memory: 1GiB}\n",
+            ("6:22: P115 limits.memory: 5 workers need 1280MiB (found 1024MiB)",),
         ),
     ),
 }
