@@ -22,6 +22,7 @@ from tranship.connectors.errors import ConnectorError, EpochMovedError, Transien
 from tranship.orchestrator import logs
 from tranship.orchestrator.amendment import PlanChangedError
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError, RequestKind
+from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.engine import Engine
 from tranship.orchestrator.inbox import refusal
 from tranship.orchestrator.keynames import NoKeyError
@@ -55,6 +56,7 @@ ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (PlanChangedError, REFUSED),
     (JournalError, REFUSED),
     (TimeoutError, REFUSED),
+    (TooManyApartError, 1),
     (NoKeyError, BAD_PLAN),
     (QuarantineError, BAD_PLAN),
     (LeaseHeldError, LEASE),

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from tranship.connectors import errors
 from tranship.orchestrator.control import LeaseHeldError, LeaseLostError
+from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.phases import DivergedError, PreflightError, RefusedToActError
 from tranship.orchestrator.services import ServiceFailedError
 
@@ -42,6 +43,7 @@ OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (errors.AmbiguousCommitError, Outcome.PAUSE),  # after all retries, as the next
     (errors.TransientError, Outcome.PAUSE),
     (errors.ConnectorError, Outcome.PAUSE),
+    (TooManyApartError, Outcome.PAUSE),
     (TimeoutError, Outcome.PAUSE),  # what was waited for did not come
 )
 """First match wins. What is not listed is a bug: the run pauses with its state kept."""

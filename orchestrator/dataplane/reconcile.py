@@ -37,9 +37,16 @@ ROUNDS = 3
 MOST_ROUNDS = 15
 """After so many rounds a key that still moves is left to the cutover's final pass, where the source is still."""
 
+MOST_APART = 250_000
+"""So many keys that differ at once are no longer single rows: they are kept in memory, and each is looked at again."""
+
 MARKER_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 5.0
 MOST_KEYS = 500
+
+
+class TooManyApartError(Exception):
+    """More keys differ than a comparison can tell one by one; nothing was changed."""
 
 
 @dataclass
@@ -115,19 +122,27 @@ def _spans(run: Run, stream: Stream) -> list[Span]:
 
 
 def full(run: Run, target: BatchTarget) -> Reconciled:
-    """Compare everything, then recheck what differed."""
+    """Compare everything, then recheck what differed. Raises `TooManyApartError`."""
     result = once(run)
     _settle(run, target, result)
     return result
 
 
 def once(run: Run) -> Reconciled:
-    """Compare everything and take each difference as it is: for when nothing is applied that could even it out."""
+    """Compare everything and take each difference as it is: for when nothing is applied that could even it out.
+
+    Raises `TooManyApartError`.
+    """
     result = Reconciled()
 
     def seen(stream: Stream, comparison: Comparison) -> None:
         result.add(stream, comparison)
         result.apart |= comparison.apart
+        if len(result.apart) > MOST_APART:
+            raise TooManyApartError(
+                f"more than {MOST_APART} keys differ, stream {stream.name} among the last; the comparison ended there. If much "
+                "is written just now, try again when less is; if rows were lost, `tranship reseed` brings them back"
+            )
 
     compare_all(run, seen)
     result.divergences = list(result.apart)

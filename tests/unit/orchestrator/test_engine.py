@@ -163,3 +163,19 @@ def test_what_is_not_loaded_yet_is_not_compared(world: World, monkeypatch: pytes
     monkeypatch.undo()
     world.engine.interrupt.set()
     world.finish(thread)
+
+
+def test_a_target_that_lost_its_rows_pauses_and_is_filled_again_by_reseed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "MOST_APART", 20)
+    with behind_index(monkeypatch, lambda: world.store.state.table(world.engine.streams[0]).clear()):
+        state = world.finish(world.start())
+    assert (state.status, state.reason[:27]) == (RunStatus.PAUSED, "more than 20 keys differ, s")
+    world.again()
+    world.control.request(RUN, RequestKind.RESEED)
+    thread = world.start()
+    world.wait_for_approval()
+    assert len(world.rows()) == 50
+    world.engine.interrupt.set()
+    world.finish(thread)

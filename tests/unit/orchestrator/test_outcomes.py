@@ -6,6 +6,7 @@ import pytest
 
 from tranship.connectors import errors
 from tranship.orchestrator.control import LeaseLostError
+from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.outcomes import Outcome, classify
 from tranship.orchestrator.phases import PreflightError, RefusedToActError
 from tranship.orchestrator.services import ServiceFailedError
@@ -26,6 +27,7 @@ CASES: list[tuple[Exception, Outcome]] = [
     (LeaseLostError("lost"), Outcome.LEAVE),
     (PreflightError([]), Outcome.REFUSE),
     (RefusedToActError("not now"), Outcome.ASK_AGAIN),
+    (TooManyApartError("all"), Outcome.PAUSE),
     (TimeoutError("late"), Outcome.PAUSE),
 ]
 
