@@ -140,8 +140,8 @@ def once(run: Run) -> Reconciled:
         result.apart |= comparison.apart
         if len(result.apart) > MOST_APART:
             raise TooManyApartError(
-                f"more than {MOST_APART} keys differ, stream {stream.name} among the last; the comparison ended there. If much "
-                "is written just now, try again when less is; if rows were lost, `tranship reseed` brings them back"
+                f"more than {MOST_APART} keys differ, stream {stream.name} among the last; the comparison ended there. "
+                "If much is written just now, try again later; if rows were lost, `tranship reseed` brings them back"
             )
 
     compare_all(run, seen)

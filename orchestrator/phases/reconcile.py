@@ -12,6 +12,7 @@ from dataclasses import asdict
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
+from tranship.orchestrator.phases.catch_up import wait_for_applier
 from tranship.orchestrator.records import Record
 from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
@@ -23,6 +24,8 @@ class Reconcile:
     name = PhaseName.RECONCILE
 
     def do(self, run: Run) -> Iterator[Record]:
+        # After a pause or a reseed the applier is far behind, and all of that would seem to differ.
+        wait_for_applier(run)
         # Before the first span is read: a key that is applied from now on is looked at again by the cutover.
         run.progress.forget_touched(run.scope)
         target = run.connect.target(run.scope)

@@ -17,7 +17,7 @@ from tests.unit.orchestrator.engine_world import (
 )
 from tranship.connectors.errors import EpochMovedError, SourceChangedError, TransientError
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySource
-from tranship.connectors.protocols import Changes, Finding, Position
+from tranship.connectors.protocols import Backlog, Changes, Finding, Position, Scope
 from tranship.orchestrator import retry
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.phases import PreflightError
@@ -152,6 +152,29 @@ def test_a_target_that_stays_away_pauses_the_run(world: World) -> None:
     world.again()
     thread = world.start()
     world.wait_for_approval()
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_a_lag_when_a_run_goes_on_is_waited_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between the end of catch-up and its verification, and a long pause, are no reason to undo anything."""
+    thread = world.start()
+    world.wait_for_approval()
+    world.engine.interrupt.set()
+    world.finish(thread)
+    kinds = [(e.record.kind, e.record.phase) for e in world.control.entries]
+    del world.control.entries[kinds.index((Kind.VERIFIED, PhaseName.CATCH_UP)) :]
+    backlog, looks = MemoryProgress.backlog, list[float]()
+
+    def behind(self: MemoryProgress, scope: Scope) -> Backlog:
+        looks.append(1.0)
+        return replace(backlog(self, scope), oldest_s=100.0 if len(looks) < 10 else 0.0)
+
+    monkeypatch.setattr(MemoryProgress, "backlog", behind)
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    assert records(world, Kind.FAILED) == []
     world.engine.interrupt.set()
     world.finish(thread)
 
