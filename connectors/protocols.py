@@ -108,6 +108,14 @@ class DirtyKey:
 
 
 @dataclass(frozen=True)
+class TouchedKey:
+    """A key that was applied. `touch` tells which batch did it last; no two batches have the same."""
+
+    key: Key
+    touch: int
+
+
+@dataclass(frozen=True)
 class Changes:
     """What a change source saw since the last position: changed keys, markers, the new position.
 
@@ -303,8 +311,14 @@ class Progress(Protocol):
     def forget_touched(self, scope: Scope) -> None:
         """Start of a full reconcile: forget which keys were applied so far."""
 
-    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
         """Keys applied since `forget_touched`, ordered by an internal order, page by page (after the last one)."""
+
+    def forget_equal(self, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+        """Forget touched keys that were found equal after `touched` gave them, but for those applied again since.
+
+        Returns how many were forgotten. Safe to repeat, and to land late.
+        """
 
     def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
         """Replace what the last reconcile found by what this one did: kept here, because keys are people's data."""

@@ -30,7 +30,7 @@ from tranship.orchestrator.phases import Diverged, Phase
 from tranship.orchestrator.phases.registry import PHASES
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import POLL_S, Connect, Run
-from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
+from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture, reconciler
 from tranship.orchestrator.services.heartbeat import Heartbeat
 from tranship.orchestrator.state import ENDED, RunStatus, ServiceName, State
 from tranship.orchestrator.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
@@ -41,7 +41,11 @@ from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
 
-BODIES = {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body}
+BODIES = {
+    ServiceName.CAPTURE: capture.body,
+    ServiceName.APPLIER: applier.body,
+    ServiceName.RECONCILER: reconciler.body,
+}
 
 
 @dataclass

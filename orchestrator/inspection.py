@@ -55,7 +55,7 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
         lanes=session.plan.limits.workers,
     )
     with closing(run), closing(session.connect.target(run.scope)) as target:
-        if services(state) == frozenset(ServiceName) and session.control.is_led(name):
+        if ServiceName.APPLIER in services(state) and session.control.is_led(name):
             result = _beside(session, run, target)
         else:
             result = reconcile.once(run)

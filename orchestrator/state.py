@@ -42,6 +42,7 @@ class ServiceName(StrEnum):
 
     CAPTURE = "capture"
     APPLIER = "applier"
+    RECONCILER = "reconciler"
 
 
 ENDED = frozenset({RunStatus.ROLLED_BACK, RunStatus.FINISHED})

@@ -82,7 +82,8 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
 
 
 def services(state: State) -> frozenset[ServiceName]:
-    """Which services have to run: capture from its phase on, the applier from catch-up on, none while undoing.
+    """Which services have to run: capture from its phase on, the applier from catch-up on, the reconciler while the run
+    waits for its cutover, none while undoing.
 
     Once the cutover is sealed nothing is applied any more; capture goes on, to see writes that should not come.
     """
@@ -93,4 +94,6 @@ def services(state: State) -> frozenset[ServiceName]:
         running.add(ServiceName.CAPTURE)
     if state.of(PhaseName.CATCH_UP) is not PhaseStatus.PENDING and not state.sealed:
         running.add(ServiceName.APPLIER)
+    if state.of(PhaseName.RECONCILE) is PhaseStatus.VERIFIED and state.of(PhaseName.CUTOVER) is PhaseStatus.PENDING:
+        running.add(ServiceName.RECONCILER)
     return frozenset(running)

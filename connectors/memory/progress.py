@@ -25,6 +25,7 @@ from tranship.connectors.protocols import (
     Progress,
     Scope,
     Span,
+    TouchedKey,
 )
 from tranship.plans.streams import Stream
 
@@ -165,9 +166,19 @@ class MemoryProgress:
     def forget_touched(self, scope: Scope) -> None:
         self._store.transact("forget_touched", scope, lambda state: state.round(scope).touched.clear())
 
-    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:
-        keys = sorted(key for name, key in self._round(scope).touched if name == stream.name)
-        return [key for key in keys if after is None or key > after][:limit]
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
+        keys = sorted((key, touch) for (name, key), touch in self._round(scope).touched.items() if name == stream.name)
+        return [TouchedKey(key, touch) for key, touch in keys if after is None or key > after][:limit]
+
+    def forget_equal(self, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+        def work(state: TargetState) -> int:
+            touched = state.round(scope).touched
+            equal = [(stream.name, one.key) for one in keys if touched.get((stream.name, one.key)) == one.touch]
+            for key in equal:
+                del touched[key]
+            return len(equal)
+
+        return self._store.transact("forget_equal", scope, work)
 
     # --- findings
 

@@ -53,7 +53,8 @@ class Round:
     lanes: list[int] = field(default_factory=list)
     markers: set[str] = field(default_factory=set)
     dirty: dict[StreamKey, Dirty] = field(default_factory=dict)  # oldest first
-    touched: set[StreamKey] = field(default_factory=set)
+    touched: dict[StreamKey, int] = field(default_factory=dict)
+    touches: int = 0
     quarantine: dict[StreamKey, Quarantined] = field(default_factory=dict)
     divergences: list[Mismatch] = field(default_factory=list)
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Round:
             lanes=list(self.lanes),
             markers=set(self.markers),
             dirty=dict(self.dirty),
-            touched=set(self.touched),
+            touched=dict(self.touched),
             quarantine=dict(self.quarantine),
             divergences=list(self.divergences),
             chunks={stream: list(chunks) for stream, chunks in self.chunks.items()},
@@ -93,7 +94,8 @@ class Round:
     def settle(self, dirty: DirtyKey, now: float) -> bool:
         """After a key was made equal: remove its entry, or let it wait anew if a further change came."""
         key = (dirty.stream, dirty.key)
-        self.touched.add(key)
+        self.touches += 1
+        self.touched[key] = self.touches
         known = self.dirty.pop(key, None)
         if known is not None and known.generation != dirty.generation:
             self.dirty[key] = replace(known, since=now)

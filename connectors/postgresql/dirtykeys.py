@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
-from tranship.connectors.protocols import Backlog, DirtyKey, Key, Scope
+from tranship.connectors.protocols import Backlog, DirtyKey, Key, Scope, TouchedKey
 from tranship.plans.streams import Stream
 
 
@@ -119,14 +119,29 @@ class DirtyKeys:
         )
         return set(self._connection.execute(query).scalars())
 
-    def touched(self, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+    def touched(self, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
         """One page of the keys that were applied, ordered by digest."""
         table = self._tables.touched
         mine = and_(self._mine(table), table.c.stream == stream.name)
         if after is not None:
             mine = and_(mine, table.c.digest > digest(after))
-        query = select(table.c.key).where(mine).order_by(table.c.digest).limit(limit)
-        return list(self._connection.execute(query).scalars())
+        query = select(table.c.key, table.c.touch).where(mine).order_by(table.c.digest).limit(limit)
+        return [TouchedKey(row.key, row.touch) for row in self._connection.execute(query)]
+
+    def forget_equal(self, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+        """Remove entries that still say the same; locked in the order of all who write here."""
+        name = in_text(self._tables.touched)
+        entries = sorted((digest(one.key), one.touch) for one in keys)
+        statement = text(
+            f"WITH noted AS (SELECT t.ctid FROM {name} AS t "
+            "JOIN unnest(CAST(:digests AS bytea[]), CAST(:touches AS int8[])) AS g(digest, touch) "
+            "ON t.digest = g.digest AND t.touch = g.touch "
+            "WHERE t.run = :run AND t.round = :round AND t.stream = :stream "
+            f"ORDER BY t.digest FOR UPDATE OF t) DELETE FROM {name} AS t USING noted WHERE t.ctid = noted.ctid"
+        )
+        values = {"digests": [entry[0] for entry in entries], "touches": [entry[1] for entry in entries]}
+        place = {"run": self._scope.run, "round": self._scope.round, "stream": stream.name}
+        return self._connection.execute(statement, {**place, **values}).rowcount
 
     def _mine(self, table: Table) -> ColumnElement[bool]:
         return and_(table.c.run == self._scope.run, table.c.round == self._scope.round)

@@ -34,6 +34,7 @@ from tranship.connectors.protocols import (
     Position,
     Scope,
     Span,
+    TouchedKey,
 )
 from tranship.plans.streams import Endpoint, Stream
 
@@ -235,9 +236,13 @@ class PostgresProgress:
             connection.execute(select(func.count()).select_from(entries))
             connection.execute(delete(table).where(_of(table, scope)))
 
-    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Key]:
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
         with self._sessions.read() as connection:
             return DirtyKeys(connection, self._tables, scope).touched(stream, after, limit)
+
+    def forget_equal(self, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+        with self._sessions.write(scope) as connection:
+            return DirtyKeys(connection, self._tables, scope).forget_equal(stream, keys)
 
     # --- what reconcile found ---------------------------------------------------------------------------------------
 

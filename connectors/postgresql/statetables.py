@@ -125,7 +125,8 @@ def state_tables(schema: str) -> StateTables:
     )
     # Not over `generation`: a bump stays a heap-only update.
     Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)
-    touched = Table("touched", metadata, *_stream_key())
+    # `touch` is the transaction that applied the key last: unlike a count, it never comes again.
+    touched = Table("touched", metadata, *_stream_key(), Column("touch", BigInteger, nullable=False))
     divergence = Table(
         "divergence",
         metadata,

@@ -152,9 +152,10 @@ class PostgresTarget:
             )
         # An entry that is there is locked, so that nobody forgets it while these rows are not committed.
         self._session.run(
-            f"INSERT INTO {self._table('touched')} (run, round, stream, digest, key) "
-            "SELECT $1, $2, $3, g.digest, g.key FROM unnest($4::bytea[], $5::bytea[]) AS g(digest, key) "
-            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET key = excluded.key",
+            f"INSERT INTO {self._table('touched')} (run, round, stream, digest, key, touch) "
+            "SELECT $1, $2, $3, g.digest, g.key, pg_current_xact_id()::text::int8 "
+            "FROM unnest($4::bytea[], $5::bytea[]) AS g(digest, key) "
+            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET touch = excluded.touch",
             [*_place(scope, stream), digests, many([entry[1] for entry in entries], pa.binary())],
         )
         return removed

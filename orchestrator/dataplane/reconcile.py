@@ -8,14 +8,12 @@ is on its way (`rules.md` D4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import structlog
 
-from tranship.connectors.batch import Batch
-from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchTarget, Key, Mismatch, Span, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
@@ -27,6 +25,7 @@ from tranship.orchestrator.dataplane.comparison import (
     row_digests,
 )
 from tranship.orchestrator.dataplane.drain import pass_marker
+from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.dataplane.workers import CompareTask, outcome
 from tranship.orchestrator.run import POLL_S, Run
 from tranship.plans.streams import Stream
@@ -42,7 +41,6 @@ MOST_APART = 250_000
 
 MARKER_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 5.0
-MOST_KEYS = 500
 
 
 class TooManyApartError(Exception):
@@ -153,14 +151,10 @@ def touched(run: Run, target: BatchTarget) -> Reconciled:
     """Compare the keys that were applied since the last full reconcile began."""
     result = Reconciled()
     for stream in run.streams:
-        sides, last = _Sides(run, target, stream), None
-        while keys := run.progress.touched(run.scope, stream, last, sides.page.items):
-            expected, actual = sides.read(keys)
-            comparison = compare(stream, [expected], [actual])
+        for _, comparison in _sides(run, target).compare_touched(stream):
             result.add(stream, comparison)
             result.divergences.extend(comparison.apart)
             run.tick()
-            last = keys[-1]
     _settle(run, target, result)
     return result
 
@@ -171,21 +165,8 @@ def repair(run: Run, target: BatchTarget, result: Reconciled) -> None:
     recheck(run, target, result)
 
 
-class _Sides:
-    """Both sides of one stream's keys, as they are now."""
-
-    def __init__(self, run: Run, target: BatchTarget, stream: Stream) -> None:
-        self._run = run
-        self._target = target
-        self._stream = stream
-        self.page = PageSize(MOST_KEYS)
-
-    def read(self, keys: Sequence[Key]) -> tuple[Batch, Batch]:
-        """What source and target hold of the keys, at most a page of them; the source is read first."""
-        expected = self._run.source.read_keys(self._stream, keys, self._run.position())
-        actual = self._target.read_keys(self._stream, keys)
-        self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
-        return expected, actual
+def _sides(run: Run, target: BatchTarget) -> Sides:
+    return Sides(run.source, target, run.progress, run.scope)
 
 
 def _settle(run: Run, target: BatchTarget, result: Reconciled) -> None:
@@ -221,7 +202,7 @@ def recheck(run: Run, target: BatchTarget, result: Reconciled) -> None:
         _wait_clean(run, suspects)
         for stream in run.streams:
             keys = sorted(key for name, key in suspects if name == stream.name)
-            sides = _Sides(run, target, stream)
+            sides = _sides(run, target)
             while keys:
                 some, keys = keys[: sides.page.items], keys[sides.page.items :]
                 result.add(stream, _look_again(run, stream, sides, some, suspects))
@@ -251,11 +232,11 @@ def _dirty(run: Run, stream: Stream, suspects: dict[tuple[str, Key], _Suspect]) 
 
 
 def _look_again(
-    run: Run, stream: Stream, sides: _Sides, keys: list[Key], suspects: dict[tuple[str, Key], _Suspect]
+    run: Run, stream: Stream, sides: Sides, keys: list[Key], suspects: dict[tuple[str, Key], _Suspect]
 ) -> Comparison:
     """Read both sides of some suspects once more, note how they look, and drop those that are equal."""
     dirty = run.progress.still_dirty(run.scope, stream, keys)
-    expected, actual = sides.read(keys)
+    expected, actual = sides.read(stream, keys)
     before, after = row_digests(expected), row_digests(actual)
     comparison = compare(stream, [expected], [actual])
     differing = {mismatch.key: (mismatch, tally) for mismatch, tally in comparison.apart.items()}

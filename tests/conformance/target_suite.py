@@ -215,7 +215,8 @@ class BatchTargetSuite(_Suite):
             assert migration.target.replace(ORDERS, dirty, batch(new), [mark]) == len(dirty)
         assert migration.rows() == list(plain([order(1), changed, order(4), order(5), order(8)]))
         assert migration.take() == []
-        assert set(migration.progress.touched(migration.scope, ORDERS, None, 10)) == {key(2), key(3), key(8)}
+        touched = migration.progress.touched(migration.scope, ORDERS, None, 10)
+        assert {one.key for one in touched} == {key(2), key(3), key(8)}
 
     def test_a_key_is_deleted_and_inserted_again(self, migration: Migration) -> None:
         migration.load([order(6)])
@@ -601,12 +602,34 @@ class ProgressSuite(_Suite):
             migration.target.replace(ORDERS, dirty, batch([]), [mark])
         pages: list[list[bytes]] = []
         while page := progress.touched(scope, ORDERS, pages[-1][-1] if pages else None, 4):
-            pages.append(page)
+            pages.append([one.key for one in page])
         assert [len(page) for page in pages] == [4, 4, 2]
         assert sorted(entry for page in pages for entry in page) == [key(n) for n in range(10)]
         assert progress.touched(scope, CUSTOMERS, None, 4) == []
         progress.forget_touched(scope)
         assert progress.touched(scope, ORDERS, None, 4) == []
+
+    def test_touched_keys_are_forgotten_unless_they_were_applied_again(self, migration: Migration) -> None:
+        progress, scope = migration.progress, migration.scope
+
+        def apply(*numbers: int) -> None:
+            migration.change(*numbers)
+            for mark, dirty in migration.take():
+                migration.target.replace(ORDERS, dirty, batch([order(n) for n in numbers]), [mark])
+
+        migration.load([])
+        apply(1)
+        apply(2)
+        apply(3)
+        noted = progress.touched(scope, ORDERS, None, 9)
+        apply(2)
+        assert progress.forget_equal(scope, CUSTOMERS, noted) == 0
+        assert progress.forget_equal(scope, ORDERS, noted) == 2
+        assert [one.key for one in progress.touched(scope, ORDERS, None, 9)] == [key(2)]
+        apply(1)
+        assert progress.forget_equal(scope, ORDERS, noted) == 0, "the same call once more, landing late"
+        assert {one.key for one in progress.touched(scope, ORDERS, None, 9)} == {key(1), key(2)}
+        assert progress.forget_equal(scope, ORDERS, []) == 0
 
     def test_long_keys_are_kept_too(self, migration: Migration) -> None:
         long = b"<" + bytes(range(1, 256)) * 40
@@ -748,6 +771,7 @@ def _writing_calls(progress: Progress, scope: Scope, chunk: Chunk) -> list[Calla
         lambda: progress.forget_chunks(scope, [ORDERS]),
         lambda: progress.mark_dirty(scope, [("orders", key(1))]),
         lambda: progress.forget_touched(scope),
+        lambda: progress.forget_equal(scope, ORDERS, []),
         lambda: progress.keep_divergences(scope, []),
         lambda: progress.keep(scope, Changes((), Position(b"x"))),
     ]

@@ -28,6 +28,9 @@ from tranship.plans.strategies import PhaseName
 
 T = TypeVar("T")
 
+FOLLOWING = frozenset({ServiceName.CAPTURE, ServiceName.APPLIER})
+"""The services of a run that follows its source."""
+
 LEASE_S = 600.0
 """Nobody renews it."""
 
@@ -120,12 +123,12 @@ class Direct:
 
     def follow(self) -> None:
         """Run capture and applier until nothing that was written before this call is left to apply."""
-        self.supervisor.ensure(frozenset(ServiceName))
+        self.supervisor.ensure(FOLLOWING)
         drain(self.run.source, self.run.progress, self.run.scope, self.run.wait, LIMIT_S)
 
     def _serve(self, name: PhaseName) -> None:
         if name in (PhaseName.CATCH_UP, PhaseName.CONSTRAIN, PhaseName.RECONCILE, PhaseName.CUTOVER):
-            self.supervisor.ensure(frozenset(ServiceName))
+            self.supervisor.ensure(FOLLOWING)
         elif name in (PhaseName.BACKFILL, PhaseName.INDEX):
             self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.direct import Direct, direct
+from tests.integration.direct import FOLLOWING, Direct, direct
 from tests.integration.route import SCHEMA, THINGS, Route, things
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import MarkMovedError
 from tranship.orchestrator.dataplane import copier, reconcile
-from tranship.orchestrator.state import ServiceName
 from tranship.plans.strategies import PhaseName
 
 COUNT = 30
@@ -94,7 +93,7 @@ def test_changes_that_were_captured_before_the_load_wait_for_it(route: Route, wo
     task, batches = begun(work)
     change(route)
     marker = "captured"
-    work.supervisor.ensure(frozenset(ServiceName))
+    work.supervisor.ensure(FOLLOWING)
     work.run.source.put_marker(marker)
     work.run.wait(lambda: work.run.progress.marker_seen(work.run.scope, marker), 30, "capture")
     assert work.run.progress.backlog(work.run.scope).dirty == 7

@@ -10,14 +10,14 @@ import pytest
 from bson import Int64, ObjectId
 from bson.raw_bson import RawBSONDocument
 
-from tests.integration.direct import direct
+from tests.integration.direct import FOLLOWING, direct
 from tests.integration.route import SCHEMA, STATE, Route, wait_until
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Scope, Span
 from tranship.orchestrator.outcomes import Outcome, classify
 from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import PhaseStatus, ServiceName
+from tranship.orchestrator.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7
@@ -154,7 +154,7 @@ def test_a_document_that_fails_later_stops_the_applier(route: Route) -> None:
         for name in (PhaseName.PREFLIGHT, PhaseName.EXPAND, PhaseName.CAPTURE, PhaseName.BACKFILL):
             work.done(name)
         route.documents().insert_one(ODD[1])
-        work.supervisor.ensure(frozenset(ServiceName))
+        work.supervisor.ensure(FOLLOWING)
         failure = classify(work.failure())
     assert (type(failure.error), failure.outcome) == (UnmappableError, Outcome.POLICY)
     assert "a document does not fit the plan at name" in failure.reason

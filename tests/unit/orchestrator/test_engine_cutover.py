@@ -23,6 +23,7 @@ from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.phases import cutover
 from tranship.orchestrator.records import Kind
 from tranship.orchestrator.run import Run
+from tranship.orchestrator.services import reconciler
 from tranship.orchestrator.state import RunStatus, State
 from tranship.plans.strategies import PhaseName
 
@@ -115,6 +116,47 @@ def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch
     assert "waited 0.3 s for a marker" in withdrawn(world)
     world.control.request(RUN, RequestKind.APPROVE)
     assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def touched(world: World) -> int:
+    progress, scope = MemoryProgress(world.store), scope_of(world.store, RUN)
+    return len(progress.touched(scope, world.engine.streams[0], None, 100))
+
+
+def test_what_is_applied_while_the_run_waits_is_compared_before_the_cutover(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.05)
+    thread = world.start()
+    world.wait_for_approval()
+    for number in range(10):
+        world.put(number, f"again {number}")
+    world.wait(lambda: world.rows()[9] == "again 9" and dirty(world) == 0)
+    world.wait(lambda: touched(world) == 0)
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert (state.status, state.facts[PhaseName.CUTOVER]["compared"]) == (RunStatus.FINISHED, 0)
+
+
+def test_what_differs_while_the_run_waits_is_left_to_the_cutover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    world.put(7, "seven")
+    world.wait(lambda: world.rows()[7] == "seven")
+    change_target(world, 7, "corrupt")
+    world.engine.interrupt.set()
+    world.finish(thread)
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.05)
+    world.again()
+    thread = world.start()
+    world.put(8, "eight")
+    world.wait(lambda: world.rows()[8] == "eight")
+    world.wait(lambda: touched(world) == 1)
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert state.status is RunStatus.ROLLED_BACK
+    assert "1 of the touched rows diverge" in state.reason
 
 
 def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> None:

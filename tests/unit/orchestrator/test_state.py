@@ -222,6 +222,7 @@ def test_a_reseed_comes_before_anything_else_and_stops_the_services() -> None:
         (PhaseName.BACKFILL, {ServiceName.CAPTURE}),
         (PhaseName.CATCH_UP, {ServiceName.CAPTURE}),
         (PhaseName.CONSTRAIN, {ServiceName.CAPTURE, ServiceName.APPLIER}),
+        (PhaseName.CUTOVER, {ServiceName.CAPTURE, ServiceName.APPLIER, ServiceName.RECONCILER}),
     ],
 )
 def test_services_follow_the_phases(phase: PhaseName, expected: frozenset[ServiceName]) -> None:

@@ -1,0 +1,56 @@
+"""Touched keys: those that were applied since the last full comparison began, compared page by page.
+
+The cutover compares them while the applications stand still. So that this takes no longer the longer a run has waited
+for its approval, those that are found equal before are forgotten, unless they have been applied again since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tranship.connectors.batch import Batch
+from tranship.connectors.pages import PageSize
+from tranship.connectors.protocols import BatchSource, BatchTarget, Key, Progress, Scope, TouchedKey
+from tranship.orchestrator.dataplane.comparison import Comparison, compare
+from tranship.plans.streams import Stream
+
+MOST_KEYS = 500
+
+
+class Sides:
+    """Both sides of one stream's keys, as they are now."""
+
+    def __init__(self, source: BatchSource, target: BatchTarget, progress: Progress, scope: Scope) -> None:
+        self._source = source
+        self._target = target
+        self._progress = progress
+        self._scope = scope
+        self.page = PageSize(MOST_KEYS)
+
+    def read(self, stream: Stream, keys: Sequence[Key]) -> tuple[Batch, Batch]:
+        """What source and target hold of the keys, a page of them at the most; the source is read first."""
+        position = self._progress.position(self._scope)
+        if position is None:
+            raise RuntimeError("there is no durable position: capture has not been done")
+        expected = self._source.read_keys(stream, keys, position)
+        actual = self._target.read_keys(stream, keys)
+        self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
+        return expected, actual
+
+    def compare_touched(self, stream: Stream) -> Iterator[tuple[list[TouchedKey], Comparison]]:
+        """All touched keys of a stream, as noted *before* both sides were read, with what the look at them gave."""
+        last: Key | None = None
+        while noted := self._progress.touched(self._scope, stream, last, self.page.items):
+            last = noted[-1].key
+            expected, actual = self.read(stream, [one.key for one in noted])
+            yield noted, compare(stream, [expected], [actual])
+
+    def forget_equal(self, stream: Stream) -> Iterator[int]:
+        """Forget the touched keys of a stream that are equal now; yields how many, page by page.
+
+        One that differs stays, in motion or not: the cutover looks at it again.
+        """
+        for noted, comparison in self.compare_touched(stream):
+            differing = {mismatch.key for mismatch in comparison.apart}
+            equal = [one for one in noted if one.key not in differing]
+            yield self._progress.forget_equal(self._scope, stream, equal)
