@@ -1,7 +1,7 @@
 """Touched keys: those that were applied since the last full comparison began, compared page by page.
 
-The cutover compares them while the applications stand still. So that this takes no longer the longer a run has waited
-for its approval, those that are found equal before are forgotten, unless they have been applied again since.
+The cutover compares them while the applications stand still (`rules.md` D5). So that this takes no longer the longer a
+run has waited for its approval, those that are found equal before are forgotten, unless they were applied again since.
 """
 
 from __future__ import annotations
