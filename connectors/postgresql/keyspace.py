@@ -52,8 +52,10 @@ def _hex_text(value: TypedValue) -> str:
 def _interval_text(value: TypedValue) -> str:
     assert isinstance(value, int)
     days, microseconds = divmod(value, _DAY)
-    # Each field with its sign: the server's IntervalStyle may let a first minus count for all of them.
-    return f"{days:+} days {microseconds:+} microseconds"
+    seconds, microseconds = divmod(microseconds, 1_000_000)
+    # Each field with its sign: the server's IntervalStyle may let a first minus count for all of them. And each in 32
+    # bits: PostgreSQL 14 takes no more in one.
+    return f"{days:+} days {seconds:+} seconds {microseconds:+} microseconds"
 
 
 _PLAIN = _Form(str, "CAST({} AS %s)")

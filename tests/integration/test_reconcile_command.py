@@ -62,7 +62,7 @@ def test_no_marker_stays_behind_a_run_that_ends_meanwhile(route: Route, monkeypa
     there: list[Any] = []
 
     def full(looking: Run, _: BatchTarget) -> Reconciled:
-        assert route.tranship("rollback", plan)[0] == FINISHED
+        assert route.tranship("rollback", plan)[0] in (FINISHED, ROLLED_BACK)  # left to the run, or over already
         assert run.wait() == ROLLED_BACK, run.output
         looking.source.put_marker("too late")
         there.extend(route.client[route.source.name].list_collection_names())
