@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
@@ -46,9 +46,22 @@ _POOL = 8
 """Sessions of one process; its threads are capture, applier, heartbeat and a few readers."""
 
 
+PATIENCE: dict[str, str] = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""A server whose machine has died, or behind a cut cable, sends nothing, not even that it is gone: by the system's
+defaults that is noticed after a quarter of an hour, or two hours. With these it takes a minute (libpq, "Connection
+parameters")."""
+
+
 def conninfo(endpoint: Endpoint) -> str:
-    """The endpoint's address with what every session of ours says."""
-    return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8")
+    """The endpoint's address with what every session of ours says. Options in the URI win over our patience."""
+    chosen = {name: value for name, value in PATIENCE.items() if name not in conninfo_to_dict(endpoint.uri)}
+    return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8", **chosen)
 
 
 def connect(endpoint: Endpoint, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:

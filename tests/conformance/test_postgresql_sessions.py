@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
 
 from tests.conformance.postgresql_world import PostgresWorld
@@ -22,7 +24,7 @@ from tranship.connectors.errors import (
     TransientError,
 )
 from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections
-from tranship.connectors.postgresql.connections import conninfo, engine
+from tranship.connectors.postgresql.connections import PATIENCE, conninfo, engine
 from tranship.connectors.postgresql.errors import translate
 from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
 from tranship.connectors.postgresql.state import (
@@ -359,6 +361,22 @@ def test_a_refused_login_is_refused(postgres: PostgresWorld, wrong: str) -> None
         connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1))
     with pytest.raises(RefusedError, match="does not exist"):
         connect_schema(endpoint, STREAMS).identity()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for() -> None:
+    """As behind a firewall that drops packets. The limit is ours unless the URI has one."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://a@127.0.0.1:{silent.getsockname()[1]}/d"
+        endpoint = Endpoint("postgresql", f"{address}?connect_timeout=2", schema="s", state_schema="t")
+        for call in (
+            lambda: connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1)),
+            lambda: connect_schema(endpoint, STREAMS).identity(),
+        ):
+            with pytest.raises(TransientError, match="cannot be reached"):
+                call()
+    chosen, ours = (conninfo_to_dict(conninfo(replace(endpoint, uri=uri))) for uri in (endpoint.uri, address))
+    assert {**ours, "connect_timeout": "2"} == chosen
+    assert PATIENCE.items() <= ours.items()
 
 
 def _option(text: str) -> dict[str, str]:
