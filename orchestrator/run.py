@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope, TargetSchema
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock
+from tranship.orchestrator.dataplane import positions
 from tranship.orchestrator.dataplane.workers import Workers
 from tranship.plans import Plan
 from tranship.plans.streams import Stream
@@ -64,10 +65,7 @@ class Run:
 
     def position(self) -> Position:
         """The durable capture position. Only to be asked after the capture phase."""
-        position = self.progress.position(self.scope)
-        if position is None:
-            raise RuntimeError("there is no durable position: capture has not been done")
-        return position
+        return positions.durable(self.progress, self.scope)
 
     def wait(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
         """Wait until the condition holds, ticking; `TimeoutError` says what did not come."""

@@ -18,6 +18,7 @@ from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchSource, BatchTarget, DirtyKey, LaneMark, Position, Progress, Scope
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane.gate import Gate
+from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class Applier:
         mark, dirty = self.progress.take(self.scope, lane, self.page.items)
         if not dirty:
             return None
-        return Taken(self.streams[dirty[0].stream], tuple(dirty), (mark,), self._position())
+        return Taken(self.streams[dirty[0].stream], tuple(dirty), (mark,), durable(self.progress, self.scope))
 
     def read(self, taken: Taken) -> Batch:
         """The current documents of the taken keys."""
@@ -121,10 +122,4 @@ class Applier:
         marks = tuple(self.progress.lane_marks(self.scope))
         known = {entry.key: entry for entry in taken.dirty}
         dirty = tuple(known.get(key) or DirtyKey(taken.stream.name, key, 0) for key in sorted(keys))
-        return Taken(taken.stream, dirty, marks, self._position())
-
-    def _position(self) -> Position:
-        position = self.progress.position(self.scope)
-        if position is None:
-            raise RuntimeError("applier before capture: no durable position")
-        return position
+        return Taken(taken.stream, dirty, marks, durable(self.progress, self.scope))

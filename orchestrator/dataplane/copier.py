@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.protocols import BatchSource, BatchTarget, Chunk, ChunkMark, Loaded, Position, Progress, Scope
+from tranship.orchestrator.dataplane.positions import durable
 from tranship.orchestrator.failpoints import reached
 from tranship.plans.streams import Stream
 
@@ -30,10 +31,7 @@ def begin(progress: Progress, scope: Scope, stream: Stream, chunk: Chunk) -> Cop
     mark = progress.begin_chunk(scope, chunk)
     if mark is None:
         return None
-    after = progress.position(scope)
-    if after is None:
-        raise RuntimeError("backfill before capture: no durable position")
-    return CopyTask(stream, chunk, mark, after)
+    return CopyTask(stream, chunk, mark, durable(progress, scope))
 
 
 def read(source: BatchSource, task: CopyTask) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchSource, BatchTarget, Key, Progress, Scope, TouchedKey
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
+from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
 
 MOST_KEYS = 500
@@ -29,10 +30,7 @@ class Sides:
 
     def read(self, stream: Stream, keys: Sequence[Key]) -> tuple[Batch, Batch]:
         """What source and target hold of the keys, a page of them at the most; the source is read first."""
-        position = self._progress.position(self._scope)
-        if position is None:
-            raise RuntimeError("there is no durable position: capture has not been done")
-        expected = self._source.read_keys(stream, keys, position)
+        expected = self._source.read_keys(stream, keys, durable(self._progress, self._scope))
         actual = self._target.read_keys(stream, keys)
         self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
         return expected, actual

@@ -13,6 +13,7 @@ from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, Tra
 from tranship.connectors.protocols import Changes, ChangeSource, Progress, Scope
 from tranship.connectors.registry import Source
 from tranship.orchestrator import retry
+from tranship.orchestrator.dataplane.positions import durable
 from tranship.orchestrator.services import Setting
 from tranship.plans.streams import Stream
 
@@ -31,10 +32,7 @@ class Follower:
         """Keep the next changes. After an error the next step starts from the durable position."""
         try:
             if self._stream is None:
-                position = self._progress.position(self._scope)
-                if position is None:
-                    raise RuntimeError("capture service before the capture phase: no durable position")
-                self._stream = self._source.changes(self._streams, position)
+                self._stream = self._source.changes(self._streams, durable(self._progress, self._scope))
             changes = next(self._stream)
             self._progress.keep(self._scope, changes)
         except AmbiguousCommitError as error:
