@@ -8,12 +8,18 @@ record without the marks would let reconcile find them all divergent.
 
 from __future__ import annotations
 
+import structlog
+
+from tranship.connectors.errors import TransientError
 from tranship.orchestrator import retry
 from tranship.orchestrator.book import Book
+from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.dataplane.requeue import requeue
 from tranship.orchestrator.records import Kind, Record
 from tranship.orchestrator.run import Run
 from tranship.plans.fingerprint import differences, fingerprint_of, meaning_document, relaxed
+
+log = structlog.get_logger(__name__)
 
 MAY_CHANGE = (
     "Addresses, limits and deadlines may change, and `rest` may become more lenient (fail → quarantine → residue)."
@@ -24,6 +30,12 @@ class PlanChangedError(Exception):
     """The plan's meaning, or the servers it names, differ from what the run was started with."""
 
 
+def goes_back(book: Book) -> bool:
+    """Whether the run is undone, or is asked to be: then it needs no source any more."""
+    asked = any(request.kind is RequestKind.ROLLBACK for request in book.control.requests(book.run))
+    return book.state.undoing or (asked and not book.state.switched)
+
+
 def check_plan(book: Book, run: Run) -> None:
     """Compare the plan with what the run was started with, and take on a more lenient `rest`.
 
@@ -31,8 +43,16 @@ def check_plan(book: Book, run: Run) -> None:
     the plan is left as it is: what is undone does not depend on `rest`.
     """
     state = book.state
-    servers = run.source.identity(), run.schema.identity()
     old, new = dict(state.meaning), meaning_document(run.plan)
+    try:
+        servers = run.source.identity(), run.schema.identity()
+    except TransientError as error:
+        if old == new and goes_back(book):
+            log.warning(
+                "the servers cannot be asked who they are; what is left to undo does not need it", why=str(error)
+            )
+            return
+        raise
     if fingerprint_of(new, *servers) == state.fingerprint:
         return
     changed = differences(old, new)

@@ -339,7 +339,8 @@ class Engine:
         """Wait, within the retry policy's limits, until source and target answer again; if they do not, it is noted."""
         run = self._current
         try:
-            retry.call(run.source.identity)
+            if not self.state.undoing:
+                retry.call(run.source.identity)
             retry.call(run.schema.identity)
         except TransientError as error:
             self._record_failure(classify(error))

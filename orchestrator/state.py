@@ -56,8 +56,9 @@ class IllegalTransitionError(Exception):
 class State:
     """Everything that the journal says about a run.
 
-    `facts` are what phases observed, per phase. `reason` explains the status for a person. `resumed_to` is what a
-    paused or held run goes on as. `sealed`: nothing is applied any more, so that what the cutover proves stays true.
+    `facts` are what phases observed, per phase. `reason` explains the status for a person, `undone_for` why the run is
+    rolled back. `resumed_to` is what a paused or held run goes on as. `sealed`: nothing is applied any more, so that
+    what the cutover proves stays true.
     """
 
     run: str = ""
@@ -77,6 +78,7 @@ class State:
     reseed: bool = False
     sealed: bool = False
     switched: bool = False
+    undone_for: str = ""
 
     def of(self, phase: PhaseName) -> PhaseStatus:
         """Status of one phase."""
@@ -203,7 +205,7 @@ def _stopped(status: RunStatus) -> Callable[[State, Record], State]:
 def _resumed(state: State, record: Record) -> State:
     if state.status not in (RunStatus.PAUSED, RunStatus.HELD):
         raise IllegalTransitionError(f"{record.kind} cannot follow: the run is {state.status}")
-    resumed = replace(state, status=state.resumed_to, reason="")
+    resumed = replace(state, status=state.resumed_to, reason=state.undone_for)
     if not (state.switched and state.status is RunStatus.HELD):
         return resumed
     # After the switch a run is held for what was written to the source since. The person who resumes it has seen to
@@ -229,7 +231,8 @@ def _reseeded(state: State, _record: Record) -> State:
 def _rollback(state: State, record: Record) -> State:
     if state.switched:
         raise IllegalTransitionError("after the switch a rollback would lose the target's writes")
-    return replace(state, status=RunStatus.ROLLING_BACK, reason=record.data["reason"], asked=None, reseed=False)
+    why = record.data["reason"]
+    return replace(state, status=RunStatus.ROLLING_BACK, reason=why, undone_for=why, asked=None, reseed=False)
 
 
 def _ended(status: RunStatus) -> Callable[[State, Record], State]:

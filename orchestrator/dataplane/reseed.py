@@ -7,6 +7,7 @@ in between starts again from the beginning: the journal says that the reseed is 
 
 from __future__ import annotations
 
+from tranship.connectors.errors import SourceChangedError
 from tranship.connectors.protocols import Key
 from tranship.orchestrator.dataplane.comparison import Comparison
 from tranship.orchestrator.dataplane.reconcile import compare_all
@@ -15,8 +16,16 @@ from tranship.plans.streams import Stream
 
 
 def reseed(run: Run) -> int:
-    """Take a new position and mark every differing key of loaded chunks dirty; returns how many."""
-    run.progress.restart_capture(run.scope, run.source.position())
+    """Take a new position and mark every differing key of loaded chunks dirty; returns how many.
+
+    Raises `SourceChangedError`, with nothing changed, when a collection is not there any more or is something else: all
+    of its rows would seem to be deleted.
+    """
+    position = run.source.position()
+    errors = [finding for finding in run.source.findings(run.streams) if finding.severity == "error"]
+    if errors:
+        raise SourceChangedError("; ".join(f"{finding.code}: {finding.message}" for finding in errors))
+    run.progress.restart_capture(run.scope, position)
     marked = 0
 
     def seen(stream: Stream, comparison: Comparison) -> None:

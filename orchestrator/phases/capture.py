@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import structlog
+
+from tranship.connectors.errors import RefusedError, TransientError
+from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
 from tranship.orchestrator.records import Record
 from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
+
+log = structlog.get_logger(__name__)
 
 MARKER_LIMIT_S = 30.0
 
@@ -36,6 +42,12 @@ class Capture:
         return Verified()
 
     def undo(self, run: Run) -> Iterator[Record]:
-        run.source.drop_markers()
         run.progress.stop_capture(run.scope)
-        yield observed(self.name, stopped=True)
+        try:
+            retry.call(run.source.drop_markers)
+        except (TransientError, RefusedError) as error:
+            # A source that is gone for good, or closed to writes, must not keep the target from being cleaned.
+            log.warning("the collection of markers stays on the source", reason=str(error))
+            yield observed(self.name, stopped=True, markers_left=True)
+        else:
+            yield observed(self.name, stopped=True)

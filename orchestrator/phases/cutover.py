@@ -1,7 +1,8 @@
 """Cutover for writers that the operator has stopped (`fence: external`).
 
 tranship raises no fence itself: it proves that nobody writes. The order:
-1. No event of a migrated collection for the stated time, and everything applied: the cheap proof, while all goes on.
+1. Past a marker: no event of a migrated collection for the stated time, and everything applied: the cheap proof, while
+   all goes on.
 2. Seal: the applier ends, under a new epoch. From here on nothing of ours changes the target, so that what is proven
    stays true, and the switch can never be followed by a late change of the source (`rules.md` I5).
 3. Past a marker nothing is left to apply; every key touched since the full reconcile is compared.
@@ -38,7 +39,8 @@ class Cutover:
             raise RefusedToActError(f"the cutover was not carried out: {error}; nothing was switched") from error
 
     def _seal(self, run: Run) -> Iterator[Record]:
-        _check_quarantine(run)
+        if not run.progress.backlog(run.scope).dirty:  # else what is kept aside may be about to come in
+            _check_quarantine(run)
         _prove_quiet(run)
         reached("cutover.after_quiet")
         drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
@@ -90,6 +92,8 @@ def _check_quarantine(run: Run) -> None:
 def _prove_quiet(run: Run) -> None:
     """No event of a migrated collection for `cutover.quiet`, up to where capture has looked."""
     wanted, limit = run.plan.cutover.quiet, run.plan.cutover.deadline
+    # Before it, capture may have looked last before a pause: the quiet time that it knows of would be that of then.
+    pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
 
     def quiet() -> bool:
         backlog = run.progress.backlog(run.scope)

@@ -50,5 +50,9 @@ def down(folder: Path, *, purge: bool = False) -> bool:
         os.kill(running.keeper, signal.SIGTERM)
     wait_until(f"the servers in {folder} to stop", lambda: not state.is_locked(folder), STOP_S)
     if purge and folder.exists():
+        if not state.is_sandbox(folder):
+            raise SandboxError(
+                f"{folder} is no sandbox's folder: tranship has made nothing in it. Nothing was deleted."
+            )
         shutil.rmtree(folder)
     return running is not None

@@ -42,6 +42,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_sandbox(folder: Path) -> bool:
+    """Whether a keeper has ever worked in this folder."""
+    return (folder / _LOCK_NAME).is_file()
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a keeper is alive in this folder."""
     try:

@@ -24,8 +24,8 @@ from tranship.plans.strategies import PhaseName
 
 FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, HELD, LEASE, PAUSED = range(8)
 
-KILLED = {VARIABLE: "drain.after_marker@5=kill"}
-"""Right after the switch: capture needs a marker, the drain one, the switch two, and what follows it one."""
+KILLED = {VARIABLE: "drain.after_marker@6=kill"}
+"""Right after the switch: capture needs a marker, the seal two, the switch two, and what follows it one."""
 
 
 def journal(route: Route, plan: Path) -> list[Kind]:

@@ -151,6 +151,13 @@ def test_up_status_down_and_purge(folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_folder_that_is_no_sandbox_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("hi")
+    refused = _run("down", tmp_path, "--purge")
+    assert (refused.returncode, "Nothing was deleted" in refused.stderr) == (2, True), refused.stderr
+    assert (tmp_path / "precious").read_text() == "hi"
+
+
 def test_a_stale_state_file_is_repaired(folder: Path) -> None:
     up = _run("up", folder)
     assert up.returncode == 0, up.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -19,13 +20,15 @@ from tests.unit.orchestrator.engine_world import (
 )
 from tranship.connectors.errors import RefusedError
 from tranship.connectors.memory import MemoryProgress, MemorySource
+from tranship.connectors.protocols import Changes, Position
 from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.phases import cutover
 from tranship.orchestrator.records import Kind
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.services import reconciler
-from tranship.orchestrator.state import RunStatus, State
+from tranship.orchestrator.state import PhaseStatus, RunStatus, State
 from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import Stream
 
 
 def approved(world: World) -> threading.Thread:
@@ -70,6 +73,38 @@ def test_cutover_is_refused_while_writes_come_and_asks_again(world: World) -> No
     assert world.finish(thread).status is RunStatus.FINISHED
 
 
+def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capture has not looked since; a writer who pauses for a little less than the quiet time would never be seen."""
+    quiet = world.plan.cutover.model_copy(update={"quiet": 1.0})
+    world.plan = world.plan.model_copy(update={"cutover": quiet})
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.wait(lambda: MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s > 1.1)
+    world.engine.interrupt.set()
+    world.finish(thread)
+    world.put(7, "while paused")
+    world.control.request(RUN, RequestKind.APPROVE)
+    world.again()
+    quiet_for: list[float] = []
+    changes = MemorySource.changes
+
+    def late(self: MemorySource, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+        """A server looks through its history first."""
+        world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is PhaseStatus.DOING)
+        threading.Event().wait(0.3)
+        yield from changes(self, streams, since)
+
+    monkeypatch.setattr(MemorySource, "changes", late)
+
+    def look() -> None:
+        quiet_for.append(MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s)
+
+    with done_behind(monkeypatch, lambda record: record.kind is Kind.SEALED, look):
+        assert world.finish(world.start()).status is RunStatus.FINISHED
+    assert quiet_for[0] >= 1.0
+
+
 def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +143,7 @@ def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch
 
     def lost(self: MemorySource, name: str) -> None:
         names.append(name)
-        if len(names) != 3:  # behind capture's own and the drain's: the first one behind the seal
+        if len(names) != 4:  # behind capture's, the quiet time's and the drain's: the first one behind the seal
             put(self, name)
 
     monkeypatch.setattr(MemorySource, "put_marker", lost)

@@ -12,6 +12,7 @@ from tests.unit.orchestrator.engine_world import (
     LIMIT_S,
     RUN,
     World,
+    crashed_after,
     records,
     thing,
 )
@@ -63,6 +64,63 @@ def test_lost_history_holds_until_reseed_compares_everything(world: World) -> No
     assert kinds[kinds.index(Kind.RESEED) + 1] is Kind.CLAIMED, (
         "what was under way must not land behind the new position"
     )
+
+
+def test_a_reseed_from_a_source_that_lost_a_collection_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    gone = Finding("source.missing", "error", "the collection things does not exist")
+    monkeypatch.setattr(MemorySource, "findings", lambda self, streams: [gone])  # noqa: ARG005
+    for number in range(50):
+        world.store.documents._current["things"].pop(thing(number, "")["_key"])  # type: ignore[arg-type]
+    world.control.request(RUN, RequestKind.RESEED)
+    state = world.finish(thread)
+    assert state.status is RunStatus.HELD
+    assert "source.missing: the collection things does not exist" in state.reason
+    assert len(world.rows()) == 50
+
+
+@pytest.mark.parametrize("undoing", [False, True])
+def test_a_run_whose_source_is_gone_for_good_is_rolled_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, undoing: bool
+) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    if undoing:
+        world.control.request(RUN, RequestKind.ROLLBACK)
+        world.finish(thread)
+        kinds = [e.record.kind for e in world.control.entries]
+        del world.control.entries[kinds.index(Kind.ROLLBACK) + 1 :]
+    else:
+        world.engine.interrupt.set()
+        world.finish(thread)
+
+    def gone(self: MemorySource) -> str:  # noqa: ARG001
+        raise TransientError("no server answers")
+
+    for name in ("identity", "drop_markers", "position"):
+        monkeypatch.setattr(MemorySource, name, gone)
+    world.again()
+    if not undoing:
+        with pytest.raises(TransientError):
+            world.finish(world.start())
+        world.again()
+        world.control.request(RUN, RequestKind.ROLLBACK)
+    assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
+    assert not world.store.state.catalog
+    assert {"stopped": True, "markers_left": True} in records(world, Kind.OBSERVED)
+
+
+def test_why_a_run_is_undone_is_told_after_a_pause_too(world: World) -> None:
+    crashed_after(world, RequestKind.ROLLBACK, Kind.ROLLBACK)
+    world.again()
+    world.engine.interrupt.set()
+    assert world.finish(world.start()).status is RunStatus.PAUSED
+    world.again()
+    state = world.finish(world.start())
+    assert (state.status, state.reason) == (RunStatus.ROLLED_BACK, "asked by test")
 
 
 def test_preflight_errors_change_nothing_and_close_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
