@@ -31,7 +31,7 @@ from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.quarantine_cli import app as quarantine_app
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
-from tranship.orchestrator.state import ENDED, RunStatus
+from tranship.orchestrator.state import ENDED, PhaseStatus, RunStatus
 from tranship.orchestrator.status import describe, equation, status_of
 from tranship.orchestrator.view import observer, print_status
 from tranship.plans import load_without_addresses, schema_text
@@ -62,7 +62,7 @@ def run(plan: PlanFile, log_format: Format = None) -> None:
         try:
             name = session.begin()
         except TransientError as error:
-            typer.echo(f"{logs.without_secrets(str(error))} Nothing was changed.", err=True)
+            typer.echo(f"{logs.without_secrets(str(error))}; nothing was changed", err=True)
             raise typer.Exit(REFUSED) from None
         state = session.state(name)
         if state.status is RunStatus.HELD:
@@ -119,9 +119,18 @@ def approve(
     with open_plan(plan) as session:
         name = run_of(session)
         state = session.state(name)
-        if state.status in ENDED:
+        refuse(RequestKind.APPROVE, state)
+        if state.status is RunStatus.HELD:
             raise typer.Exit(report(state))
+        wanted = phase or state.asked
+        if wanted not in state.approvals or state.of(wanted) is PhaseStatus.VERIFIED:
+            waits = f"{state.asked} waits" if state.asked else "no phase waits"
+            typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
+            raise typer.Exit(BAD_PLAN)
         session.control.request(name, RequestKind.APPROVE, phase)
+        at_once = session.control.is_led(name)
+        when = "" if at_once else f"; no orchestrator works on run {name}, so the next `tranship run` acts on it"
+        typer.echo(f"{wanted} is approved{when}", err=True)
 
 
 @app.command()

@@ -102,12 +102,12 @@ def execute(session: Session, run: str, observe: Observe, *, held_too: bool = Fa
     with _signals(engine):
         try:
             state = engine.execute(run, person(), held_too=held_too)
-        except TransientError as error:
-            typer.echo(
-                f"the servers could not be reached: {logs.without_secrets(str(error))} Everything is kept; "
-                "`tranship run` goes on when they are back.",
-                err=True,
-            )
+        except EpochMovedError:
+            raise
+        except ConnectorError as error:
+            what = "the servers could not be reached" if isinstance(error, TransientError) else "a server refused"
+            why = logs.without_secrets(str(error)).rstrip(".")
+            typer.echo(f"{what}: {why}. Everything is kept; `tranship run` goes on when that is mended.", err=True)
             return PAUSED
     if state.status is RunStatus.FINISHED:
         _say_counts(session, run)
@@ -170,6 +170,9 @@ def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None
 
 def refuse(kind: RequestKind, state: State) -> None:
     """End the command when the request makes no sense now."""
+    if state.status is RunStatus.FINISHED and kind is not RequestKind.RETRY:
+        typer.echo(f"run {state.run}: finished: nothing is left to {kind}. Nothing was changed.", err=True)
+        raise typer.Exit(BAD_PLAN)
     if state.status in ENDED and kind is not RequestKind.RETRY:
         raise typer.Exit(report(state))
     why = refusal(kind, state)

@@ -77,7 +77,9 @@ class Inbox:
             return f"the run is {state.status}"
         if request.kind is RequestKind.APPROVE:
             phase = request.phase or state.asked
-            return None if phase in state.approvals else "no phase waits for an approval"
+            if phase in state.approvals and state.of(phase) is not PhaseStatus.VERIFIED:
+                return None
+            return f"{state.asked or 'no phase'} waits for an approval"
         return refusal(request.kind, state)
 
     def _repair(self, request: Request) -> None:

@@ -17,6 +17,7 @@ from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.run import Connect, Run
 from tranship.orchestrator.state import ENDED, State, fold_all
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
+from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Stream
 
 Observe = Callable[[Run, State], None]
@@ -32,13 +33,22 @@ class Session:
     control: SqlControl
 
     def findings(self, run: str) -> list[Finding]:
-        """Preflight without a run: reads only."""
+        """Preflight, and for a run whether the plan still is the one that it was started with. Reads only."""
         source, schema = self.connect.source(), self.connect.schema()
         try:
-            return source.findings(self.streams) + schema.findings(self.streams, run)
+            return self._changes(run) + source.findings(self.streams) + schema.findings(self.streams, run)
         finally:
             source.close()
             schema.close()
+
+    def _changes(self, run: str) -> list[Finding]:
+        if not run:
+            return []
+        old, new = dict(self.state(run).meaning), meaning_document(self.plan)
+        if not old or old == new or relaxed(old, new):
+            return []
+        message = f"run {run} was started with another meaning: {'; '.join(differences(old, new))}"
+        return [Finding("plan.changed", "error", message, "put the plan back, to go on or to roll the run back")]
 
     def latest(self) -> str | None:
         """The newest run of the plan, or None; reads only."""

@@ -38,11 +38,12 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands."""
+    """Where a run stands. `at_work`: whether an orchestrator holds its lease."""
 
     run: str
     status: str
     reason: str
+    at_work: bool
     phases: dict[str, str]
     waiting_for_approval: str | None
     switched: bool
@@ -85,6 +86,7 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         run=run,
         status=state.status.value,
         reason=state.reason,
+        at_work=session.control.is_led(run),
         phases={phase.value: state.of(phase).value for phase in state.phases},
         waiting_for_approval=_waiting(state),
         switched=state.switched,

@@ -16,7 +16,7 @@ from rich.text import Text
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.run import Run
 from tranship.orchestrator.session import Observe, Session
-from tranship.orchestrator.state import PhaseStatus, State
+from tranship.orchestrator.state import PhaseStatus, RunStatus, State
 from tranship.orchestrator.status import Status, equation
 from tranship.plans.strategies import PhaseName
 
@@ -151,6 +151,8 @@ def print_status(console: Console, status: Status) -> None:
     """The status page of `tranship status`. Reasons, names and keys are people's: none is read as markup."""
     reason = f": {status.reason}" if status.reason else ""
     console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
+    if status.status in (RunStatus.RUNNING, RunStatus.ROLLING_BACK) and not status.at_work:
+        console.print(Text("no orchestrator is at work on it: `tranship run` goes on", style="bold red"))
     phases = Text()
     for name, phase_status in status.phases.items():
         mark, style = MARKS[PhaseStatus(phase_status)]

@@ -45,6 +45,21 @@ _REFUSED = ("0A", "25006", "28", "2BP01", "3D000", "3F000", "42501", "54", "5500
 _TEMPORARY = ("starting up", "shutting down", "recovery", "too many", "connection slots", "terminating")
 """Server messages at connect that pass by themselves; libpq gives no SQLSTATE there. Pinned by a test."""
 
+_BAD_URI = (
+    "the connection URI cannot be read: in user and password write @ as %40, / as %2F, % as %25; a port is a number"
+)
+
+_CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
+    (("percent-encoded", "invalid port", "invalid integer value", "Servname"), RefusedError, _BAD_URI),
+    (
+        ("SSL", "certificate"),
+        RefusedError,
+        "the server does not take the URI's sslmode, or its certificate is not trusted",
+    ),
+    (("resolve host", "translate host"), TransientError, f"the host name has no address; or {_BAD_URI}"),
+)
+"""What libpq and psycopg say of connections that never came about; they quote parts of the URI. Pinned by a test."""
+
 _DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError, adbc_driver_manager.Error)
 
 
@@ -91,8 +106,8 @@ def _from_psycopg(error: psycopg.Error) -> ConnectorError:
         )
     if isinstance(error, psycopg.OperationalError):
         return _without_state(str(error))
-    if isinstance(error, psycopg.ProgrammingError) and "URI" in str(error):
-        return RefusedError("PostgreSQL: the connection URI is not valid; see libpq's documentation of its form")
+    if isinstance(error, psycopg.ProgrammingError) and ("URI" in str(error) or "percent-encoded" in str(error)):
+        return RefusedError(f"PostgreSQL: {_BAD_URI}")
     return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
 
 
@@ -141,6 +156,9 @@ def _without_state(message: str) -> ConnectorError:
         return RefusedError(f"PostgreSQL refused the connection: {fatal}")
     if fatal:
         return ConnectionLostError(f"PostgreSQL: {fatal}")
+    for words, kind, cause in _CAUSES:
+        if any(word in message for word in words):
+            return kind(f"PostgreSQL cannot be reached: {cause}")
     if message.startswith(("connection", "IO: [libpq] Failed to connect")):
         return ConnectionLostError("PostgreSQL cannot be reached; is the server running and the address right?")
     return ConnectionLostError("the connection to PostgreSQL was lost")

@@ -45,7 +45,7 @@ class PreflightError(Exception):
 
     def __init__(self, findings: list[Finding]) -> None:
         self.findings = findings
-        super().__init__("\n".join(f"{f.code}: {f.message}" + (f" {f.hint}" if f.hint else "") for f in findings))
+        super().__init__("\n".join(f"{f.code}: {f.message}" + (f"; {f.hint}" if f.hint else "") for f in findings))
 
 
 class Phase(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import socketserver
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -131,8 +133,11 @@ class TestUnreachable:
     def test_a_server_that_does_not_take_the_options_is_told_from_one_that_is_away(
         self, greeting: bytes, options: str, what: str
     ) -> None:
-        with greeting_with(greeting) as port:
+        with greeting_with(greeting) as port, warnings.catch_warnings():
+            # The driver leaves a socket whose handshake failed to the collector, which may come in any later test.
+            warnings.simplefilter("ignore", ResourceWarning)
             assert what in said(f"mongodb://127.0.0.1:{port}/?directConnection=true&{options}", "shop")
+            gc.collect()
 
     def test_a_refused_connection_is_said(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -401,6 +401,35 @@ def test_what_the_server_says_at_connect(fatal: str, expected: type[ConnectorErr
     assert isinstance(translate(psycopg.OperationalError(text)), expected)
 
 
+@pytest.mark.parametrize(
+    ("address", "expected", "what"),
+    [
+        ("u:hunt/er2@127.0.0.1:1/d", RefusedError, "%2F"),
+        ("u:hunter2%zz@127.0.0.1:1/d", RefusedError, "%25"),
+        ("u:hunter2@127.0.0.1:99999/d", RefusedError, "a port is a number"),
+        ("u:hunter2@127.0.0.1:abc/d", RefusedError, "a port is a number"),
+        ("u:hunt@er2@127.0.0.1:1/d", TransientError, "%40"),
+        ("u:hunter2@nosuch.invalid/d", TransientError, "no address"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_explained(address: str, expected: type[ConnectorError], what: str) -> None:
+    endpoint = Endpoint("postgresql", f"postgresql://{address}", schema="s", state_schema="t")
+    for call in (
+        lambda: connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1)),
+        lambda: connect_schema(endpoint, STREAMS).identity(),
+    ):
+        with pytest.raises(ConnectorError, match=what) as caught:
+            call()
+        assert not any(part in str(caught.value) for part in ("hunt", "er2", "nosuch"))
+        assert isinstance(caught.value, expected | RefusedError)
+
+
+def test_a_server_without_tls_is_told_from_one_that_is_away() -> None:
+    text = 'connection to server at "h", port 5432 failed: server does not support SSL, but SSL was required'
+    for error in (psycopg.OperationalError(f"connection failed: {text}"),):
+        assert "sslmode" in str(translate(error))
+
+
 def test_messages_hold_no_values(postgres: PostgresWorld) -> None:
     postgres.sql("CREATE SCHEMA {shop}")
     postgres.sql("CREATE TABLE {shop}.t (a int PRIMARY KEY)")

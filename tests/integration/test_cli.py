@@ -112,9 +112,9 @@ def _corrupt_and_repair(route: Route, plan: Path, run: Child) -> None:
 
 def _after_the_end(route: Route, plan: Path) -> None:
     before = route.target()
-    for command in ("approve", "rollback", "resume"):
+    for command, expected in (("approve", BAD_PLAN), ("rollback", BAD_PLAN), ("resume", FINISHED)):
         code, said = route.tranship(command, plan)
-        assert (code, "run small-1: finished" in said) == (FINISHED, True), said
+        assert (code, "run small-1: finished" in said) == (expected, True), said
     code, said = route.tranship("run", plan)
     assert (code, f"{SCHEMA}.things exists" in said) == (REFUSED, True), said
     assert "tranship_markers" not in route.client[route.source.name].list_collection_names()
@@ -139,6 +139,10 @@ def test_what_may_come_between_a_pause_and_the_next_run(route: Route) -> None:
     assert code == REFUSED, said
     assert "was started with another meaning" in said
     assert "more" in said
+    code, said = route.tranship("check", plan)
+    assert (code, "plan.changed" in said, "more" in said) == (REFUSED, True, True), said
+    code, said = route.tranship("approve", route.plan(THINGS), "reconcile")
+    assert (code, "cutover waits for an approval" in said) == (BAD_PLAN, True), said
 
     route.plan(THINGS)
     code, said = route.tranship("run", route.plan(THINGS, name="other"))

@@ -188,8 +188,9 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_every_finding_is_explained() -> None:
     found = set()
-    for path in [*(ROOT / "connectors" / "mongodb").glob("*.py"), *(ROOT / "connectors" / "postgresql").glob("*.py")]:
-        found |= set(re.findall(r'"((?:source|target)\.[a-z_]+)"', path.read_text(encoding="utf-8")))
+    connectors = [*(ROOT / "connectors" / "mongodb").glob("*.py"), *(ROOT / "connectors" / "postgresql").glob("*.py")]
+    for path in [*connectors, ROOT / "orchestrator" / "session.py"]:
+        found |= set(re.findall(r'"((?:source|target|plan)\.[a-z_]+)"', path.read_text(encoding="utf-8")))
     documented = [cells[0].strip("`") for cells in table(section(OPERATIONS, "What preflight finds"))]
     assert sorted(documented) == sorted(found)
 

@@ -126,7 +126,7 @@ def test_why_a_run_is_undone_is_told_after_a_pause_too(world: World) -> None:
 def test_preflight_errors_change_nothing_and_close_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Finding("X1", "error", "the source is a standalone", "make it a replica set")
     monkeypatch.setattr(MemorySource, "findings", lambda self, streams: [bad])  # noqa: ARG005
-    with pytest.raises(PreflightError, match="X1: the source is a standalone make it a replica set"):
+    with pytest.raises(PreflightError, match="X1: the source is a standalone; make it a replica set"):
         world.finish(world.start())
     assert world.engine.state.status is RunStatus.ROLLED_BACK
     assert not world.store.state.catalog

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ LOST = {"documents": 50, "rows": 48, "quarantined": 1}
 
 
 def status(*streams: StreamStatus) -> Status:
-    return Status("r-1", "running", "", {}, None, False, None, None, streams, (), {})
+    return Status("r-1", "running", "", True, {}, None, False, None, None, streams, (), {})
 
 
 def test_documents_are_rows_and_quarantined_or_it_is_said() -> None:
@@ -49,10 +50,17 @@ def test_the_status_page_has_a_line_per_stream() -> None:
     assert [line.split() for line in text.splitlines() if line.split()[:1] == ["b"]] == [["b", "0/2", "0", "0", "-"]]
 
 
+def test_a_run_without_an_orchestrator_is_told_from_one_that_works() -> None:
+    working = status()
+    assert "no orchestrator is at work" not in shown(working)
+    assert "no orchestrator is at work on it: `tranship run` goes on" in shown(replace(working, at_work=False))
+    assert "no orchestrator" not in shown(replace(working, at_work=False, status="paused"))
+
+
 def test_what_people_name_is_no_markup() -> None:
     found = {"stream": "s", "key": {"_id": "urn:[/x] [red] :warning:"}, "kind": "different", "columns": ["[b]"]}
     shelf = StreamStatus("[i]", 1, 1, 1, 0, None)
-    page = Status("r-1", "paused", "no [/reason]", {}, None, False, None, None, (shelf,), (found,), {})
+    page = Status("r-1", "paused", "no [/reason]", False, {}, None, False, None, None, (shelf,), (found,), {})
     text = shown(page)
     assert "r-1  paused: no [/reason]" in text
     assert "[i] " in text
