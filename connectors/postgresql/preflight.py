@@ -22,8 +22,9 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     state, usable = _state(connection, endpoint.state_schema)
     found += state
     known = state_tables(endpoint.state_schema) if usable else None
+    hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
     found += [
-        _error("target.name_taken", problem, "Rename it in the plan, or remove what is there.")
+        _error("target.name_taken", problem, hint)
         for problem in tables.taken(connection, known, endpoint.schema, streams, run)
     ]
     found += [
