@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from tranship.connectors import keycodec
 from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import ConnectorError, UniqueConflictError
 from tranship.connectors.keys import KeyForm
+from tranship.connectors.postgresql import keyspace
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.selection import FOREIGN
@@ -486,3 +488,11 @@ def test_ordinals_count_from_zero(postgres: PostgresWorld) -> None:
         (2, 0, 0),
         (2, 1, 1),
     ]
+
+
+@pytest.mark.parametrize("microseconds", [0, -1, -1_000, 86_399_999_999, -(2**62), 2**63 - 1])
+def test_a_timestamp_key_has_no_field_beyond_32_bits(microseconds: int) -> None:
+    """PostgreSQL 14 reads the fields of an interval as such."""
+    fields = [int(field) for field in re.findall(r"[+-]\d+", keyspace._interval_text(microseconds))]
+    assert [abs(field) < 2**31 for field in fields] == [True, True, True]
+    assert fields[0] * 86_400_000_000 + fields[1] * 1_000_000 + fields[2] == microseconds
