@@ -421,13 +421,12 @@ def test_an_address_that_leads_nowhere_is_explained(address: str, expected: type
         with pytest.raises(ConnectorError, match=what) as caught:
             call()
         assert not any(part in str(caught.value) for part in ("hunt", "er2", "nosuch"))
-        assert isinstance(caught.value, expected | RefusedError)
+        assert isinstance(caught.value, expected)
 
 
 def test_a_server_without_tls_is_told_from_one_that_is_away() -> None:
     text = 'connection to server at "h", port 5432 failed: server does not support SSL, but SSL was required'
-    for error in (psycopg.OperationalError(f"connection failed: {text}"),):
-        assert "sslmode" in str(translate(error))
+    assert "sslmode" in str(translate(psycopg.OperationalError(f"connection failed: {text}")))
 
 
 def test_messages_hold_no_values(postgres: PostgresWorld) -> None:
