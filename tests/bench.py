@@ -23,10 +23,10 @@ from psycopg import sql
 
 from tranship.orchestrator.demo.scene import Scene, run_name, state_now, status_now, wait_until
 from tranship.orchestrator.demo.shop import Shop, order
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.sandbox import sandbox
 from tranship.orchestrator.sandbox.databases import fresh_source, fresh_target
-from tranship.orchestrator.session import Session
 from tranship.plans.strategies import PhaseName
 
 SEED = 1

@@ -11,12 +11,12 @@ from typing import TypeVar
 from tranship.connectors.errors import EpochMovedError
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.protocols import Loaded, Scope
-from tranship.orchestrator.control import Request, RequestKind
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
+from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.dataplane.workers import CompareTask
-from tranship.orchestrator.records import GENESIS, Entry, JournalError, Record, check_chain, seal
-from tranship.orchestrator.run import Connect
+from tranship.orchestrator.journal.control import Request, RequestKind
+from tranship.orchestrator.journal.records import GENESIS, Entry, JournalError, Record, check_chain, seal
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 

@@ -28,9 +28,9 @@ from tests.crash.play import FINISHED, SCHEMA, Play, ended, play
 from tranship.orchestrator.demo.ledger import read
 from tranship.orchestrator.demo.scene import Scene, SceneError, scene, status_now
 from tranship.orchestrator.demo.shop import Shop
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.sandbox import Servers, sandbox
-from tranship.orchestrator.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 DOCUMENTS = 3_000

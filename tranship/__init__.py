@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from tranship.plans import Plan, PlanError
 
 if TYPE_CHECKING:
-    from tranship.orchestrator.state import State
-    from tranship.orchestrator.status import Status
+    from tranship.orchestrator.journal.state import State
+    from tranship.orchestrator.reports.status import Status
 
 __all__ = ["Plan", "PlanError", "load_plan", "run", "status"]
 
@@ -39,8 +39,8 @@ def run(plan: Plan) -> State:
     caller. Raises `PreflightError` and `PlanChangedError` with nothing changed, `LeaseHeldError` when another
     orchestrator is at work, and `ConnectorError` when the servers cannot be reached.
     """
-    from tranship.orchestrator.person import person
-    from tranship.orchestrator.session import open_session
+    from tranship.orchestrator.engine.session import open_session
+    from tranship.orchestrator.journal.person import person
 
     with open_session(plan) as session:
         engine = session.engine(lambda _run, _state: None)
@@ -49,8 +49,8 @@ def run(plan: Plan) -> State:
 
 def status(plan: Plan) -> Status | None:
     """Where the plan's newest run stands, or None when it has none. Reads only."""
-    from tranship.orchestrator.session import open_session
-    from tranship.orchestrator.status import status_of
+    from tranship.orchestrator.engine.session import open_session
+    from tranship.orchestrator.reports.status import status_of
 
     with open_session(plan) as session:
         latest = session.latest()

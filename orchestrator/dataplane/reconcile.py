@@ -25,9 +25,9 @@ from tranship.orchestrator.dataplane.comparison import (
     row_digests,
 )
 from tranship.orchestrator.dataplane.drain import pass_marker
+from tranship.orchestrator.dataplane.run import POLL_S, Run
 from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.dataplane.workers import CompareTask, outcome
-from tranship.orchestrator.run import POLL_S, Run
 from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)

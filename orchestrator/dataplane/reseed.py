@@ -11,7 +11,7 @@ from tranship.connectors.errors import SourceChangedError
 from tranship.connectors.protocols import Key
 from tranship.orchestrator.dataplane.comparison import Comparison
 from tranship.orchestrator.dataplane.reconcile import compare_all
-from tranship.orchestrator.run import Run
+from tranship.orchestrator.dataplane.run import Run
 from tranship.plans.streams import Stream
 
 

@@ -32,10 +32,10 @@ from tranship.orchestrator.demo.scene import (
     writes_arrive,
 )
 from tranship.orchestrator.demo.shop import Shop
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.sandbox import Servers
-from tranship.orchestrator.session import Session
-from tranship.orchestrator.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 RATE = 300.0

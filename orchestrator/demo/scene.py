@@ -21,15 +21,15 @@ from typing import IO, Any
 import pymongo
 import yaml
 
-from tranship.orchestrator.control import RequestKind
 from tranship.orchestrator.demo import oracle
 from tranship.orchestrator.demo.ledger import States
 from tranship.orchestrator.demo.shop import Shop, seed_shop
+from tranship.orchestrator.engine.session import Session, open_session
+from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.state import State
+from tranship.orchestrator.reports.status import Status, status_of
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
-from tranship.orchestrator.session import Session, open_session
-from tranship.orchestrator.state import State
-from tranship.orchestrator.status import Status, status_of
 from tranship.plans import load
 from tranship.plans.strategies import PhaseName
 
@@ -111,7 +111,7 @@ class Scene:
 
     def run(self, plan: Path, command: str = "run", **environment: str) -> subprocess.Popen[bytes]:
         """`tranship run` in a session of its own, so that one signal can end it with all its workers."""
-        return self._start("tranship.orchestrator.cli", [command, str(plan)], environment)
+        return self._start("tranship.orchestrator.cli.main", [command, str(plan)], environment)
 
     def _start(
         self, module: str, arguments: list[str], environment: dict[str, str], *, talks: bool = False

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tranship.connectors.protocols import Finding
-from tranship.orchestrator.records import Kind, Record
-from tranship.orchestrator.run import Run
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.journal.records import Kind, Record
 from tranship.plans.strategies import PhaseName
 
 

@@ -14,10 +14,10 @@ import structlog
 from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError
 from tranship.connectors.protocols import Chunk, Loaded
 from tranship.orchestrator.dataplane import copier, workers
+from tranship.orchestrator.dataplane.run import POLL_S, Run
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Verdict, observed, verdict
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import POLL_S, Run
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 

@@ -12,10 +12,10 @@ import structlog
 from tranship.connectors.errors import RefusedError, TransientError
 from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.drain import pass_marker
+from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
 
 log = structlog.get_logger(__name__)

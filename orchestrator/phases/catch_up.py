@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tranship.orchestrator.dataplane.run import POLL_S, Run
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Verdict, Verified, observed
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import POLL_S, Run
 from tranship.plans.strategies import PhaseName
 
 STEADY_S = 2.0

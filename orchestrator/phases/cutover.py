@@ -16,10 +16,10 @@ from collections.abc import Iterator
 
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
+from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
-from tranship.orchestrator.records import Kind, Record
-from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
 
 DRAIN_LIMIT_S = 60.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Verdict, observed, verdict
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
 
 

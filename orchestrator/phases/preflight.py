@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tranship.connectors.protocols import Finding
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import PreflightError, Verdict, Verified, observed
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from tranship.orchestrator.dataplane import reconcile
+from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
 from tranship.orchestrator.phases.catch_up import wait_for_applier
-from tranship.orchestrator.records import Record
-from tranship.orchestrator.run import Run
 from tranship.plans.strategies import PhaseName
 
 

@@ -13,8 +13,8 @@ import structlog
 
 from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import Clock
-from tranship.orchestrator.run import Connect
-from tranship.orchestrator.state import ServiceName
+from tranship.orchestrator.dataplane.run import Connect
+from tranship.orchestrator.journal.state import ServiceName
 from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ import threading
 import structlog
 
 from tranship.connectors.errors import ConnectorError
-from tranship.orchestrator.control import Control, LeaseLostError
+from tranship.orchestrator.journal.control import Control, LeaseLostError
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance.batch_target_suite import BatchTargetSuite
+from tests.conformance.progress_suite import ProgressSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, key_of
-from tests.conformance.target_suite import BatchTargetSuite, ProgressSuite, TargetSchemaSuite
+from tests.conformance.target_schema_suite import TargetSchemaSuite
 from tests.conformance.target_world import Hook
 from tranship.connectors.batch import KEY, Quarantined
 from tranship.connectors.errors import (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance.batch_target_suite import BatchTargetSuite
 from tests.conformance.postgresql_world import PostgresWorld
-from tests.conformance.target_suite import BatchTargetSuite, ProgressSuite, TargetSchemaSuite
+from tests.conformance.progress_suite import ProgressSuite
+from tests.conformance.target_schema_suite import TargetSchemaSuite
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tranship.orchestrator.demo.scene import Scene, run_name, state_now, wait_until
+from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.failpoints import VARIABLE
-from tranship.orchestrator.records import Entry, Kind
-from tranship.orchestrator.session import Session
-from tranship.orchestrator.state import State
+from tranship.orchestrator.journal.records import Entry, Kind
+from tranship.orchestrator.journal.state import State
 from tranship.plans.strategies import PhaseName
 
 LEASE_S = 2.0

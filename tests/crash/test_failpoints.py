@@ -20,8 +20,8 @@ from tranship.connectors import postgresql
 from tranship.orchestrator.demo import fingerprint, targets
 from tranship.orchestrator.demo.scene import writes_arrive
 from tranship.orchestrator.failpoints import SITES
-from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import RunStatus
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import RunStatus
 
 FORWARD = {
     "from the start to the index": (

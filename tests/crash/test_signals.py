@@ -12,10 +12,10 @@ from typing import cast
 import pytest
 
 from tests.crash.play import PAUSED, RATE, Play, ended
-from tranship.orchestrator import commands
-from tranship.orchestrator.engine import Engine
-from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import RunStatus
+from tranship.orchestrator.cli.main import commands
+from tranship.orchestrator.engine.engine import Engine
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import RunStatus
 from tranship.plans.strategies import PhaseName
 
 PHASES = (PhaseName.BACKFILL, PhaseName.CATCH_UP)

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.crash.play import LEASE, LEASE_S, RATE, Play, ended
-from tranship.orchestrator.records import Entry
+from tranship.orchestrator.journal.records import Entry
 
 START_S = 15.0
 """To start a process, to find the lease expired and to end the sleeper's sessions, on a busy machine."""

@@ -15,7 +15,7 @@ import pytest
 from tests.crash.play import RATE, Play
 from tranship.connectors.protocols import Position, Scope, Span
 from tranship.orchestrator.dataplane import workers
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.journal.records import Kind
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Column, Endpoint, LogicalType, Stream
 

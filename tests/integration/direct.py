@@ -16,14 +16,14 @@ from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.dataplane.drain import drain
+from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.workers import CompareTask
+from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import ServiceName
 from tranship.orchestrator.phases import Phase, Verdict, Verified
 from tranship.orchestrator.phases.registry import PHASES
-from tranship.orchestrator.records import Kind
-from tranship.orchestrator.run import Connect, Run
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
-from tranship.orchestrator.session import Session
-from tranship.orchestrator.state import ServiceName
 from tranship.plans.strategies import PhaseName
 
 T = TypeVar("T")

@@ -27,11 +27,11 @@ from pymongo.collection import Collection
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Scope, Span
 from tranship.orchestrator.demo.targets import Snapshot, snapshot
+from tranship.orchestrator.engine.session import Session, open_session
+from tranship.orchestrator.journal.state import State
+from tranship.orchestrator.reports.status import Status, status_of
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
-from tranship.orchestrator.session import Session, open_session
-from tranship.orchestrator.state import State
-from tranship.orchestrator.status import Status, status_of
 from tranship.plans import load
 from tranship.plans.strategies import PhaseName
 
@@ -56,7 +56,7 @@ THINGS: dict[str, Any] = {
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli")
+COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli.main")
 
 
 @dataclass

@@ -18,8 +18,8 @@ from tests.integration.route import SCHEMA, STATE, THINGS, Child, Route, things,
 from tranship.orchestrator.demo.fingerprint import differences as source_differences
 from tranship.orchestrator.demo.fingerprint import fingerprint
 from tranship.orchestrator.failpoints import VARIABLE
-from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import PhaseStatus
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, HELD, LEASE, PAUSED = range(8)

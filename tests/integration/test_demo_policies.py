@@ -16,9 +16,9 @@ from tests.integration.route import COMMAND
 from tranship.orchestrator.demo import oracle
 from tranship.orchestrator.demo.scene import Scene, scene, state_now, status_now, wait_until
 from tranship.orchestrator.demo.shop import SHARES, Shop
+from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.state import RunStatus
 from tranship.orchestrator.sandbox import Servers
-from tranship.orchestrator.session import Session
-from tranship.orchestrator.state import RunStatus
 from tranship.plans.strategies import PhaseName
 
 SHOP = Shop(seed=5, documents=3000)

@@ -19,9 +19,9 @@ from bson.datetime_ms import DatetimeMS
 
 import tranship
 from tests.integration.route import LIMIT_S, Route, wait_until
-from tranship.orchestrator.control import RequestKind
-from tranship.orchestrator.session import open_session
-from tranship.orchestrator.state import RunStatus, State
+from tranship.orchestrator.engine.session import open_session
+from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.state import RunStatus, State
 from tranship.plans.strategies import PhaseName
 
 EXAMPLES = files("tranship.plans").joinpath("examples")

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from tests.integration.proxy import Proxy, mongodb_proxy, postgresql_proxy
 from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_until, written_to
-from tranship.orchestrator import cli, retry
-from tranship.orchestrator.state import PhaseStatus
-from tranship.orchestrator.status import Status
+from tranship.orchestrator import retry
+from tranship.orchestrator.cli.main import main as cli
+from tranship.orchestrator.journal.state import PhaseStatus
+from tranship.orchestrator.reports.status import Status
 from tranship.plans.strategies import PhaseName
 
 FINISHED, PAUSED = 0, 7

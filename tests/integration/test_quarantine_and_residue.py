@@ -15,9 +15,9 @@ from tests.integration.route import SCHEMA, STATE, Route, wait_until
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Scope, Span
-from tranship.orchestrator.outcomes import Outcome, classify
-from tranship.orchestrator.records import Kind
-from tranship.orchestrator.state import PhaseStatus
+from tranship.orchestrator.engine.outcomes import Outcome, classify
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.plans.strategies import PhaseName
 
 FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7

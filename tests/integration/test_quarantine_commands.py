@@ -16,7 +16,7 @@ from tests.integration.route import SCHEMA, STATE, Child, Route, wait_until
 from tests.integration.test_quarantine_and_residue import GOOD, ODD, raw, stream
 from tranship.connectors.keys import from_typed
 from tranship.connectors.protocols import NAMELESS
-from tranship.orchestrator.records import Kind
+from tranship.orchestrator.journal.records import Kind
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import LogicalType
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.integration.route import THINGS, Route, things
 from tranship.connectors.protocols import BatchTarget
-from tranship.orchestrator import inspection
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.reconcile import Reconciled
-from tranship.orchestrator.run import Run
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.reports import inspection
 
 FINISHED, REFUSED, ROLLED_BACK, PAUSED = 0, 3, 4, 7
 MARKERS = "tranship_markers"

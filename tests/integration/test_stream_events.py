@@ -15,8 +15,8 @@ from tests.integration.direct import Direct, direct
 from tests.integration.private import PrivateMongo, private_mongo
 from tests.integration.route import THINGS, Route, things, wait_until
 from tranship.connectors.errors import PositionLostError, SourceChangedError
-from tranship.orchestrator.outcomes import Outcome, classify
-from tranship.orchestrator.state import ServiceName
+from tranship.orchestrator.engine.outcomes import Outcome, classify
+from tranship.orchestrator.journal.state import ServiceName
 from tranship.plans.strategies import PhaseName
 
 FINISHED, ROLLED_BACK, HELD, PAUSED = 0, 4, 5, 7

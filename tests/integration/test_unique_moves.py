@@ -16,7 +16,7 @@ from tests.integration.route import Route
 from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.postgresql import indexes
 from tranship.orchestrator.dataplane import applier
-from tranship.orchestrator.outcomes import Outcome, classify
+from tranship.orchestrator.engine.outcomes import Outcome, classify
 from tranship.orchestrator.phases import catch_up
 from tranship.plans.strategies import PhaseName
 

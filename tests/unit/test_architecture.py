@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("plans", "connectors", "orchestrator")
 """From the bottom up: each may import itself and those before it."""
 
+ROOMS = (("cli",), ("demo",), ("reports",), ("engine",), ("phases", "services"), ("dataplane",), ("journal",))
+"""Of the orchestrator, from the top down: each may import itself and those after it."""
+
 DRIVERS = {"bson", "pymongo", "psycopg", "sqlalchemy", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow"}
 OWN_DRIVERS = {"mongodb": {"bson", "pymongo"}, "postgresql": DRIVERS - {"bson", "pymongo"}}
 
@@ -44,6 +47,30 @@ def test_imports_go_one_way(package: str) -> None:
         if any(name == f"tranship.{other}" or name.startswith(f"tranship.{other}.") for other in above)
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("room", [room for floor in ROOMS for room in floor])
+def test_rooms_of_the_orchestrator_import_downwards(room: str) -> None:
+    floor = next(number for number, floor in enumerate(ROOMS) if room in floor)
+    above = {name for rooms in ROOMS[:floor] for name in rooms}
+    wrong = [f"{path.relative_to(ROOT)} imports {other}" for path, other in _rooms_of(room) if other in above]
+    assert not wrong
+
+
+def test_what_all_rooms_use_knows_none_of_them() -> None:
+    rooms = {room for floor in ROOMS for room in floor}
+    beside = [(path, other) for path, other in _rooms_of("") if other in rooms]
+    assert not [f"{path.relative_to(ROOT)} imports {other}" for path, other in beside]
+
+
+def _rooms_of(room: str) -> Iterator[tuple[Path, str]]:
+    """What the files of a room (or, for no name, beside the rooms) import of the orchestrator: its rooms' names."""
+    files = modules(f"orchestrator/{room}") if room else sorted((ROOT / "orchestrator").glob("*.py"))
+    for path in files:
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["tranship", "orchestrator"] and len(parts) > 2:
+                yield path, parts[2]
 
 
 def test_plans_know_no_driver() -> None:

@@ -14,9 +14,10 @@ import typer
 
 from tests.unit.plans.texts import ENV
 from tranship.connectors.postgresql.layout import layout
-from tranship.orchestrator import cli, commands
-from tranship.orchestrator.outcomes import OUTCOMES, Outcome
-from tranship.orchestrator.status import EXIT_CODES
+from tranship.orchestrator.cli.main import commands
+from tranship.orchestrator.cli.main import main as cli
+from tranship.orchestrator.engine.outcomes import OUTCOMES, Outcome
+from tranship.orchestrator.reports.status import EXIT_CODES
 from tranship.plans import STRATEGIES, json_schema, load_with_warnings
 from tranship.plans.pairs import PAIRS
 from tranship.plans.problems import Code

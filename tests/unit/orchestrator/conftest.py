@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support import MemoryControl, memory_connect
-from tests.unit.orchestrator.engine_world import (
+from tests.unit.orchestrator.engine.engine_world import (
     PLAN,
     World,
     thing,
 )
 from tranship.connectors.memory import MemoryStore
 from tranship.orchestrator import retry
-from tranship.orchestrator.engine import Engine
+from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.phases import catch_up
 from tranship.plans import load, resolve
 

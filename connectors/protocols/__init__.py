@@ -1,0 +1,72 @@
+"""What a connector can be asked to do. A capability that a system lacks is a protocol that its connector does not have.
+
+The verbs are those of the design: a source tiles, reads and watches; a target loads and replaces; both sides read. All
+rows travel as `connectors.batch.Batch`. Every call is blocking, may be made again after any error, and raises only
+errors of `connectors.errors`. Objects are used by one thread at a time unless their docstring says otherwise.
+
+**Marks.** A transaction that writes rows also swaps its mark (compare-and-swap; `MarkMovedError` when it has moved)
+and, as its last statement, checks the epoch (`EpochMovedError`): neither a zombie nor a late duplicate of an earlier
+attempt can commit (`docs/architecture.md`, "Marks and epochs").
+"""
+
+from __future__ import annotations
+
+from tranship.connectors.protocols.forms import (
+    NAMELESS,
+    READING,
+    Aside,
+    Changes,
+    Chunk,
+    ChunkMark,
+    DirtyKey,
+    Finding,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Scope,
+    Span,
+    TouchedKey,
+    is_nameless,
+)
+from tranship.connectors.protocols.progress import (
+    Backlog,
+    Progress,
+)
+from tranship.connectors.protocols.schema import (
+    TargetSchema,
+)
+from tranship.connectors.protocols.source import (
+    BatchSource,
+    ChangeSource,
+)
+from tranship.connectors.protocols.target import (
+    BatchTarget,
+    Loaded,
+)
+
+__all__ = [
+    "NAMELESS",
+    "READING",
+    "Aside",
+    "Backlog",
+    "BatchSource",
+    "BatchTarget",
+    "ChangeSource",
+    "Changes",
+    "Chunk",
+    "ChunkMark",
+    "DirtyKey",
+    "Finding",
+    "Key",
+    "LaneMark",
+    "Loaded",
+    "Mismatch",
+    "Position",
+    "Progress",
+    "Scope",
+    "Span",
+    "TargetSchema",
+    "TouchedKey",
+    "is_nameless",
+]

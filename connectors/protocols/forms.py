@@ -1,0 +1,152 @@
+"""What travels between connectors and those who use them: keys, spans, positions, marks, findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Key: TypeAlias = bytes
+"""A canonical key (`connectors.keys`): its byte order is the source's key order, equal keys have equal bytes."""
+
+NAMELESS = b"\xff"
+"""What the key of a document starts with whose own key cannot be read, before the document's SHA-256: above all keys.
+
+No query finds such a document, and no change of it can be followed: capture stops at the first one.
+"""
+
+
+def is_nameless(key: Key) -> bool:
+    """Whether the key only stands for a document whose own cannot be read."""
+    return key[:1] == NAMELESS
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Keys from `lower` (included) to `upper` (excluded); None is open. The spans of a stream tile its key space."""
+
+    lower: Key | None
+    upper: Key | None
+
+
+@dataclass(frozen=True)
+class Position:
+    """An opaque resume point of a change source; only the connector that made it can read it. Never compared."""
+
+    token: bytes
+
+
+READING = 0
+"""The epoch of those who only read. Nobody writes under it: a run's first epoch is 1."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose progress is meant: one run in one round. `epoch` is the writer's; a statement under another one fails."""
+
+    run: str
+    round: int
+    epoch: int
+
+    @property
+    def reading(self) -> Scope:
+        """The same place for somebody who only reads, under no epoch: sessions of his are neither refused nor ended."""
+        return Scope(self.run, self.round, READING)
+
+
+@dataclass(frozen=True)
+class ChunkMark:
+    """Mark of the load of one chunk: `pending(attempt)` → `loaded(attempt)`."""
+
+    scope: Scope
+    stream: str
+    chunk: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class LaneMark:
+    """Mark of one lane (a hash partition of the keys): `seq` → `seq + 1` with each applied batch."""
+
+    scope: Scope
+    lane: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The work on one span. `state`: planned → pending (an attempt has begun) → loaded."""
+
+    stream: str
+    number: int
+    span: Span
+    state: Literal["planned", "pending", "loaded"]
+    attempt: int
+    rows: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class DirtyKey:
+    """A key that changed since it was last made equal, and how often (`generation`) since the entry was made."""
+
+    stream: str
+    key: Key
+    generation: int
+
+
+@dataclass(frozen=True)
+class TouchedKey:
+    """A key that was applied. `touch` tells which batch did it last; no two batches have the same."""
+
+    key: Key
+    touch: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a change source saw since the last position: changed keys, markers, the new position.
+
+    `position` may be made durable once `keys` are; not before (`rules.md` I3). `behind_s` is how many seconds it is
+    behind the source's present, by the source's clock; 0 when nothing more was there. An idle source still yields, so
+    that its position advances.
+    """
+
+    keys: tuple[tuple[str, Key], ...]  # (stream, key), deduplicated
+    position: Position
+    markers: tuple[str, ...] = ()
+    behind_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of preflight or check: a stable code, what and where, and what to do. Errors stop the run."""
+
+    code: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class Aside:
+    """What a quarantine entry says of its document, which has `size` bytes."""
+
+    key: Key
+    path: str
+    reason: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A key of which the two sides hold something else.
+
+    Its row is only on the source (`missing`), only on the target (`extra`), or `different` in some columns. Or its
+    document belongs into quarantine on one side only, or is kept aside there with other bytes, another path or another
+    reason (`quarantine`, whatever the rows are).
+    """
+
+    stream: str
+    key: Key
+    kind: Literal["missing", "extra", "different", "quarantine"]
+    columns: tuple[str, ...] = ()

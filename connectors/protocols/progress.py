@@ -1,0 +1,128 @@
+"""Progress: what is kept durably about a run beside its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from tranship.connectors.batch import Quarantined
+from tranship.connectors.protocols.forms import (
+    Aside,
+    Changes,
+    Chunk,
+    ChunkMark,
+    DirtyKey,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Scope,
+    Span,
+    TouchedKey,
+)
+from tranship.plans.streams import Stream
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Durable progress beside the data: chunks, lanes, dirty keys, the capture position, quarantine.
+
+    Writing calls take a `Scope` and check its epoch as the last statement of their transaction. Safe to use from
+    several threads.
+    """
+
+    def start_capture(self, scope: Scope, position: Position, lanes: int) -> Position:
+        """Keep the first position and make the lanes, if absent; returns the durable position (`rules.md` I3)."""
+
+    def keep(self, scope: Scope, changes: Changes) -> None:
+        """One transaction: dirty keys inserted or their generation bumped, markers noted, then the new position."""
+
+    def position(self, scope: Scope) -> Position | None:
+        """The durable capture position, or None before capture started."""
+
+    def restart_capture(self, scope: Scope, position: Position) -> None:
+        """Reseed: replace a lost position by a new one. The caller then compares everything (`tranship reseed`)."""
+
+    def marker_seen(self, scope: Scope, name: str) -> bool:
+        """Whether this marker has come through capture and been kept."""
+
+    def stop_capture(self, scope: Scope) -> None:
+        """Delete position, lanes, markers, dirty and touched keys of the round. Idempotent."""
+
+    def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
+        """Record the chunks of a stream, all or none; does nothing when they are recorded already."""
+
+    def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
+        """The stream's chunks in key order; empty before `plan_chunks`."""
+
+    def begin_chunk(self, scope: Scope, chunk: Chunk) -> ChunkMark | None:
+        """Start a new attempt of a chunk that is not loaded: `attempt + 1`, pending. None when it is loaded."""
+
+    def forget_chunks(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        """Undo of backfill, one transaction: the streams' tables emptied, chunks and quarantine forgotten.
+
+        Attempt numbers are never used again in the same round (`rules.md` I1).
+        """
+
+    def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
+        """The lane's mark, then up to `limit` dirty keys of ONE stream in it whose chunk is loaded, oldest first."""
+
+    def lane_marks(self, scope: Scope) -> list[LaneMark]:
+        """All lanes' marks; the exclusive lane swaps every one of them."""
+
+    def backlog(self, scope: Scope) -> Backlog:
+        """How far the target is behind, by the database's clock."""
+
+    def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
+        """Repair and reseed: enqueue keys as if they had changed. Nothing else writes rows (`rules.md` I2)."""
+
+    def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
+        """Which of the keys have a dirty entry now."""
+
+    def forget_touched(self, scope: Scope) -> None:
+        """Start of a full reconcile: forget which keys were applied so far."""
+
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
+        """Keys applied since `forget_touched`, ordered by an internal order, page by page (after the last one)."""
+
+    def forget_equal(self, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+        """Forget touched keys that were found equal after `touched` gave them, but for those applied again since.
+
+        Returns how many were forgotten. Safe to repeat, and to land late.
+        """
+
+    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
+        """Replace what the last reconcile found by what this one did: kept here, because keys are people's data."""
+
+    def divergences(self, scope: Scope) -> list[Mismatch]:
+        """What the last reconcile found."""
+
+    def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
+        """What is kept aside of a stream, in key order, page by page (after the last key), without the documents."""
+
+    def quarantined(self, scope: Scope, stream: Stream, key: Key) -> Quarantined | None:
+        """One entry with its document, or None when there is none of this key."""
+
+    def quarantine_count(self, scope: Scope) -> dict[str, int]:
+        """Entries per stream; streams without any are left out."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Dirty keys not yet applied; age in seconds of the oldest; seconds since the source was as capture has kept it.
+
+    `quiet_s` is seconds since capture last kept a changed key, or since it started when there was none.
+    """
+
+    dirty: int
+    oldest_s: float
+    capture_age_s: float
+    quiet_s: float
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that the target is behind at most: by what is kept but not applied, or by what may be unseen."""
+        return max(self.oldest_s, self.capture_age_s)

@@ -1,0 +1,51 @@
+"""The target's catalog, as far as phases need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from tranship.connectors.protocols.forms import Finding, Scope
+from tranship.plans.streams import Stream
+
+
+@runtime_checkable
+class TargetSchema(Protocol):
+    """What the phases need of the target's catalog. Calls are idempotent; only what this run made is ever dropped."""
+
+    def identity(self) -> str:
+        """Stable name of the server and database (not its address)."""
+
+    def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
+        """Reads only: reachability, version, privileges, names that are taken by something that is not the run's."""
+
+    def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        """Create schema and tables with primary keys and note in the same transaction that this run owns them."""
+
+    def table_differences(self, streams: Sequence[Stream]) -> list[str]:
+        """What in the catalog differs from the plan; empty when equal."""
+
+    def drop_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
+        """Drop what `create_tables` of this run made, the schema too if it made it and nothing else is in it."""
+
+    def create_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        """Non-unique indexes, then ANALYZE."""
+
+    def drop_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None: ...
+
+    def index_differences(self, streams: Sequence[Stream]) -> list[str]: ...
+
+    def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        """Unique indexes, concurrently, dropped and built again while correct data breaks them for a moment."""
+
+    def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None: ...
+
+    def constraint_differences(self, streams: Sequence[Stream]) -> list[str]: ...
+
+    def dangling(self, stream: Stream) -> dict[str, int]:
+        """Per referencing column, how many rows point at no row of the referenced stream."""
+
+    def count(self, stream: Stream) -> int:
+        """Rows of the root table."""
+
+    def close(self) -> None: ...

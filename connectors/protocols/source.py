@@ -1,0 +1,61 @@
+"""Sources: read in batches, and watched for changed keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from tranship.connectors.batch import Batch
+from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span
+from tranship.plans.streams import Stream
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """Reads the current state of streams."""
+
+    def identity(self) -> str:
+        """Stable name of the server and database (not its address), for the plan's fingerprint."""
+
+    def findings(self, streams: Sequence[Stream]) -> list[Finding]:
+        """Reads only: reachability, topology, privileges, and whether each stream can be read and watched."""
+
+    def estimate(self, stream: Stream) -> tuple[int, int]:
+        """(documents, bytes) of the stream's collection, roughly; for ETA and chunking only."""
+
+    def spans(self, stream: Stream, chunk_bytes: int) -> list[Span]:
+        """Spans of about `chunk_bytes` each, in key order, that tile the whole key space: first and last are open."""
+
+    def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
+        """The current documents of a span in key order, as of `after` or later (majority, causally after).
+
+        Before or with each row come all entries up to its key. Memory is bounded by a batch.
+        """
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
+        """The current documents of the given keys, as of `after` or later; a key that is not there is deleted."""
+
+    def readable(self, document: bytes) -> str:
+        """A quarantined document for people: whole, or where it cannot be read and its bytes. Asks no server."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class ChangeSource(Protocol):
+    """Watches streams for changes."""
+
+    def position(self) -> Position:
+        """Now: every change that is made after this call returns comes after this position."""
+
+    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+        """Changed keys since a position, without end; yields at least every second, also when nothing changed.
+
+        Raises `PositionLostError` (never starts from now instead) and `SourceChangedError`.
+        """
+
+    def put_marker(self, name: str) -> None:
+        """Write a marker that comes through `changes` after all earlier acknowledged writes (`rules.md` E3)."""
+
+    def drop_markers(self) -> None:
+        """Remove what `put_marker` left on the source. Idempotent."""

@@ -1,0 +1,47 @@
+"""Targets of batches: rows and their mark in one transaction, and the same rows read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from tranship.connectors.batch import Batch
+from tranship.connectors.protocols.forms import ChunkMark, DirtyKey, Key, LaneMark, Span
+from tranship.plans.streams import Stream
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Result of `load`: rows of the root table and of all child tables, documents put into quarantine."""
+
+    rows: int
+    child_rows: int
+    quarantined: int
+
+
+@runtime_checkable
+class BatchTarget(Protocol):
+    """Writes batches; data and mark commit in one transaction. One object belongs to one process and thread."""
+
+    def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
+        """Fill an empty span with the batches: all of the chunk, its quarantine entries and its mark, or nothing."""
+
+    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+        """Make the given keys equal to the batch: delete all of them with their children, insert what the batch has.
+
+        In the same transaction: quarantine entries of the keys are replaced by the batch's; each dirty entry is
+        removed if its generation is still the given one (else it stays) and its key remembered as touched; the marks
+        are swapped; the epoch is checked. Returns how many dirty entries were removed. Raises `UniqueConflictError`.
+        """
+
+    def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
+        """What the target holds of a span: rows, rebuilt from root and child tables, and quarantine entries.
+
+        Rows come in key order, and before or with each row all entries up to its key. Memory is bounded by a batch.
+        """
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        """What the target holds of the given keys: rows and quarantine entries."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,181 @@
+"""What the commands share: opening a plan, carrying a run on, leaving a request, errors as exit codes.
+
+Exit codes: 0 finished; 2 bad usage or plan; 3 preflight refused; 4 rolled back; 5 held; 6 another orchestrator holds
+the lease; 7 paused. 1 is an unexpected error, or a difference that `reconcile` found.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
+from tranship.orchestrator import logs
+from tranship.orchestrator.cli.view import observer
+from tranship.orchestrator.dataplane.reconcile import TooManyApartError
+from tranship.orchestrator.engine.amendment import PlanChangedError
+from tranship.orchestrator.engine.engine import Engine
+from tranship.orchestrator.engine.inbox import refusal
+from tranship.orchestrator.engine.session import Observe, Session, open_session
+from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError, RequestKind
+from tranship.orchestrator.journal.person import person
+from tranship.orchestrator.journal.records import JournalError
+from tranship.orchestrator.journal.state import ENDED, RunStatus, State
+from tranship.orchestrator.phases import PreflightError
+from tranship.orchestrator.reports.keynames import NoKeyError
+from tranship.orchestrator.reports.quarantine import QuarantineError
+from tranship.orchestrator.reports.status import EXIT_CODES, closing_lines, status_of
+from tranship.plans import PlanError, load_with_warnings
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    PRETTY = "pretty"
+    JSON = "json"
+
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan, a YAML file.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Format = Annotated[LogFormat | None, typer.Option("--log-format", help="Default: pretty on a terminal, else json.")]
+
+BAD_PLAN, REFUSED, HELD, LEASE, PAUSED = 2, 3, 5, 6, 7
+
+ERRORS: tuple[tuple[type[Exception], int], ...] = (
+    (PlanError, BAD_PLAN),
+    (PreflightError, REFUSED),
+    (PlanChangedError, REFUSED),
+    (JournalError, REFUSED),
+    (TimeoutError, REFUSED),
+    (TooManyApartError, 1),
+    (NoKeyError, BAD_PLAN),
+    (QuarantineError, BAD_PLAN),
+    (LeaseHeldError, LEASE),
+    (LeaseLostError, LEASE),
+    (EpochMovedError, LEASE),
+    (ConnectorError, REFUSED),  # last: the others of its kind go before it
+)
+
+
+@contextmanager
+def exits() -> Iterator[None]:
+    """Known errors become one clear text and an exit code; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except tuple(kind for kind, _ in ERRORS) as error:
+        typer.echo(logs.without_secrets(str(error)), err=True)
+        raise typer.Exit(next(code for kind, code in ERRORS if isinstance(error, kind))) from None
+
+
+@contextmanager
+def open_plan(plan: Path, log_format: LogFormat | None = None) -> Iterator[Session]:
+    with exits():
+        logs.configure(log_format or logs.default_format())
+        loaded = load_with_warnings(plan)
+        for warning in loaded.warnings:
+            typer.echo(warning, err=True)
+        with open_session(loaded.plan, log_format) as session:
+            yield session
+
+
+def run_of(session: Session) -> str:
+    run = session.latest()
+    if run is None:
+        typer.echo(f"plan {session.plan.name} has no run on this target yet; `tranship run` starts one", err=True)
+        raise typer.Exit(BAD_PLAN)
+    return run
+
+
+def execute(session: Session, run: str, observe: Observe, *, held_too: bool = False) -> int:
+    """Carry a run on; the exit code says how it stands afterwards."""
+    logs.configure(logs.default_format(), run=run)
+    engine = session.engine(observe)
+    with _signals(engine):
+        try:
+            state = engine.execute(run, person(), held_too=held_too)
+        except EpochMovedError:
+            raise
+        except ConnectorError as error:
+            what = "the servers could not be reached" if isinstance(error, TransientError) else "a server refused"
+            why = logs.without_secrets(str(error)).rstrip(".")
+            typer.echo(f"{what}: {why}. Everything is kept; `tranship run` goes on when that is mended.", err=True)
+            return PAUSED
+    if state.status is RunStatus.FINISHED:
+        _say_counts(session, run)
+    return report(state)
+
+
+def _say_counts(session: Session, run: str) -> None:
+    """What was moved: the last words of a run that has finished, which it has even if they cannot be read any more."""
+    try:
+        lines = closing_lines(status_of(session, run))
+    except TransientError as error:
+        lines = [f"the counts could not be read: {logs.without_secrets(str(error))}"]
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def report(state: State) -> int:
+    text = f"run {state.run}: {state.status}" + (f": {state.reason}" if state.reason else "")
+    typer.echo(logs.without_secrets(text), err=True)
+    return EXIT_CODES[state.status]
+
+
+@contextmanager
+def _signals(engine: Engine) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM pauses the run cleanly, the second ends the process at once; both can be resumed."""
+
+    asked = threading.Event()
+
+    def handle(number: int, _frame: types.FrameType | None) -> None:
+        # Not the engine's own event: that one is cleared as soon as the pausing begins, which may take a while.
+        if asked.is_set():
+            os._exit(128 + number)
+        asked.set()
+        engine.interrupt.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None) -> int:
+    """Leave a request; when no orchestrator is at work on the run, carry it out here. Returns the exit code.
+
+    A run that is held after its switch stays so: only `resume` says that a person has seen to it.
+    """
+    state = session.state(run)
+    if state.switched and state.status is RunStatus.HELD:
+        return report(state)
+    session.control.request(run, kind, stream=stream)
+    try:
+        with observer(session) as observe:
+            return execute(session, run, observe, held_too=True)
+    except LeaseHeldError:
+        typer.echo(f"{kind} was left for the orchestrator that works on {run}; see `tranship status`", err=True)
+        return 0
+
+
+def refuse(kind: RequestKind, state: State) -> None:
+    """End the command when the request makes no sense now."""
+    if state.status is RunStatus.FINISHED and kind is not RequestKind.RETRY:
+        typer.echo(f"run {state.run}: finished: nothing is left to {kind}. Nothing was changed.", err=True)
+        raise typer.Exit(BAD_PLAN)
+    if state.status in ENDED and kind is not RequestKind.RETRY:
+        raise typer.Exit(report(state))
+    why = refusal(kind, state)
+    if why is not None:
+        typer.echo(f"run {state.run} ({state.status}): {why}. Nothing was changed.", err=True)
+        raise typer.Exit(HELD if kind is RequestKind.ROLLBACK else BAD_PLAN)

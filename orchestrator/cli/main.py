@@ -1,0 +1,242 @@
+"""The command line: each command is a few lines over `commands`, `session`, `engine` and `status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tranship.connectors.errors import TransientError
+from tranship.orchestrator import logs
+from tranship.orchestrator.cli.commands import (
+    BAD_PLAN,
+    REFUSED,
+    AsJson,
+    Format,
+    LogFormat,
+    PlanFile,
+    ask,
+    execute,
+    exits,
+    open_plan,
+    refuse,
+    report,
+    run_of,
+)
+from tranship.orchestrator.cli.quarantine import app as quarantine_app
+from tranship.orchestrator.cli.view import observer, print_status
+from tranship.orchestrator.demo.cli import demo
+from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus
+from tranship.orchestrator.reports import inspection, mapping
+from tranship.orchestrator.reports.status import describe, equation, status_of
+from tranship.orchestrator.sandbox.cli import app as sandbox_app
+from tranship.plans import load_without_addresses, schema_text
+from tranship.plans.strategies import PhaseName
+
+app = typer.Typer(
+    help="Move live data between databases without downtime.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
+app.add_typer(plan_app, name="plan")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(sandbox_app, name="sandbox")
+app.command()(demo)
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+# --- carrying out ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(plan: PlanFile, log_format: Format = None) -> None:
+    """Start the plan's run, or go on with the one that is not finished."""
+    with open_plan(plan, log_format) as session:
+        try:
+            name = session.begin()
+        except TransientError as error:
+            typer.echo(f"{logs.without_secrets(str(error))}; nothing was changed", err=True)
+            raise typer.Exit(REFUSED) from None
+        state = session.state(name)
+        if state.status is RunStatus.HELD:
+            raise typer.Exit(report(state))
+        with observer(session) as observe:
+            code = execute(session, name, observe)
+    raise typer.Exit(code)
+
+
+@app.command()
+def resume(plan: PlanFile, log_format: Format = None) -> None:
+    """Go on with a paused or held run: you have looked at what it says."""
+    with open_plan(plan, log_format) as session:
+        name = run_of(session)
+        state = session.state(name)
+        if state.status in ENDED:
+            raise typer.Exit(report(state))
+        with observer(session) as observe:
+            code = execute(session, name, observe, held_too=True)
+    raise typer.Exit(code)
+
+
+def _ask(plan: Path, kind: RequestKind, log_format: LogFormat | None) -> None:
+    with open_plan(plan, log_format) as session:
+        name = run_of(session)
+        refuse(kind, session.state(name))
+        code = ask(session, name, kind)
+    raise typer.Exit(code)
+
+
+@app.command()
+def rollback(plan: PlanFile, log_format: Format = None) -> None:
+    """Undo the run phase by phase and leave both sides as they were found."""
+    _ask(plan, RequestKind.ROLLBACK, log_format)
+
+
+@app.command()
+def reseed(plan: PlanFile, log_format: Format = None) -> None:
+    """After the source's history was lost: take a new position, compare every row, apply what differs."""
+    _ask(plan, RequestKind.RESEED, log_format)
+
+
+@app.command()
+def repair(plan: PlanFile, log_format: Format = None) -> None:
+    """Make the rows that the last reconcile found divergent equal again."""
+    _ask(plan, RequestKind.REPAIR, log_format)
+
+
+@app.command()
+def approve(
+    plan: PlanFile, phase: Annotated[PhaseName | None, typer.Argument(help="Default: the one that waits.")] = None
+) -> None:
+    """Approve the phase that waits for it, from any terminal."""
+    with open_plan(plan) as session:
+        name = run_of(session)
+        state = session.state(name)
+        refuse(RequestKind.APPROVE, state)
+        if state.status is RunStatus.HELD:
+            raise typer.Exit(report(state))
+        wanted = phase or state.asked
+        if wanted not in state.approvals or state.of(wanted) is PhaseStatus.VERIFIED:
+            waits = f"{state.asked} waits" if state.asked else "no phase waits"
+            typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
+            raise typer.Exit(BAD_PLAN)
+        session.control.request(name, RequestKind.APPROVE, phase)
+        at_once = session.control.is_led(name)
+        when = "" if at_once else f"; no orchestrator works on run {name}, so the next `tranship run` acts on it"
+        typer.echo(f"{wanted} is approved{when}", err=True)
+
+
+@app.command()
+def pause(plan: PlanFile) -> None:
+    """Ask the orchestrator at work to stop cleanly; `run` goes on later."""
+    with open_plan(plan) as session:
+        name = run_of(session)
+        state = session.state(name)
+        if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
+            raise typer.Exit(report(state))
+        if not session.control.is_led(name):  # a request that is left would pause the next one at once
+            typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; `tranship run` goes on")
+            return
+        session.control.request(name, RequestKind.PAUSE)
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(plan: PlanFile, as_json: AsJson = False) -> None:
+    """Show where the plan's newest run stands."""
+    with open_plan(plan) as session:
+        found = status_of(session, run_of(session))
+        if as_json:
+            typer.echo(json.dumps(found.as_dict(), indent=2))
+        else:
+            print_status(Console(), found)
+
+
+@app.command()
+def check(plan: PlanFile, as_json: AsJson = False) -> None:
+    """Check the plan's rules, and whether both servers can be used for it. Reads only."""
+    with open_plan(plan) as session:
+        found = session.findings(session.active() or "")
+    if as_json:
+        typer.echo(json.dumps([vars(f) for f in found], indent=2))
+    else:
+        for f in found:
+            typer.echo(f"{f.severity} {f.code}: {f.message}" + (f"\n  {f.hint}" if f.hint else ""))
+        typer.echo("the plan can run" if not _errors(found) else "the plan cannot run yet")
+    raise typer.Exit(REFUSED if _errors(found) else 0)
+
+
+def _errors(found: list[inspection.Finding]) -> bool:
+    return any(f.severity == "error" for f in found)
+
+
+@app.command()
+def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
+    """Compare every row of both sides now, without changing anything; exit code 1 when rows diverge."""
+    with open_plan(plan) as session:
+        result = inspection.reconcile_now(session, run_of(session))
+        named = [describe(session.streams, d) for d in result.divergences]
+    total = result.total
+    streams = {name: asdict(tally) for name, tally in result.tallies().items()}
+    summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": result.moving, "divergences": named}
+    if as_json:
+        typer.echo(json.dumps({**summary, "streams": streams}, indent=2))
+    else:
+        for name, tally in streams.items():
+            typer.echo(f"{name}: {equation(tally)}")
+        typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {result.moving} still move")
+        for one in named:
+            typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")
+    raise typer.Exit(1 if named else 0)
+
+
+@app.command()
+def purge(plan: PlanFile, yes: Yes = False) -> None:
+    """Remove the state schema with all runs and journals in it. The migrated tables stay."""
+    with open_plan(plan) as session:
+        unfinished = session.unfinished()
+        if unfinished:
+            typer.echo(
+                f"there is a run that has not ended: {', '.join(unfinished)}. Finish it or roll it back", err=True
+            )
+            raise typer.Exit(BAD_PLAN)
+        schema = session.plan.target.state_schema
+        if not yes and not typer.confirm(f"Remove schema {schema} with all runs and journals in it?"):
+            raise typer.Exit(BAD_PLAN)
+        session.control.purge()
+
+
+@plan_app.command("schema")
+def plan_schema() -> None:
+    """Print the JSON Schema of plans."""
+    typer.echo(schema_text(), nl=False)
+
+
+@plan_app.command("show")
+def plan_show(plan: PlanFile, as_json: AsJson = False) -> None:
+    """Show what every path becomes: table, column, type, and what NULL stands for. Needs no server and no secrets."""
+    with exits():
+        loaded = load_without_addresses(plan)
+    for warning in loaded.warnings:
+        typer.echo(warning, err=True)
+    tables = mapping.mapping_of(loaded.plan)
+    typer.echo(json.dumps(mapping.as_data(tables), indent=2) if as_json else mapping.printed(tables))
+
+
+def main() -> None:
+    """Entry point of the `tranship` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""The engine: carries a run from its journal to its end.
+
+One loop: tick (lease, services, requests), ask the folded state what is next, do that, append what happened. It holds
+no state of its own that the journal does not have, so a crash at any point is followed by the same decisions. An intent
+is committed before a phase acts, and the phase then looks at the world instead of trusting that nothing was done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
+from tranship.connectors.protocols import Scope
+from tranship.orchestrator import retry
+from tranship.orchestrator.clock import Clock, MonotonicClock
+from tranship.orchestrator.dataplane import reseed
+from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
+from tranship.orchestrator.engine.amendment import check_plan
+from tranship.orchestrator.engine.inbox import Inbox, InterruptedRunError
+from tranship.orchestrator.engine.outcomes import Failure, Outcome, classify
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.book import Book
+from tranship.orchestrator.journal.control import Control, Request, RequestKind
+from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State
+from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
+from tranship.orchestrator.phases import Diverged, Phase
+from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture, reconciler
+from tranship.orchestrator.services.heartbeat import Heartbeat
+from tranship.plans import Plan
+from tranship.plans.fingerprint import fingerprint, meaning_document
+from tranship.plans.strategies import STRATEGIES, PhaseName
+from tranship.plans.streams import Stream
+
+log = structlog.get_logger(__name__)
+
+BODIES = {
+    ServiceName.CAPTURE: capture.body,
+    ServiceName.APPLIER: applier.body,
+    ServiceName.RECONCILER: reconciler.body,
+}
+
+
+@dataclass
+class Engine:
+    """Executes one run. `interrupt` is set by a signal handler and pauses the run at its next tick."""
+
+    plan: Plan
+    streams: tuple[Stream, ...]
+    connect: Connect
+    control: Control
+    lease_s: float
+    clock: Clock = field(default_factory=MonotonicClock)
+    interrupt: threading.Event = field(default_factory=threading.Event)
+    observe: Callable[[Run, State], None] = lambda _run, _state: None
+    phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
+
+    _book: Book | None = field(default=None, init=False)
+    _run: Run | None = field(default=None, init=False)
+    _supervisor: Supervisor | None = field(default=None, init=False)
+    _heartbeat: Heartbeat | None = field(default=None, init=False)
+    _outages: retry.Outages = field(default_factory=retry.Outages, init=False)
+    _refusal: BaseException | None = field(default=None, init=False)
+
+    # --- beginning and end ----------------------------------------------------------------------------------------
+
+    def execute(self, run: str, by: str, *, held_too: bool = False) -> State:
+        """Carry the run on until it ends, pauses or is held; returns the state then.
+
+        A paused run goes on; a held one only with `held_too`: a person has looked. Raises `LeaseHeldError` when another
+        orchestrator works on the run, `LeaseLostError` when one took over, `PlanChangedError` and `PreflightError` with
+        nothing changed. A connection that is lost is retried, then the run pauses.
+        """
+        self.control.acquire(run, self.lease_s)
+        self._heartbeat = Heartbeat(self.control, run, self.lease_s)
+        try:
+            self._begin(run)
+            self._resume(by, held_too=held_too)
+            self._loop()
+        finally:
+            self._close_run()
+            self._heartbeat.close()
+            # Also after a refusal, so that the next command need not wait. If this fails too, the lease ends by itself.
+            with suppress(ConnectorError):
+                self.control.release(run)
+        if self._refusal is not None:
+            raise self._refusal
+        return self.state
+
+    def _begin(self, run: str) -> None:
+        self._book = Book.open(self.control, run)
+        if self.state.status in ENDED:
+            return  # by another orchestrator, while we waited for its lease: nothing may follow its last record
+        self._open_run()
+        if not self.state.run:
+            self._create(run)
+        self.book.write_claim()
+        check_plan(self.book, self._current)
+
+    def _resume(self, by: str, *, held_too: bool) -> None:
+        resumable = {RunStatus.PAUSED, RunStatus.HELD} if held_too else {RunStatus.PAUSED}
+        if self.state.status in resumable:
+            self.book.write(Record(Kind.RESUMED, data={"by": by}))
+
+    def _create(self, run: str) -> None:
+        source, target = self._current.source.identity(), self._current.schema.identity()
+        data = {
+            "run": run,
+            "phases": list(STRATEGIES[self.plan.strategy]),
+            "approvals": list(self.plan.approval),
+            "fingerprint": fingerprint(self.plan, source, target),
+            "meaning": meaning_document(self.plan),
+        }
+        self.book.write(Record(Kind.CREATED, data=data))
+
+    @property
+    def _current(self) -> Run:
+        assert self._run is not None, "no run is open"
+        return self._run
+
+    @property
+    def book(self) -> Book:
+        """The run's journal; only after `execute` has begun."""
+        assert self._book is not None, "no journal is open"
+        return self._book
+
+    @property
+    def state(self) -> State:
+        """The run's state so far."""
+        return self._book.state if self._book is not None else State()
+
+    def _open_run(self) -> None:
+        """Open all connections under the book's epoch."""
+        self._close_run()
+        scope = Scope(self.book.run, self.state.round, self.book.epoch)
+        self._run = Run(
+            plan=self.plan,
+            streams=self.streams,
+            scope=scope,
+            connect=self.connect,
+            source=self.connect.source(),
+            progress=self.connect.progress(),
+            schema=self.connect.schema(),
+            clock=self.clock,
+            tick=self._tick,
+            lanes=self.plan.limits.workers,
+        )
+        setting = Setting(self.connect, scope, self.streams, self.clock)
+        self._supervisor = Supervisor(setting, dict(BODIES))
+
+    def _close_run(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.close()
+        if self._run is not None:
+            self._run.close()
+        self._run = self._supervisor = None
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not isinstance(next_step(self.state), Stop):
+            try:
+                # Requests come before services: a reseed must be known before capture looks for the lost position.
+                self._tick()
+                self._services()
+                self._take(next_step(self.state))
+                self._outages.forget()
+            except InterruptedRunError as interrupted:
+                self._interrupted(interrupted)
+            except Exception as error:  # noqa: BLE001  every failure has an outcome, and the outcome is recorded
+                self._fail(error)
+
+    def _services(self) -> None:
+        assert self._supervisor is not None
+        self._supervisor.ensure(services(self.state))
+
+    def _take(self, step: Step) -> None:
+        match step:
+            case Do(phase):
+                self._do(phase)
+            case Verify(phase):
+                self._verify(phase)
+            case Undo(phase):
+                self._undo(phase)
+            case Wait(phase):
+                self._wait(phase)
+            case Reseed():
+                self._reseed()
+            case Close(kind):
+                self._finish(kind)
+            case Stop():
+                pass  # a request has just stopped the run; the loop ends
+
+    @contextmanager
+    def _bound(self, phase: PhaseName) -> Iterator[None]:
+        with structlog.contextvars.bound_contextvars(phase=phase.value):
+            yield
+
+    def _keep(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.book.write(record)
+            self._tick()
+
+    def _do(self, phase: PhaseName) -> None:
+        with self._bound(phase):
+            self.book.write(Record(Kind.INTENT, phase))
+            # Catch-up's intent is what lets the applier run; services follow the state before the phase acts.
+            self._services()
+            before = self._current.sealed = self.state.sealed
+            self._keep(self.phases[phase].do(self._current))
+            if self.state.sealed and not before:
+                # What the applier has under way must not land behind the proofs that follow; then the phase goes on.
+                self._take_epoch()
+            elif not self.state.switched:  # the switch is itself the end of the phase that writes it
+                self.book.write(Record(Kind.DONE, phase))
+
+    def _verify(self, phase: PhaseName) -> None:
+        with self._bound(phase):
+            verdict = self.phases[phase].verify(self._current)
+            if isinstance(verdict, Diverged):
+                self._diverged(phase, verdict.reason)
+            else:
+                self.book.write(Record(Kind.VERIFIED, phase))
+
+    def _undo(self, phase: PhaseName) -> None:
+        with self._bound(phase):
+            self.book.write(Record(Kind.UNDO_INTENT, phase))
+            reached("undo.before")
+            for record in self.phases[phase].undo(self._current):
+                self.book.write(record)
+            reached("undo.after")
+            self.book.write(Record(Kind.UNDONE, phase))
+
+    def _wait(self, phase: PhaseName) -> None:
+        if self.state.asked is not phase:
+            self.book.write(Record(Kind.APPROVAL_ASKED, phase))
+        while isinstance(next_step(self.state), Wait):
+            self._tick()
+            self._outages.forget()
+            self.clock.sleep(POLL_S)
+
+    def _reseed(self) -> None:
+        marked = reseed.reseed(self._current)
+        self.book.write(Record(Kind.RESEEDED, data={"marked": marked}))
+
+    def _finish(self, kind: Kind) -> None:
+        if kind is Kind.FINISHED:
+            assert self._supervisor is not None
+            self._supervisor.close()
+            try:
+                self._current.source.drop_markers()
+            except RefusedError as error:  # a source that is closed to all writes must not keep the run from its end
+                log.warning("the collection of markers stays on the source", reason=str(error))
+        self.book.write(Record(kind))
+
+    # --- requests, signals, failures ------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """What must be looked at all the time; raises when the running phase has to stop."""
+        assert self._heartbeat is not None
+        assert self._supervisor is not None
+        self._heartbeat.check()
+        self._supervisor.check()
+        if self.interrupt.is_set():
+            self.interrupt.clear()
+            raise InterruptedRunError(Kind.PAUSED, "interrupted; `tranship run` goes on")
+        Inbox(self.book, self._current).answer_all()
+        self.observe(self._current, self.state)
+
+    def _interrupted(self, interrupted: InterruptedRunError) -> None:
+        self._current.release_workers()
+        if interrupted.kind is Kind.ROLLBACK:
+            self._roll_back(interrupted.reason, interrupted.request)
+        else:
+            self.book.write(Record(interrupted.kind, data={"reason": interrupted.reason}), interrupted.request)
+            self._after_interruption(interrupted.kind)
+
+    def _after_interruption(self, kind: Kind) -> None:
+        if kind is Kind.RESEED:
+            self._take_epoch()  # what was read before the new position must not be committed behind it
+        elif kind is Kind.PAUSED:
+            # Else the next process would be paused at once by a request that came twice.
+            Inbox(self.book, self._current).drop(RequestKind.PAUSE)
+
+    def _roll_back(self, reason: str, request: Request | None = None) -> None:
+        """Undo begins with a new epoch: a late transaction of ours must not recreate what is undone (`rules.md` F4)."""
+        self.book.write(Record(Kind.ROLLBACK, data={"reason": reason}), request)
+        self._take_epoch()
+
+    def _take_epoch(self) -> None:
+        """End everything that was begun under the present epoch, and go on under a new one."""
+        self._close_run()
+        self._book = self.book.reopened()
+        self._open_run()
+
+    def _diverged(self, phase: PhaseName, reason: str) -> None:
+        self.book.write(Record(Kind.FAILED, phase, {"reason": reason}))
+        self._by_policy(phase, f"{phase} did not verify: {reason}")
+
+    def _by_policy(self, phase: PhaseName | None, reason: str) -> None:
+        policy = self.plan.rollback.phases.get(phase, self.plan.rollback.on_failure) if phase else "pause"
+        if self.state.switched:
+            advice = "`tranship reconcile` names the rows; `tranship resume` ends the run as it is"
+            self.book.write(
+                Record(Kind.HELD, data={"reason": f"{reason}. After the switch nothing is undone; {advice}"})
+            )
+        elif policy == "rollback" and self.state.status is RunStatus.RUNNING:
+            self._roll_back(reason)
+        else:
+            self.book.write(Record(Kind.PAUSED, data={"reason": reason}))
+
+    def _fail(self, error: Exception) -> None:
+        failure = classify(error)
+        log.error("failed", outcome=failure.outcome, reason=failure.reason, exc_info=failure.is_bug)
+        if failure.outcome is Outcome.LEAVE:
+            raise failure.error
+        self._current.release_workers()
+        if isinstance(error, ServiceFailedError):
+            self.book.write(Record(Kind.SERVICE_FAILED, data={"service": error.service, "reason": failure.reason}))
+        if isinstance(error, TransientError | AmbiguousCommitError) and self._outages.bear(self.clock.now()):
+            # Then the loop takes the same step again, from whatever the attempt left. Whether a COMMIT was carried out,
+            # the step will see; that it is not carried out later, a new epoch makes sure.
+            if self._servers_answer():
+                self._take_epoch()
+        elif failure.outcome is Outcome.REFUSE:
+            self._refusal = failure.error
+            self.book.write(Record(Kind.ROLLBACK, data={"reason": failure.reason}))
+        else:
+            self._record_failure(failure)
+
+    def _servers_answer(self) -> bool:
+        """Wait, within the retry policy's limits, until source and target answer again; if they do not, it is noted."""
+        run = self._current
+        try:
+            if not self.state.undoing:
+                retry.call(run.source.identity)
+            retry.call(run.schema.identity)
+        except TransientError as error:
+            self._record_failure(classify(error))
+            return False
+        return True
+
+    def _record_failure(self, failure: Failure) -> None:
+        phase = self.state.current
+        data: dict[str, Any] = {"reason": failure.reason}
+        match failure.outcome:
+            case Outcome.POLICY:
+                self._by_policy(phase, failure.reason)
+            case Outcome.HOLD if self.state.switched:
+                self._by_policy(phase, str(failure.error))
+            case Outcome.HOLD:
+                self.book.write(Record(Kind.HELD, data=data))
+            case Outcome.ASK_AGAIN if phase is not None and phase in self.state.approvals:
+                self.book.write(Record(Kind.APPROVAL_WITHDRAWN, phase, data))
+            case _:
+                self.book.write(Record(Kind.PAUSED, data=data))

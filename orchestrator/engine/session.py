@@ -1,0 +1,117 @@
+"""Puts a plan, its servers and the engine together: what the CLI, the Python API and the demo start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tranship.connectors.protocols import Finding
+from tranship.connectors.registry import open_progress, open_schema, open_source, open_target
+from tranship.orchestrator import logs
+from tranship.orchestrator.dataplane.run import Connect, Run
+from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
+from tranship.orchestrator.engine.engine import Engine
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.control import SqlControl
+from tranship.orchestrator.journal.state import ENDED, State, fold_all
+from tranship.orchestrator.phases import PreflightError
+from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
+from tranship.plans.fingerprint import differences, meaning_document, relaxed
+from tranship.plans.streams import Stream
+
+Observe = Callable[[Run, State], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One plan with its control store open."""
+
+    plan: Plan
+    streams: tuple[Stream, ...]
+    connect: Connect
+    control: SqlControl
+
+    def findings(self, run: str) -> list[Finding]:
+        """Preflight, and for a run whether the plan still is the one that it was started with. Reads only."""
+        source, schema = self.connect.source(), self.connect.schema()
+        try:
+            return self._changes(run) + source.findings(self.streams) + schema.findings(self.streams, run)
+        finally:
+            source.close()
+            schema.close()
+
+    def _changes(self, run: str) -> list[Finding]:
+        if not run:
+            return []
+        old, new = dict(self.state(run).meaning), meaning_document(self.plan)
+        if not old or old == new or relaxed(old, new):
+            return []
+        message = f"run {run} was started with another meaning: {'; '.join(differences(old, new))}"
+        return [Finding("plan.changed", "error", message, "put the plan back, to go on or to roll the run back")]
+
+    def latest(self) -> str | None:
+        """The newest run of the plan, or None; reads only."""
+        return self.control.latest_run(self.plan.name) if self.control.installed() else None
+
+    def active(self) -> str | None:
+        """The plan's run that has not ended, or None; reads only."""
+        latest = self.latest()
+        return latest if latest is not None and self.state(latest).status not in ENDED else None
+
+    def unfinished(self) -> list[str]:
+        """Runs of any plan in the state schema that have not ended; reads only."""
+        runs = self.control.all_runs() if self.control.installed() else []
+        return [run for run in runs if self.state(run).status not in ENDED]
+
+    def state(self, run: str) -> State:
+        """The folded state of a run."""
+        return fold_all(entry.record for entry in self.control.journal(run))
+
+    def begin(self) -> str:
+        """The active run, or a new one after a preflight that found no error. Raises `PreflightError`.
+
+        The preflight comes before the state schema is made: a refused plan leaves nothing behind.
+        """
+        latest, active = self.latest(), self.active()
+        if active is not None:
+            return active
+        errors = [f for f in self.findings("") if f.severity == "error"]
+        # Somebody else may have begun the run meanwhile, and what preflight has found is their work.
+        active = self.active()
+        if active is not None:
+            return active
+        if errors:
+            raise PreflightError(errors)
+        self.control.install()
+        return self.control.create_run(self.plan.name, after=latest)
+
+    def engine(self, observe: Observe) -> Engine:
+        """An engine for the plan's runs."""
+        return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease, observe=observe)
+
+
+@contextmanager
+def open_session(plan: Plan, log_format: str | None = None) -> Iterator[Session]:
+    """Open the control store of a plan; nothing is created by that."""
+    streams = resolve(plan)
+    log_format = log_format or logs.default_format()
+    control = SqlControl(target_endpoint(plan))
+    try:
+        yield Session(plan, streams, connections(plan, streams, log_format), control)
+    finally:
+        control.close()
+
+
+def connections(plan: Plan, streams: tuple[Stream, ...], log_format: str) -> Connect:
+    """How to reach the plan's servers."""
+    source, target = source_endpoint(plan), target_endpoint(plan)
+    return Connect(
+        source=lambda: open_source(source, streams),
+        target=lambda scope: open_target(target, streams, scope, reached),
+        progress=lambda: open_progress(target, streams, reached),
+        schema=lambda: open_schema(target, streams),
+        workers=lambda scope: ProcessWorkers(
+            WorkerSetting(source, target, streams, scope, log_format), plan.limits.workers
+        ),
+    )

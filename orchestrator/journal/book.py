@@ -1,0 +1,71 @@
+"""The engine's pen: what is written to the journal, and the state that follows from it.
+
+Nothing has happened that is not in the journal; so a record is checked against the state, appended, and only then
+folded in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tranship.orchestrator import retry
+from tranship.orchestrator.journal.control import Control, Request
+from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.journal.state import State, fold, fold_all
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Book:
+    """One run's journal, held by the orchestrator that has the run's lease."""
+
+    control: Control
+    run: str
+    state: State
+    entries: int
+    epoch: int
+
+    @classmethod
+    def open(cls, control: Control, run: str) -> Book:
+        """Read the journal and take a new epoch; nobody who read it before can add to it from now on."""
+        epoch = retry.call(lambda: control.claim(run))
+        # Read after the claim: before it the old orchestrator could still have added an entry.
+        journal = retry.call(lambda: control.journal(run))
+        return cls(control, run, fold_all(entry.record for entry in journal), len(journal), epoch)
+
+    def write(self, record: Record, request: Request | None = None) -> None:
+        """Append a record, and consume the request that it answers in the same transaction.
+
+        Raises `IllegalTransitionError` for a record that does not fit, with nothing written; `EpochMovedError` when
+        another orchestrator took over.
+        """
+        state = fold(self.state, record)
+        consumed = request.id if request else None
+        retry.call(lambda: self.control.append(self.run, self.entries + 1, self.epoch, record, consumed))
+        self.entries += 1
+        self.state = state
+        log.info(record.kind, **_loggable(record))
+
+    def reopened(self) -> Book:
+        """The same journal under a new epoch: what was begun under the old one cannot commit any more.
+
+        It is read anew, because a record whose acknowledgement was lost may stand in it.
+        """
+        book = Book.open(self.control, self.run)
+        book.write_claim(same_process=True)
+        return book
+
+    def write_claim(self, *, same_process: bool = False) -> None:
+        """Note the epoch that was taken, and whether the one before it was ours too."""
+        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch, "same_process": same_process}))
+
+
+def _loggable(record: Record) -> dict[str, Any]:
+    named = {"phase": record.phase.value} if record.phase else {}
+    if record.kind is Kind.CREATED:
+        return named
+    return {name: value for name, value in record.data.items() if name != "meaning"} | named

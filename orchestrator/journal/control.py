@@ -1,0 +1,324 @@
+"""What the engine keeps and shares: runs, their journals, requests of other processes, and the lease.
+
+`Control` is the protocol, `SqlControl` keeps it in the target's state schema. Only the holder of the lease appends to
+a journal; everybody else writes requests, which the engine consumes together with the record that answers them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import structlog
+from sqlalchemy import Connection, Row, func, insert, select, text, update
+
+from tranship.connectors.errors import TransientError
+from tranship.connectors.postgresql import errors as postgresql_errors
+from tranship.connectors.postgresql import state as progress_state
+from tranship.connectors.postgresql.connections import engine
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.person import person
+from tranship.orchestrator.journal.records import GENESIS, VERSION, Entry, JournalError, Kind, Record, check_chain, seal
+from tranship.orchestrator.journal.tables import control_tables
+from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import Endpoint
+
+log = structlog.get_logger(__name__)
+
+
+class RequestKind(StrEnum):
+    """What other processes may ask of the engine."""
+
+    APPROVE = "approve"
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+    REPAIR = "repair"
+    RETRY = "retry"
+    RESEED = "reseed"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that the engine has not answered yet."""
+
+    id: int
+    kind: RequestKind
+    phase: PhaseName | None
+    by: str
+    stream: str | None = None
+
+
+class LeaseHeldError(Exception):
+    """Another orchestrator holds the run's lease and renews it."""
+
+
+class LeaseLostError(Exception):
+    """Our lease ended or another orchestrator took over: nothing may be written any more."""
+
+
+class Control(Protocol):
+    """One plan's runs. Every method is one transaction."""
+
+    def latest_run(self, plan: str) -> str | None:
+        """The newest run of a plan."""
+
+    def create_run(self, plan: str, after: str | None) -> str:
+        """The run that follows `after`, the newest one that the caller has seen; its journal is empty.
+
+        Of two callers at the same moment both get the same run, and its lease decides who works on it.
+        """
+
+    def journal(self, run: str) -> list[Entry]:
+        """All entries, their chain checked."""
+
+    def append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None = None) -> None:
+        """Append entry `seq` under the epoch, and mark a request as consumed in the same transaction.
+
+        May be repeated after a lost connection: an entry that is there already, written by the same epoch, is left.
+        """
+
+    def requests(self, run: str) -> list[Request]:
+        """Requests that were not consumed, oldest first."""
+
+    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
+        """Ask the engine for something."""
+
+    def acquire(self, run: str, ttl_s: float) -> None:
+        """Take the lease, waiting for a dead holder's to expire; `LeaseHeldError` when a living one renews it."""
+
+    def claim(self, run: str) -> int:
+        """Take a new epoch: end the old one's sessions, then bump it. `LeaseLostError` when the lease is not ours."""
+
+    def renew(self, run: str, ttl_s: float) -> None:
+        """Heartbeat; `LeaseLostError` when the lease is not ours any more."""
+
+    def release(self, run: str) -> None:
+        """Give the lease back."""
+
+    def close(self) -> None: ...
+
+
+def holder_name() -> str:
+    """Who we are in the lease: unique per process."""
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
+
+
+class SqlControl:
+    """`Control` in a PostgreSQL state schema. Safe to use from several threads."""
+
+    def __init__(self, endpoint: Endpoint, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._tables = control_tables(endpoint.state_schema)
+        self._progress = progress_state.state_tables(endpoint.state_schema)
+        self._endpoint = endpoint
+        self._holder = holder_name()
+        self._sleep = sleep
+        self._engine = engine(endpoint)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with postgresql_errors.translating(), self._engine.begin() as connection:
+            yield connection
+
+    def install(self) -> None:
+        """Create the state schema and its tables where they are missing. Idempotent; refuses a newer version."""
+        progress_state.install_state(self._endpoint)
+        with self._begin() as connection:
+            # Two processes that install at the same moment: one waits here.
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
+            self._tables.metadata.create_all(connection)
+
+    def installed(self) -> bool:
+        """Whether the state schema is there, and is one of ours; reads only."""
+        schema = self._endpoint.state_schema
+        with self._begin() as connection:
+            if not progress_state.is_state(connection, schema):
+                return False
+            # A first run that was killed in the middle of `install` leaves a part of the tables.
+            return self._tables.journal.name in progress_state.table_names(connection, schema)
+
+    def runs(self, plan: str) -> list[str]:
+        """All runs of a plan, oldest first."""
+        run = self._tables.run
+        query = select(run.c.run).where(run.c.plan == plan).order_by(run.c.number)
+        with self._begin() as connection:
+            return list(connection.execute(query).scalars())
+
+    def all_runs(self) -> list[str]:
+        """All runs of all plans in the state schema."""
+        run = self._tables.run
+        with self._begin() as connection:
+            return list(connection.execute(select(run.c.run).order_by(run.c.run)).scalars())
+
+    def latest_run(self, plan: str) -> str | None:
+        names = self.runs(plan)
+        return names[-1] if names else None
+
+    def create_run(self, plan: str, after: str | None) -> str:
+        run = self._tables.run
+        newest = select(run.c.run, run.c.number).where(run.c.plan == plan).order_by(run.c.number.desc()).limit(1)
+        with self._begin() as connection:
+            # The second of two at the same moment waits here, and then finds the first one's run.
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tranship {plan}"))))
+            last = connection.execute(newest).first()
+            if last is not None and last.run != after:
+                return str(last.run)
+            number = last.number + 1 if last is not None else 1
+            name = f"{plan}-{number}"
+            connection.execute(insert(run).values(run=name, plan=plan, number=number, version=VERSION))
+            progress_state.ensure_epoch(connection, self._progress, name)
+        return name
+
+    def journal(self, run: str) -> list[Entry]:
+        journal = self._tables.journal
+        with self._begin() as connection:
+            self._check_version(connection, run)
+            rows = connection.execute(select(journal).where(journal.c.run == run).order_by(journal.c.seq)).all()
+        return check_chain(_entry(row) for row in rows)
+
+    def _check_version(self, connection: Connection, run: str) -> None:
+        table = self._tables.run
+        version = connection.execute(select(table.c.version).where(table.c.run == run)).scalar()
+        if version is not None and version > VERSION:
+            raise JournalError(
+                f"run {run} was written by a newer tranship (journal version {version}, this one reads up to "
+                f"{VERSION}). Nothing was changed. Use that version or a later one."
+            )
+
+    def append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None = None) -> None:
+        try:
+            self._append(run, seq, epoch, record, consumed)
+        except postgresql_errors.DuplicateError:
+            raise TransientError("an earlier attempt at the same journal entry has just been committed") from None
+        reached("journal.after_append")
+
+    def _append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None) -> None:
+        journal, request = self._tables.journal, self._tables.request
+        newest = select(journal).where(journal.c.run == run).order_by(journal.c.seq.desc()).limit(1)
+        with self._begin() as connection:
+            last = connection.execute(newest).first()
+            if last is not None and last.seq == seq and _entry(last).record == record and last.epoch == epoch:
+                return  # an earlier attempt of ours landed after all
+            if seq != (last.seq + 1 if last else 1):
+                # The usual cause: somebody took over and wrote on. Only under our own epoch it is a broken journal.
+                progress_state.check_epoch(connection, self._progress, run, epoch)
+                raise JournalError(f"entry {seq} of run {run} cannot follow entry {last.seq if last else 0}")
+            now = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
+            at = round(float(now), 6)
+            previous = last.hash if last else GENESIS
+            entry = Entry(seq, epoch, at, record, previous, seal(previous, seq, epoch, at, record))
+            connection.execute(insert(journal).values(run=run, **_values(entry)))
+            if consumed is not None:
+                mine = request.c.id == consumed
+                connection.execute(update(request).where(mine).values(consumed_at=func.clock_timestamp()))
+            # Last: an orchestrator that was overtaken must not add to the new one's journal.
+            progress_state.check_epoch(connection, self._progress, run, epoch)
+            reached("journal.before_commit")
+
+    def requests(self, run: str) -> list[Request]:
+        request = self._tables.request
+        open_ones = select(request).where(request.c.run == run, request.c.consumed_at.is_(None)).order_by(request.c.id)
+        with self._begin() as connection:
+            return [
+                Request(row.id, RequestKind(row.kind), PhaseName(row.phase) if row.phase else None, row.by, row.stream)
+                for row in connection.execute(open_ones)
+            ]
+
+    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
+        values = {"run": run, "kind": kind, "phase": phase, "stream": stream, "by": person()}
+        with self._begin() as connection:
+            connection.execute(insert(self._tables.request).values(**values))
+
+    # --- lease and epoch ------------------------------------------------------------------------------------------
+
+    def acquire(self, run: str, ttl_s: float) -> None:
+        seen: Any = None
+        while True:
+            expires_at = self._try_acquire(run, ttl_s)
+            if expires_at is None:
+                reached("claim.after_lease")
+                return
+            if seen is not None and expires_at != seen:
+                raise LeaseHeldError(f"another orchestrator works on run {run} and renews its lease")
+            if seen is None:
+                log.info("waiting for the lease of an earlier orchestrator to end", run=run)
+            seen = expires_at
+            self._sleep(min(0.25, ttl_s / 10))
+
+    def _try_acquire(self, run: str, ttl_s: float) -> Any:
+        """None when the lease is ours now; else when the other one's ends."""
+        lease = self._tables.lease
+        statement = text(
+            f"INSERT INTO {lease} AS l (run, holder, expires_at) "
+            "VALUES (:run, :holder, clock_timestamp() + make_interval(secs => :ttl)) "
+            "ON CONFLICT (run) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at "
+            "WHERE l.expires_at < clock_timestamp() RETURNING holder"
+        )
+        with self._begin() as connection:
+            if connection.execute(statement, {"run": run, "holder": self._holder, "ttl": ttl_s}).first():
+                return None
+            return connection.execute(select(lease.c.expires_at).where(lease.c.run == run)).scalar_one()
+
+    def claim(self, run: str) -> int:
+        lease = self._tables.lease
+        living = (lease.c.holder == self._holder) & (lease.c.expires_at > func.clock_timestamp())
+        with self._begin() as connection:
+            # A process that was stopped between lease and claim must not end the one that works now.
+            if connection.execute(select(lease.c.run).where(lease.c.run == run, living)).first() is None:
+                raise LeaseLostError(f"another orchestrator has taken over run {run}")
+            epoch = progress_state.bump_epoch(connection, self._progress, run)
+        reached("claim.after_epoch")
+        return epoch
+
+    def renew(self, run: str, ttl_s: float) -> None:
+        statement = text(
+            f"UPDATE {self._tables.lease} SET expires_at = clock_timestamp() + make_interval(secs => :ttl) "
+            "WHERE run = :run AND holder = :holder RETURNING holder"
+        )
+        with self._begin() as connection:
+            if connection.execute(statement, {"run": run, "holder": self._holder, "ttl": ttl_s}).first() is None:
+                raise LeaseLostError(f"another orchestrator has taken over run {run}")
+
+    def is_led(self, run: str) -> bool:
+        """Whether an orchestrator holds the run's lease now; reads only."""
+        lease = self._tables.lease
+        living = (lease.c.run == run) & (lease.c.expires_at > func.clock_timestamp())
+        with self._begin() as connection:
+            return connection.execute(select(lease.c.run).where(living)).first() is not None
+
+    def release(self, run: str) -> None:
+        lease = self._tables.lease
+        mine = (lease.c.run == run) & (lease.c.holder == self._holder)
+        with self._begin() as connection:
+            connection.execute(update(lease).where(mine).values(expires_at=func.clock_timestamp()))
+
+    def purge(self) -> None:
+        """Drop the whole state schema. The caller has made sure that no run is active."""
+        progress_state.drop_state(self._endpoint)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    return {
+        "seq": entry.seq,
+        "epoch": entry.epoch,
+        "at": entry.at,
+        "kind": record.kind,
+        "phase": record.phase,
+        "data": dict(record.data),
+        "previous": entry.previous,
+        "hash": entry.hash,
+    }
+
+
+def _entry(row: Row[Any]) -> Entry:
+    phase = PhaseName(row.phase) if row.phase else None
+    return Entry(row.seq, row.epoch, row.at, Record(Kind(row.kind), phase, row.data), row.previous, row.hash)

@@ -1,0 +1,310 @@
+"""The state of a run: a pure fold of its journal.
+
+Nothing here reads a clock, a database or the world. Resume, status and the live view all see a run through `fold_all`,
+so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from tranship.orchestrator.journal.records import Kind, Record
+from tranship.plans.strategies import PhaseName
+
+
+class RunStatus(StrEnum):
+    """Where a run as a whole stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HELD = "held"
+    ROLLING_BACK = "rolling back"
+    ROLLED_BACK = "rolled back"
+    FINISHED = "finished"
+
+
+class PhaseStatus(StrEnum):
+    """Where one phase stands. `doing` and `undoing` are also what a crash leaves."""
+
+    PENDING = "pending"
+    DOING = "doing"
+    DONE = "done"
+    VERIFIED = "verified"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class ServiceName(StrEnum):
+    """What runs beside the phases."""
+
+    CAPTURE = "capture"
+    APPLIER = "applier"
+    RECONCILER = "reconciler"
+
+
+ENDED = frozenset({RunStatus.ROLLED_BACK, RunStatus.FINISHED})
+
+
+class IllegalTransitionError(Exception):
+    """A record that cannot follow the records before it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that the journal says about a run.
+
+    `facts` are what phases observed, per phase. `reason` explains the status for a person, `undone_for` why the run is
+    rolled back. `resumed_to` is what a paused or held run goes on as. `sealed`: nothing is applied any more, so that
+    what the cutover proves stays true.
+    """
+
+    run: str = ""
+    round: int = 1
+    epoch: int = 0
+    phases: tuple[PhaseName, ...] = ()
+    approvals: frozenset[PhaseName] = frozenset()
+    fingerprint: str = ""
+    meaning: Mapping[str, Any] = field(default_factory=dict)
+    status: RunStatus = RunStatus.RUNNING
+    reason: str = ""
+    phase_status: Mapping[PhaseName, PhaseStatus] = field(default_factory=dict)
+    approved: Mapping[PhaseName, str] = field(default_factory=dict)
+    asked: PhaseName | None = None
+    facts: Mapping[PhaseName, Mapping[str, Any]] = field(default_factory=dict)
+    resumed_to: RunStatus = RunStatus.RUNNING
+    reseed: bool = False
+    sealed: bool = False
+    switched: bool = False
+    undone_for: str = ""
+
+    def of(self, phase: PhaseName) -> PhaseStatus:
+        """Status of one phase."""
+        return self.phase_status.get(phase, PhaseStatus.PENDING)
+
+    @property
+    def undoing(self) -> bool:
+        """Whether the run is rolled back, also when that is paused or held for the moment."""
+        return RunStatus.ROLLING_BACK in (self.status, self.resumed_to)
+
+    @property
+    def current(self) -> PhaseName | None:
+        """The phase that is next to be done or verified, or that is being undone; None when there is none left."""
+        if self.status in (RunStatus.ROLLING_BACK, RunStatus.ROLLED_BACK):
+            return next((p for p in reversed(self.phases) if self.of(p) not in _LEFT), None)
+        return next((p for p in self.phases if self.of(p) is not PhaseStatus.VERIFIED), None)
+
+
+_LEFT = frozenset({PhaseStatus.PENDING, PhaseStatus.UNDONE})
+
+
+# --- the fold ----------------------------------------------------------------------------------------------------
+
+
+def fold_all(records: Iterable[Record]) -> State:
+    """The state after all records."""
+    state = State()
+    for record in records:
+        state = fold(state, record)
+    return state
+
+
+def fold(state: State, record: Record) -> State:
+    """The state after one more record. Pure. Raises `IllegalTransitionError` for a record that cannot come now."""
+    if record.kind is not Kind.CREATED and not state.run:
+        raise IllegalTransitionError(f"the first record of a journal is {Kind.CREATED}, not {record.kind}")
+    if state.status in ENDED:
+        raise IllegalTransitionError(f"the run has ended ({state.status}); {record.kind} cannot follow")
+    return _FOLDS[record.kind](state, record)
+
+
+def _created(state: State, record: Record) -> State:
+    if state.run:
+        raise IllegalTransitionError("a journal has one record of its creation")
+    data = record.data
+    return State(
+        run=data["run"],
+        phases=tuple(PhaseName(p) for p in data["phases"]),
+        approvals=frozenset(PhaseName(p) for p in data["approvals"]),
+        fingerprint=data["fingerprint"],
+        meaning=data["meaning"],
+    )
+
+
+def _phase(state: State, record: Record) -> PhaseName:
+    if record.phase is None or record.phase not in state.phases:
+        raise IllegalTransitionError(f"{record.kind} names a phase that is not of this run: {record.phase}")
+    return record.phase
+
+
+def _moves(target: PhaseStatus, *sources: PhaseStatus, within: RunStatus) -> Callable[[State, Record], State]:
+    def move(state: State, record: Record) -> State:
+        phase = _phase(state, record)
+        if state.status is not within or phase is not state.current or state.of(phase) not in sources:
+            raise IllegalTransitionError(
+                f"{record.kind} of {phase} cannot come now: the phase is {state.of(phase)}, the run is {state.status}"
+            )
+        return replace(state, phase_status={**state.phase_status, phase: target})
+
+    return move
+
+
+def _observed(state: State, record: Record) -> State:
+    phase = _phase(state, record)
+    known = state.facts.get(phase, {})
+    return replace(state, facts={**state.facts, phase: {**known, **record.data}})
+
+
+def _failed(state: State, record: Record) -> State:
+    """A verification that failed: the phase has to be done again, unless the run is rolled back."""
+    phase = _phase(state, record)
+    again = PhaseStatus.DONE if state.switched else PhaseStatus.DOING  # after the switch it is only looked at again
+    return replace(state, phase_status={**state.phase_status, phase: again}, reason=record.data["reason"])
+
+
+def _asked(state: State, record: Record) -> State:
+    return replace(state, asked=_phase(state, record))
+
+
+def _approved(state: State, record: Record) -> State:
+    phase = _phase(state, record)
+    asked = None if state.asked is phase else state.asked
+    # The reason was why the phase refused to act before; it is tried again now.
+    return replace(state, approved={**state.approved, phase: record.data["by"]}, asked=asked, reason="")
+
+
+def _withdrawn(state: State, record: Record) -> State:
+    """The phase refused to act: nothing of it happened, and it needs a new approval."""
+    return replace(_not_begun(state, _phase(state, record)), reason=record.data["reason"])
+
+
+def _not_begun(state: State, phase: PhaseName) -> State:
+    approved = {p: by for p, by in state.approved.items() if p is not phase}
+    statuses = {**state.phase_status, phase: PhaseStatus.PENDING}
+    return replace(state, approved=approved, phase_status=statuses, sealed=False)
+
+
+def _interrupted(state: State) -> State:
+    """An approval is for one attempt at the cutover: who stopped the writers may have let them go on since."""
+    if state.switched or state.of(PhaseName.CUTOVER) is not PhaseStatus.DOING:
+        return state
+    return _not_begun(state, PhaseName.CUTOVER)
+
+
+def _stopped(status: RunStatus) -> Callable[[State, Record], State]:
+    def stop(state: State, record: Record) -> State:
+        if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
+            raise IllegalTransitionError(f"{record.kind} cannot follow: the run is {state.status}")
+        return replace(_interrupted(state), status=status, resumed_to=state.status, reason=record.data["reason"])
+
+    return stop
+
+
+def _resumed(state: State, record: Record) -> State:
+    if state.status not in (RunStatus.PAUSED, RunStatus.HELD):
+        raise IllegalTransitionError(f"{record.kind} cannot follow: the run is {state.status}")
+    resumed = replace(state, status=state.resumed_to, reason=state.undone_for)
+    if not (state.switched and state.status is RunStatus.HELD):
+        return resumed
+    # After the switch a run is held for what was written to the source since. The person who resumes it has seen to
+    # that: looking again would find the same writes for ever.
+    return replace(resumed, phase_status={**state.phase_status, PhaseName.CUTOVER: PhaseStatus.VERIFIED})
+
+
+def _amended(state: State, record: Record) -> State:
+    """The plan's `rest` became more lenient."""
+    if state.switched or state.undoing:
+        raise IllegalTransitionError("the plan cannot change after the switch or while the run is undone")
+    return replace(state, fingerprint=record.data["fingerprint"], meaning=record.data["meaning"])
+
+
+def _reseed(state: State, _record: Record) -> State:
+    return replace(state, reseed=True)
+
+
+def _reseeded(state: State, _record: Record) -> State:
+    return replace(state, reseed=False)
+
+
+def _rollback(state: State, record: Record) -> State:
+    if state.switched:
+        raise IllegalTransitionError("after the switch a rollback would lose the target's writes")
+    why = record.data["reason"]
+    return replace(state, status=RunStatus.ROLLING_BACK, reason=why, undone_for=why, asked=None, reseed=False)
+
+
+def _ended(status: RunStatus) -> Callable[[State, Record], State]:
+    def end(state: State, record: Record) -> State:
+        expected = RunStatus.ROLLING_BACK if status is RunStatus.ROLLED_BACK else RunStatus.RUNNING
+        if state.status is not expected or state.current is not None:
+            raise IllegalTransitionError(
+                f"{record.kind} cannot follow: {state.current} is left, the run is {state.status}"
+            )
+        return replace(state, status=status)
+
+    return end
+
+
+def _claimed(state: State, record: Record) -> State:
+    """A new epoch, of the same process or of one that took over."""
+    going_on = state if record.data.get("same_process") else _interrupted(state)
+    return replace(going_on, epoch=record.data["epoch"])
+
+
+def _verified(state: State, record: Record) -> State:
+    if record.phase is PhaseName.CUTOVER and not state.switched:
+        raise IllegalTransitionError("a cutover without its switch is not verified")
+    return _moves(PhaseStatus.VERIFIED, PhaseStatus.DONE, within=RunStatus.RUNNING)(state, record)
+
+
+def _sealed(state: State, record: Record) -> State:
+    """Nothing is applied from here on; taken back when the cutover does not come to its switch."""
+    if record.phase is not PhaseName.CUTOVER:
+        raise IllegalTransitionError(f"{record.kind} is of the cutover, not of {record.phase}")
+    return replace(_moves(PhaseStatus.DOING, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record), sealed=True)
+
+
+def _switched(state: State, record: Record) -> State:
+    """The pivot. It ends the phase in the same record: after a crash the phase must not be done a second time."""
+    if not state.sealed:
+        raise IllegalTransitionError("no switch while changes are still applied")
+    done = _moves(PhaseStatus.DONE, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
+    return replace(done, switched=True)
+
+
+def _noted(state: State, _record: Record) -> State:
+    return state
+
+
+_P, _R = PhaseStatus, RunStatus
+_FOLDS: dict[Kind, Callable[[State, Record], State]] = {
+    Kind.CREATED: _created,
+    Kind.CLAIMED: _claimed,
+    Kind.INTENT: _moves(_P.DOING, _P.PENDING, _P.DOING, within=_R.RUNNING),
+    Kind.OBSERVED: _observed,
+    Kind.DONE: _moves(_P.DONE, _P.DOING, within=_R.RUNNING),
+    Kind.VERIFIED: _verified,
+    Kind.FAILED: _failed,
+    Kind.APPROVAL_ASKED: _asked,
+    Kind.APPROVED: _approved,
+    Kind.APPROVAL_WITHDRAWN: _withdrawn,
+    Kind.SERVICE_FAILED: _noted,
+    Kind.PAUSED: _stopped(_R.PAUSED),
+    Kind.RESUMED: _resumed,
+    Kind.HELD: _stopped(_R.HELD),
+    Kind.RESEED: _reseed,
+    Kind.RESEEDED: _reseeded,
+    Kind.ROLLBACK: _rollback,
+    Kind.UNDO_INTENT: _moves(_P.UNDOING, _P.DOING, _P.DONE, _P.VERIFIED, _P.UNDOING, within=_R.ROLLING_BACK),
+    Kind.UNDONE: _moves(_P.UNDONE, _P.UNDOING, within=_R.ROLLING_BACK),
+    Kind.ROLLED_BACK: _ended(_R.ROLLED_BACK),
+    Kind.REPAIR: _noted,
+    Kind.RETRY: _noted,
+    Kind.AMENDED: _amended,
+    Kind.IGNORED: _noted,
+    Kind.SEALED: _sealed,
+    Kind.SWITCHED: _switched,
+    Kind.FINISHED: _ended(_R.FINISHED),
+}

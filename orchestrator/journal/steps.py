@@ -1,0 +1,99 @@
+"""What comes next in a run, and what has to run beside it: pure functions of its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, ServiceName, State
+from tranship.plans.strategies import PhaseName
+
+
+@dataclass(frozen=True)
+class Do:
+    """Carry out a phase, from whatever an earlier attempt left."""
+
+    phase: PhaseName
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Look at the world and compare it with what the phase should have made."""
+
+    phase: PhaseName
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Take back a phase, from whatever an earlier attempt left."""
+
+    phase: PhaseName
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait for a person's approval of a phase; services go on."""
+
+    phase: PhaseName
+
+
+@dataclass(frozen=True)
+class Reseed:
+    """The capture position was lost and a person asked to start anew from a full comparison."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Nothing is left to do: write the last record."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The run does not go on by itself: it has ended, is paused or is held."""
+
+    status: RunStatus
+
+
+Step = Do | Verify | Undo | Wait | Reseed | Close | Stop
+
+
+def next_step(state: State) -> Step:
+    """What the engine has to do, from the state alone."""
+    phase = state.current
+    if state.status is RunStatus.ROLLING_BACK:
+        return Close(Kind.ROLLED_BACK) if phase is None else Undo(phase)
+    if state.status is RunStatus.RUNNING:
+        return _forward(state, phase)
+    return Stop(state.status)
+
+
+def _forward(state: State, phase: PhaseName | None) -> Step:
+    if state.reseed:
+        return Reseed()
+    if phase is None:
+        return Close(Kind.FINISHED)
+    if state.of(phase) is PhaseStatus.DONE:
+        return Verify(phase)
+    if phase in state.approvals and phase not in state.approved:
+        return Wait(phase)
+    return Do(phase)
+
+
+def services(state: State) -> frozenset[ServiceName]:
+    """Which services have to run: capture from its phase on, the applier from catch-up on, the reconciler while the run
+    waits for its cutover, none while undoing.
+
+    Once the cutover is sealed nothing is applied any more; capture goes on, to see writes that should not come.
+    """
+    if state.status is not RunStatus.RUNNING or state.reseed:
+        return frozenset()
+    running = set()
+    if state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED):
+        running.add(ServiceName.CAPTURE)
+    if state.of(PhaseName.CATCH_UP) is not PhaseStatus.PENDING and not state.sealed:
+        running.add(ServiceName.APPLIER)
+    if state.of(PhaseName.RECONCILE) is PhaseStatus.VERIFIED and state.of(PhaseName.CUTOVER) is PhaseStatus.PENDING:
+        running.add(ServiceName.RECONCILER)
+    return frozenset(running)

@@ -1,0 +1,86 @@
+"""Looking at both sides from beside a run: a comparison that writes nothing and takes no lease."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import structlog
+
+from tranship.connectors.errors import EpochMovedError
+from tranship.connectors.protocols import BatchTarget, Finding, Scope
+from tranship.orchestrator.clock import MonotonicClock
+from tranship.orchestrator.dataplane import reconcile
+from tranship.orchestrator.dataplane.reconcile import Reconciled
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.engine.amendment import PlanChangedError
+from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.state import ENDED, PhaseStatus, ServiceName, State
+from tranship.orchestrator.journal.steps import services
+from tranship.plans.fingerprint import meaning_document
+from tranship.plans.strategies import PhaseName
+
+__all__ = ["Finding", "reconcile_now"]
+
+log = structlog.get_logger(__name__)
+
+_ACTING = frozenset({PhaseStatus.DOING, PhaseStatus.DONE})
+
+
+def reconcile_now(session: Session, name: str) -> Reconciled:
+    """Compare every loaded row. While an orchestrator follows the source, keys in motion are told from divergences.
+
+    Without one, nothing is applied between the looks, and a key that changed meanwhile counts as divergent: it is.
+    What was found is kept beside the run for `tranship status` and `tranship repair`, unless the run has ended, or its
+    own reconcile or cutover is at work: those go by what they have found themselves. A takeover meanwhile disturbs
+    nothing. Raises `PlanChangedError` when the plan's meaning is not the run's.
+    """
+    state = session.state(name)
+    if state.run and meaning_document(session.plan) != state.meaning:
+        raise PlanChangedError(
+            f"run {name} goes by a plan of another meaning than this file's, so the two sides would seem to differ. "
+            "Nothing was compared. `tranship run` takes a change on, if it is one that a live run may take on."
+        )
+    scope = Scope(name, state.round, state.epoch)
+    clock = MonotonicClock()
+    run = Run(
+        plan=session.plan,
+        streams=session.streams,
+        scope=scope.reading,
+        connect=session.connect,
+        source=session.connect.source(),
+        progress=session.connect.progress(),
+        schema=session.connect.schema(),
+        clock=clock,
+        tick=lambda: None,
+        lanes=session.plan.limits.workers,
+    )
+    with closing(run), closing(session.connect.target(run.scope)) as target:
+        if ServiceName.APPLIER in services(state) and session.control.is_led(name):
+            result = _beside(session, run, target)
+        else:
+            result = reconcile.once(run)
+        if not _is_settled(session.state(name)):
+            _keep(run, scope, result)
+        return result
+
+
+def _beside(session: Session, run: Run, target: BatchTarget) -> Reconciled:
+    """Compare while an orchestrator applies. No marker of ours stays behind one that has ended its run meanwhile."""
+    try:
+        return reconcile.full(run, target)
+    finally:
+        if not services(session.state(run.scope.run)):
+            run.source.drop_markers()
+
+
+def _keep(run: Run, scope: Scope, result: Reconciled) -> None:
+    try:
+        run.progress.keep_divergences(scope, result.divergences)
+    except EpochMovedError as error:
+        log.warning("what was found is not kept for `tranship repair`", reason=str(error))
+
+
+def _is_settled(state: State) -> bool:
+    """Whether the run's own findings must stand."""
+    comparing = any(state.of(phase) in _ACTING for phase in (PhaseName.RECONCILE, PhaseName.CUTOVER))
+    return comparing or state.status in ENDED

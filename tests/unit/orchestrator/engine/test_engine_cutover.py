@@ -1,0 +1,268 @@
+"""The engine at the cutover: what is switched, what is not, and what follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.support import scope_of
+from tests.unit.orchestrator.engine.engine_world import (
+    RUN,
+    World,
+    change_target,
+    crashed_after,
+    done_behind,
+    in_quarantine,
+    spoilt,
+    thing,
+)
+from tranship.connectors.errors import RefusedError
+from tranship.connectors.memory import MemoryProgress, MemorySource
+from tranship.connectors.protocols import Changes, Position
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
+from tranship.orchestrator.phases import cutover
+from tranship.orchestrator.services import reconciler
+from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import Stream
+
+
+def approved(world: World) -> threading.Thread:
+    """A run whose cutover has just been approved."""
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    return thread
+
+
+def withdrawn(world: World) -> str:
+    """Why the cutover was refused, once it is asked for again: an approval before that is ignored."""
+    world.wait(lambda: any(e.record.kind is Kind.APPROVAL_WITHDRAWN for e in world.control.entries))
+    world.wait_for_approval()
+    assert not world.engine.state.switched
+    return world.engine.state.reason
+
+
+def dirty(world: World) -> int:
+    return MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).dirty
+
+
+# --- before the switch ------------------------------------------------------------------------------------------------
+
+
+def test_cutover_is_refused_while_writes_come_and_asks_again(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.01):
+            world.store.documents.put("things", thing(1, "busy"))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert "still written to" in withdrawn(world)
+    stop.set()
+    writer.join()
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capture has not looked since; a writer who pauses for a little less than the quiet time would never be seen."""
+    quiet = world.plan.cutover.model_copy(update={"quiet": 1.0})
+    world.plan = world.plan.model_copy(update={"cutover": quiet})
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.wait(lambda: MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s > 1.1)
+    world.engine.interrupt.set()
+    world.finish(thread)
+    world.put(7, "while paused")
+    world.control.request(RUN, RequestKind.APPROVE)
+    world.again()
+    quiet_for: list[float] = []
+    changes = MemorySource.changes
+
+    def late(self: MemorySource, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+        """A server looks through its history first."""
+        world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is PhaseStatus.DOING)
+        threading.Event().wait(0.3)
+        yield from changes(self, streams, since)
+
+    monkeypatch.setattr(MemorySource, "changes", late)
+
+    def look() -> None:
+        quiet_for.append(MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s)
+
+    with done_behind(monkeypatch, lambda record: record.kind is Kind.SEALED, look):
+        assert world.finish(world.start()).status is RunStatus.FINISHED
+    assert quiet_for[0] >= 1.0
+
+
+def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = cutover._check_quarantine, list[Run]()
+
+    def check(run: Run) -> None:
+        look(run)
+        looks.append(run)
+        if len(looks) == 1:
+            world.store.documents.put_unmappable("things", spoilt(3))  # a writer's last write, before it is stopped
+            world.wait(lambda: dirty(world) == 1 or bool(in_quarantine(world)))
+
+    monkeypatch.setattr(cutover, "_check_quarantine", check)
+    thread = approved(world)
+    assert "1 documents are in quarantine" in withdrawn(world)
+    assert in_quarantine(world) == {spoilt(3).key}
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+
+def test_a_write_behind_the_seal_is_applied_and_refuses_the_switch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = lambda record: record.kind is Kind.CLAIMED and record.data["same_process"]  # noqa: E731
+    with done_behind(monkeypatch, sealed, lambda: world.put(7, "late")):
+        thread = approved(world)
+        assert "a write came to the source during the cutover" in withdrawn(world)
+    world.wait(lambda: world.rows()[7] == "late")
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutover, "MARKER_LIMIT_S", 0.3)
+    put, names = MemorySource.put_marker, list[str]()
+
+    def lost(self: MemorySource, name: str) -> None:
+        names.append(name)
+        if len(names) != 4:  # behind capture's, the quiet time's and the drain's: the first one behind the seal
+            put(self, name)
+
+    monkeypatch.setattr(MemorySource, "put_marker", lost)
+    thread = approved(world)
+    assert "waited 0.3 s for a marker" in withdrawn(world)
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).status is RunStatus.FINISHED
+
+
+def touched(world: World) -> int:
+    progress, scope = MemoryProgress(world.store), scope_of(world.store, RUN)
+    return len(progress.touched(scope, world.engine.streams[0], None, 100))
+
+
+def test_what_is_applied_while_the_run_waits_is_compared_before_the_cutover(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.05)
+    thread = world.start()
+    world.wait_for_approval()
+    for number in range(10):
+        world.put(number, f"again {number}")
+    world.wait(lambda: world.rows()[9] == "again 9" and dirty(world) == 0)
+    world.wait(lambda: touched(world) == 0)
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert (state.status, state.facts[PhaseName.CUTOVER]["compared"]) == (RunStatus.FINISHED, 0)
+
+
+def test_what_differs_while_the_run_waits_is_left_to_the_cutover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    world.put(7, "seven")
+    world.wait(lambda: world.rows()[7] == "seven")
+    change_target(world, 7, "corrupt")
+    world.engine.interrupt.set()
+    world.finish(thread)
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.05)
+    world.again()
+    thread = world.start()
+    world.put(8, "eight")
+    world.wait(lambda: world.rows()[8] == "eight")
+    world.wait(lambda: touched(world) == 1)
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert state.status is RunStatus.ROLLED_BACK
+    assert "1 of the touched rows diverge" in state.reason
+
+
+def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> None:
+    pausing = world.plan.rollback.model_copy(update={"on_failure": "pause"})
+    world.plan = world.plan.model_copy(update={"rollback": pausing})
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.put(7, "seven")
+    world.wait(lambda: world.rows()[7] == "seven")
+    change_target(world, 7, "corrupt")
+    world.control.request(RUN, RequestKind.APPROVE)
+    state = world.finish(thread)
+    assert (state.status, state.switched) == (RunStatus.PAUSED, False)
+    assert "1 of the touched rows diverge" in state.reason
+
+    lenient = world.plan.reconcile.model_copy(update={"max_divergences": 1})
+    world.plan = world.plan.model_copy(update={"reconcile": lenient})
+    world.again()
+    thread = world.start()
+    world.wait(lambda: world.engine.state.asked is PhaseName.CUTOVER)
+    assert not world.engine.state.switched, "what was approved was another attempt"
+    world.control.request(RUN, RequestKind.APPROVE)
+    assert world.finish(thread).switched
+
+
+# --- the switch and after it ------------------------------------------------------------------------------------------
+
+
+def test_a_crash_right_after_the_switch_does_not_switch_twice(world: World) -> None:
+    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    before = len(world.control.entries)
+    world.again()
+    assert world.finish(world.start()).status is RunStatus.FINISHED
+    later = [(e.record.kind, e.record.phase) for e in world.control.entries][before:]
+    assert later == [(Kind.CLAIMED, None), (Kind.VERIFIED, PhaseName.CUTOVER), (Kind.FINISHED, None)]
+
+
+def test_nothing_is_applied_behind_the_switch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def applications_move_on() -> None:
+        change_target(world, 7, "written on the target")
+        world.put(7, "stray")
+        world.wait(lambda: dirty(world) == 1 or world.rows()[7] == "stray")
+
+    with done_behind(monkeypatch, lambda record: record.kind is Kind.SWITCHED, applications_move_on):
+        state = world.finish(approved(world))
+    assert world.rows()[7] == "written on the target"
+    assert state.status is RunStatus.HELD
+    assert "1 keys were written on the source after the switch" in state.reason
+
+
+def held_after_the_switch(world: World) -> State:
+    """A run whose source was written to after the switch."""
+    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    world.put(7, "rogue")
+    world.again()
+    return world.finish(world.start())
+
+
+def test_a_write_after_the_switch_is_held_for_a_person(world: World) -> None:
+    state = held_after_the_switch(world)
+    assert state.status is RunStatus.HELD
+    assert "1 keys were written on the source after the switch" in state.reason
+    assert world.rows()[7] == "name 7"
+    world.again()
+    assert world.finish(world.start(held_too=True)).status is RunStatus.FINISHED
+
+
+def test_markers_that_cannot_be_dropped_keep_no_run_from_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: MemorySource) -> None:
+        raise RefusedError("writes are blocked")
+
+    monkeypatch.setattr(MemorySource, "drop_markers", refuse)
+    assert world.finish(approved(world)).status is RunStatus.FINISHED
