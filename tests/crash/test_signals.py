@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from tests.crash.play import PAUSED, RATE, Play, ended
-from tranship.orchestrator.cli.main import commands
+from tranship.orchestrator.cli import commands
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import RunStatus

@@ -14,8 +14,8 @@ import typer
 
 from tests.unit.plans.texts import ENV
 from tranship.connectors.postgresql.layout import layout
-from tranship.orchestrator.cli.main import commands
-from tranship.orchestrator.cli.main import main as cli
+from tranship.orchestrator.cli import commands
+from tranship.orchestrator.cli import main as cli
 from tranship.orchestrator.engine.outcomes import OUTCOMES, Outcome
 from tranship.orchestrator.reports.status import EXIT_CODES
 from tranship.plans import STRATEGIES, json_schema, load_with_warnings
@@ -190,7 +190,7 @@ def test_every_exit_code_is_explained() -> None:
 def test_every_finding_is_explained() -> None:
     found = set()
     connectors = [*(ROOT / "connectors" / "mongodb").glob("*.py"), *(ROOT / "connectors" / "postgresql").glob("*.py")]
-    for path in [*connectors, ROOT / "orchestrator" / "session.py"]:
+    for path in [*connectors, ROOT / "orchestrator" / "engine" / "session.py"]:
         found |= set(re.findall(r'"((?:source|target|plan)\.[a-z_]+)"', path.read_text(encoding="utf-8")))
     documented = [cells[0].strip("`") for cells in table(section(OPERATIONS, "What preflight finds"))]
     assert sorted(documented) == sorted(found)
