@@ -1,0 +1,128 @@
+"""Red and green: which of the tests that came since a commit fail on the program as it was then.
+
+A test that never failed proves little. `python -m tests.redgreen REV` lays today's tests over a checkout of REV, runs
+there and here each test that REV did not have, and prints for both what came of it:
+
+- `red`: it failed. Before the change that is what it should do.
+- `green`: it passed.
+- `not run`: its module could not be imported, or its fixtures failed: no proof in either direction.
+
+The exit code is 1 when a test is not green here; a test that is green before, too, is only counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+Outcomes = dict[str, str]
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.redgreen", description="red before, green now")
+    parser.add_argument("base", metavar="REV", help="the commit before the change")
+    parser.add_argument("tests", nargs="*", default=["tests"], help="only those below; all when left out")
+    parser.add_argument("--processes", default="2", help="tests that run at once (default: 2)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tranship-before-") as folder:
+        before = Path(folder) / "tree"
+        _git("worktree", "add", "--detach", str(before), given.base)
+        try:
+            _run(before, "make", "install")
+            _lend_server(before)
+            had = _collect(before, given.tests)
+            _lay_tests_over(before)
+            new = sorted(_collect(ROOT, given.tests) - had)
+            then = _outcomes(before, new, given.processes)
+        finally:
+            _git("worktree", "remove", "--force", str(before))
+    return _print(new, then, _outcomes(ROOT, new, given.processes))
+
+
+def _print(new: Sequence[str], then: Outcomes, now: Outcomes) -> int:
+    lines = [f"{then.get(test, 'not run'):8} → {now.get(test, 'not run'):8} {test}" for test in new]
+    pairs = Counter((then.get(test, "not run"), now.get(test, "not run")) for test in new)
+    lines += [f"{count} were {was} and are {became}" for (was, became), count in sorted(pairs.items())]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0 if all(now.get(test) == "green" for test in new) else 1
+
+
+def _collect(tree: Path, tests: Sequence[str]) -> set[str]:
+    there = [test for test in tests if (tree / test.partition("::")[0]).exists()]
+    if not there:
+        return set()
+    command = [".venv/bin/pytest", "--collect-only", "-q", "-p", "no:randomly", "--continue-on-collection-errors"]
+    done = subprocess.run([*command, *there], cwd=tree, capture_output=True, text=True, check=False)
+    return {line for line in done.stdout.splitlines() if line.startswith("tests/") and "::" in line}
+
+
+def _outcomes(tree: Path, tests: Sequence[str], processes: str) -> Outcomes:
+    """Run the tests in a tree, module by module: one that cannot be imported must not hide the others."""
+    report = tree / ".redgreen.xml"
+    modules = sorted({test.partition("::")[0] for test in tests})
+    wanted, found = set(tests), dict[str, str]()
+    command = [".venv/bin/pytest", "-q", "--numprocesses", processes, "--dist", "worksteal", f"--junitxml={report}"]
+    command += ["--continue-on-collection-errors", "-o", "junit_family=xunit1", *modules]
+    # The names are given by file: thousands of them would not fit on a command line.
+    names = tree / ".redgreen.txt"
+    names.write_text("\n".join(wanted), encoding="utf-8")
+    environment = {**os.environ, "REDGREEN_ONLY": str(names), "PYTHONPATH": str(tree)}
+    subprocess.run([*command, "-p", "tests.redgreen"], cwd=tree, env=environment, stdout=sys.stderr, check=False)
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        found[_name(case)] = _outcome(case)
+    report.unlink()
+    names.unlink()
+    return {test: outcome for test, outcome in found.items() if test in wanted}
+
+
+def pytest_collection_modifyitems(items: list[object]) -> None:
+    """As a plugin of the runs above: keep only the tests that were asked for."""
+    only = os.environ.get("REDGREEN_ONLY")
+    if only:
+        wanted = set(Path(only).read_text(encoding="utf-8").splitlines())
+        items[:] = [item for item in items if getattr(item, "nodeid", "") in wanted]
+
+
+def _name(case: ElementTree.Element) -> str:
+    file, classname, name = case.get("file", ""), case.get("classname", ""), case.get("name", "")
+    inner = classname.removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
+    return "::".join(part for part in (file, inner, name) if part)
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    if case.find("failure") is not None:
+        return "red"
+    return "green" if case.find("error") is None and case.find("skipped") is None else "not run"
+
+
+def _lay_tests_over(tree: Path) -> None:
+    _run(tree, "rm", "-rf", "tests")
+    _run(tree, "cp", "-r", str(ROOT / "tests"), "tests")
+
+
+def _lend_server(tree: Path) -> None:
+    """The fast MongoDB server takes minutes to build; both trees use the same one."""
+    built = ROOT / ".venv" / "bin" / "secantusd-rs"
+    if built.exists():
+        _run(tree, "cp", str(built), ".venv/bin/")
+
+
+def _git(*words: str) -> None:
+    subprocess.run(["git", "-C", str(ROOT), *words], check=True, stdout=sys.stderr)
+
+
+def _run(folder: Path, *words: str) -> None:
+    subprocess.run(words, cwd=folder, check=True, stdout=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
