@@ -122,7 +122,8 @@ class ReconcilePlan(Form):
 
 
 class CutoverPlan(Form):
-    """When the switch may happen. `quiet` is for how long no write to a migrated collection may have come before it."""
+    """When the switch may happen. `quiet` is for how long no write to a migrated collection may have come before it;
+    `final` is what is compared behind the last write: what was applied lately or is known to differ, or every row."""
 
     fence: Annotated[Literal["external"], Choice(later=("router", "database"))] = "external"
     quiet: Annotated[Seconds, at_least("100ms", parse_duration)] = 5.0
@@ -130,6 +131,7 @@ class CutoverPlan(Form):
     # Capture looks at an idle source once a second: a smaller lag could not be told from a larger one.
     max_lag: Annotated[Seconds, at_least("2s", parse_duration)] = 2.0
     max_quarantined: Annotated[int, Field(ge=0)] = 0
+    final: Annotated[Literal["touched", "full"], Choice()] = "touched"
 
 
 Phase = Annotated[PhaseName, Choice(later=LATER_PHASES)]

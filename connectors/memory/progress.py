@@ -182,14 +182,21 @@ class MemoryProgress:
 
     # --- findings
 
-    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
+    def note_divergences(self, scope: Scope, found: Sequence[Mismatch], equal: Sequence[Mismatch]) -> None:
         def work(state: TargetState) -> None:
-            state.round(scope).divergences = list(divergences)
+            round_ = state.round(scope)
+            noted = round_.divergences
+            for one in equal:
+                if (known := noted.get((one.stream, one.key))) is not None and known.noted == one.noted:
+                    del noted[one.stream, one.key]
+            round_.notes += 1
+            noted |= {(one.stream, one.key): replace(one, noted=round_.notes) for one in found}
 
-        self._store.transact("keep_divergences", scope, work)
+        self._store.transact("note_divergences", scope, work)
 
     def divergences(self, scope: Scope) -> list[Mismatch]:
-        return list(self._round(scope).divergences)
+        known = self._round(scope).divergences
+        return [known[place] for place in sorted(known)]
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         entries = [q for q in self._round(scope).aside(stream.name) if after is None or q.key > after]

@@ -56,7 +56,8 @@ class Round:
     touched: dict[StreamKey, int] = field(default_factory=dict)
     touches: int = 0
     quarantine: dict[StreamKey, Quarantined] = field(default_factory=dict)
-    divergences: list[Mismatch] = field(default_factory=list)
+    divergences: dict[StreamKey, Mismatch] = field(default_factory=dict)
+    notes: int = 0
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
 
@@ -68,7 +69,7 @@ class Round:
             dirty=dict(self.dirty),
             touched=dict(self.touched),
             quarantine=dict(self.quarantine),
-            divergences=list(self.divergences),
+            divergences=dict(self.divergences),
             chunks={stream: list(chunks) for stream, chunks in self.chunks.items()},
             attempts=dict(self.attempts),
         )

@@ -17,6 +17,7 @@ from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
 from tranship.connectors.postgresql.catalog import ddl, relation_exists
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
+from tranship.connectors.postgresql.divergences import Divergences
 from tranship.connectors.postgresql.ownership import owned_names
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
@@ -246,30 +247,13 @@ class PostgresProgress:
 
     # --- what reconcile found ---------------------------------------------------------------------------------------
 
-    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
-        table = self._tables.divergence
-        rows = [
-            {
-                **_place(scope),
-                "stream": found.stream,
-                "digest": digest(found.key),
-                "key": found.key,
-                "kind": found.kind,
-                "columns": list(found.columns),
-            }
-            for found in divergences
-        ]
+    def note_divergences(self, scope: Scope, found: Sequence[Mismatch], equal: Sequence[Mismatch]) -> None:
         with self._sessions.write(scope) as connection:
-            connection.execute(delete(table).where(_of(table, scope)))
-            if rows:
-                connection.execute(insert(table), rows)
+            Divergences(connection, self._tables, scope).note(found, equal)
 
     def divergences(self, scope: Scope) -> list[Mismatch]:
-        table = self._tables.divergence
-        query = select(table).where(_of(table, scope)).order_by(table.c.stream, table.c.key)
         with self._sessions.read() as connection:
-            rows = connection.execute(query).all()
-        return [Mismatch(row.stream, row.key, row.kind, tuple(row.columns)) for row in rows]
+            return Divergences(connection, self._tables, scope).all()
 
     # --- quarantine ---------------------------------------------------------------------------------------------------
 

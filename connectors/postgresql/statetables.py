@@ -127,10 +127,12 @@ def state_tables(schema: str) -> StateTables:
     Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)
     # `touch` is the transaction that applied the key last: unlike a count, it never comes again.
     touched = Table("touched", metadata, *_stream_key(), Column("touch", BigInteger, nullable=False))
+    # `noted` is the transaction that put it on record last: unlike a count, it never comes again.
     divergence = Table(
         "divergence",
         metadata,
         *_stream_key(),
+        Column("noted", BigInteger, nullable=False),
         Column("kind", Text, nullable=False),
         Column("columns", ARRAY(Text), nullable=False),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Key: TypeAlias = bytes
@@ -144,9 +144,12 @@ class Mismatch:
     Its row is only on the source (`missing`), only on the target (`extra`), or `different` in some columns. Or its
     document belongs into quarantine on one side only, or is kept aside there with other bytes, another path or another
     reason (`quarantine`, whatever the rows are).
+
+    `noted` names the record of it, once it has one (`Progress.divergences`); no two records have the same.
     """
 
     stream: str
     key: Key
     kind: Literal["missing", "extra", "different", "quarantine"]
     columns: tuple[str, ...] = ()
+    noted: int = field(default=0, compare=False)

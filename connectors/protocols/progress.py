@@ -92,11 +92,16 @@ class Progress(Protocol):
         Returns how many were forgotten. Safe to repeat, and to land late.
         """
 
-    def keep_divergences(self, scope: Scope, divergences: Sequence[Mismatch]) -> None:
-        """Replace what the last reconcile found by what this one did: kept here, because keys are people's data."""
+    def note_divergences(self, scope: Scope, found: Sequence[Mismatch], equal: Sequence[Mismatch]) -> None:
+        """Put what a comparison found different on record, and take off it what it found equal.
+
+        `equal` are of those that `divergences` gave before both sides were read; one that was noted again since stays.
+        Nothing else leaves the record (`rules.md` K2). It is kept here, because keys are people's data. Safe to repeat,
+        and to land late.
+        """
 
     def divergences(self, scope: Scope) -> list[Mismatch]:
-        """What the last reconcile found."""
+        """All divergences on record, in the order of stream and key."""
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         """What is kept aside of a stream, in key order, page by page (after the last key), without the documents."""

@@ -128,6 +128,10 @@ def approve(
             waits = f"{state.asked} waits" if state.asked else "no phase waits"
             typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
             raise typer.Exit(BAD_PLAN)
+        known = inspection.unapprovable(session, name, wanted)
+        if known is not None:
+            typer.echo(f"run {name}: {known}. Nothing was approved", err=True)
+            raise typer.Exit(1)
         session.control.request(name, RequestKind.APPROVE, phase)
         at_once = session.control.is_led(name)
         when = "" if at_once else f"; no orchestrator works on run {name}, so the next `tranship run` acts on it"
@@ -188,13 +192,13 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
         named = [describe(session.streams, d) for d in result.divergences]
     total = result.total
     streams = {name: asdict(tally) for name, tally in result.tallies().items()}
-    summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": result.moving, "divergences": named}
+    summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": len(result.moving), "divergences": named}
     if as_json:
         typer.echo(json.dumps({**summary, "streams": streams}, indent=2))
     else:
         for name, tally in streams.items():
             typer.echo(f"{name}: {equation(tally)}")
-        typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {result.moving} still move")
+        typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {len(result.moving)} still move")
         for one in named:
             typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")
     raise typer.Exit(1 if named else 0)

@@ -8,13 +8,13 @@ is on its way (`rules.md` D4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import structlog
 
-from tranship.connectors.protocols import BatchTarget, Key, Mismatch, Span, is_nameless
+from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
     Comparison,
@@ -26,7 +26,7 @@ from tranship.orchestrator.dataplane.comparison import (
 )
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import POLL_S, Run
-from tranship.orchestrator.dataplane.touched import Sides
+from tranship.orchestrator.dataplane.touched import Sides, recorded
 from tranship.orchestrator.dataplane.workers import CompareTask, outcome
 from tranship.plans.streams import Stream
 
@@ -49,7 +49,9 @@ class TooManyApartError(Exception):
 
 @dataclass
 class Reconciled:
-    """What a reconcile found. `moving` keys never stood still; they are among the touched keys and compared again.
+    """What a comparison found. `moving` keys never stood still, so nothing is known of them (`rules.md` K1).
+
+    `recorded` are the divergences that were on record before and that the comparison has looked at.
 
     `agreed` counts, per stream, the keys that were found equal, each at the look that found it so; `apart` what the two
     sides hold of the others. So as long as nothing diverges or moves, *documents = rows + quarantined* holds exactly,
@@ -58,7 +60,8 @@ class Reconciled:
 
     suspects: int = 0
     divergences: list[Mismatch] = field(default_factory=list)
-    moving: int = 0
+    moving: list[Mismatch] = field(default_factory=list)
+    recorded: list[Mismatch] = field(default_factory=list)
     agreed: dict[str, Tally] = field(default_factory=dict)
     apart: dict[Mismatch, Tally] = field(default_factory=dict)
 
@@ -72,6 +75,12 @@ class Reconciled:
         for mismatch, tally in self.apart.items():
             tallies[mismatch.stream] = tallies.get(mismatch.stream, NOTHING) + tally
         return tallies
+
+    def note(self, progress: Progress, scope: Scope) -> None:
+        """Put what diverges on record; take off it only what was on it and has been found equal now (`rules.md` K2)."""
+        unequal = {(one.stream, one.key) for one in (*self.divergences, *self.moving)}
+        equal = [one for one in self.recorded if (one.stream, one.key) not in unequal]
+        progress.note_divergences(scope, self.divergences, equal)
 
     @property
     def total(self) -> Tally:
@@ -114,9 +123,13 @@ def _spans(run: Run, stream: Stream) -> list[Span]:
     read after the new position.
     """
     chunks = run.progress.chunks(run.scope, stream)
-    if all(chunk.state == "loaded" for chunk in chunks):
+    if _is_loaded(chunks):
         return run.source.spans(stream, run.plan.limits.chunk) if chunks else []
     return [chunk.span for chunk in chunks if chunk.state == "loaded"]
+
+
+def _is_loaded(chunks: Sequence[Chunk]) -> bool:
+    return all(chunk.state == "loaded" for chunk in chunks)
 
 
 def full(run: Run, target: BatchTarget) -> Reconciled:
@@ -131,7 +144,9 @@ def once(run: Run) -> Reconciled:
 
     Raises `TooManyApartError`.
     """
-    result = Reconciled()
+    # A comparison in the middle of a backfill has not looked at every key: it takes nothing off the record.
+    whole = all(_is_loaded(run.progress.chunks(run.scope, stream)) for stream in run.streams)
+    result = Reconciled(recorded=run.progress.divergences(run.scope) if whole else [])
 
     def seen(stream: Stream, comparison: Comparison) -> None:
         result.add(stream, comparison)
@@ -148,15 +163,25 @@ def once(run: Run) -> Reconciled:
 
 
 def touched(run: Run, target: BatchTarget) -> Reconciled:
-    """Compare the keys that were applied since the last full reconcile began."""
-    result = Reconciled()
+    """Compare the keys that were applied since the last full reconcile began, and those that are on record."""
+    result = Reconciled(recorded=recorded(run.progress, run.scope))
     for stream in run.streams:
-        for _, comparison in _sides(run, target).compare_touched(stream):
-            result.add(stream, comparison)
-            result.divergences.extend(comparison.apart)
-            run.tick()
+        left = {one.key for one in result.recorded if one.stream == stream.name}
+        sides = _sides(run, target)
+        for noted, comparison in sides.compare_touched(stream):
+            left -= {one.key for one in noted}
+            _seen(run, result, stream, comparison)
+        for _, comparison in sides.compare(stream, sorted(left)):
+            _seen(run, result, stream, comparison)
     _settle(run, target, result)
     return result
+
+
+def _seen(run: Run, result: Reconciled, stream: Stream, comparison: Comparison) -> None:
+    result.add(stream, comparison)
+    result.apart |= comparison.apart
+    result.divergences.extend(comparison.apart)
+    run.tick()
 
 
 def repair(run: Run, target: BatchTarget, result: Reconciled) -> None:
@@ -203,14 +228,13 @@ def recheck(run: Run, target: BatchTarget, result: Reconciled) -> None:
         for stream in run.streams:
             keys = sorted(key for name, key in suspects if name == stream.name)
             sides = _sides(run, target)
-            while keys:
-                some, keys = keys[: sides.page.items], keys[sides.page.items :]
+            for some in sides.pages(keys):
                 result.add(stream, _look_again(run, stream, sides, some, suspects))
         still = [place for place, suspect in suspects.items() if suspect.rounds >= ROUNDS]
         confirmed |= {suspect.mismatch: suspect.tally for suspect in map(suspects.pop, still)}
         log.info("rechecked", round=number + 1, suspects=len(suspects), confirmed=len(confirmed))
     moving |= {suspect.mismatch: suspect.tally for suspect in suspects.values()}
-    result.divergences, result.moving = list(confirmed), len(moving)
+    result.divergences, result.moving = list(confirmed), list(moving)
     result.apart = confirmed | moving
 
 

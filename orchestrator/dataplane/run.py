@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope, TargetSchema
 from tranship.connectors.registry import Source
@@ -15,6 +16,7 @@ from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
 from tranship.orchestrator.dataplane.workers import Workers
 from tranship.plans import Plan
+from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 
 POLL_S = 0.1
@@ -35,6 +37,8 @@ class Connect:
 class Run:
     """One run under one epoch. `tick` raises when the phase must stop: pause, rollback, lost lease, failed service.
 
+    `facts`: what a phase has observed so far, as the journal says.
+
     `sealed`: nothing is applied any more (`State.sealed`).
     """
 
@@ -48,6 +52,7 @@ class Run:
     clock: Clock
     tick: Callable[[], None]
     lanes: int
+    facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}
     sealed: bool = False
     _workers: list[Workers] = field(default_factory=list)
 

@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.pages import PageSize
-from tranship.connectors.protocols import BatchSource, BatchTarget, Key, Progress, Scope, TouchedKey
+from tranship.connectors.protocols import (
+    BatchSource,
+    BatchTarget,
+    Key,
+    Mismatch,
+    Progress,
+    Scope,
+    TouchedKey,
+    is_nameless,
+)
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
@@ -35,6 +44,19 @@ class Sides:
         self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
         return expected, actual
 
+    def pages(self, keys: Sequence[Key]) -> Iterator[list[Key]]:
+        """The keys, so many at once as `read` has learned to take."""
+        left = list(keys)
+        while left:
+            some, left = left[: self.page.items], left[self.page.items :]
+            yield some
+
+    def compare(self, stream: Stream, keys: Sequence[Key]) -> Iterator[tuple[list[Key], Comparison]]:
+        """The keys as they are now on both sides, page by page."""
+        for some in self.pages(keys):
+            expected, actual = self.read(stream, some)
+            yield some, compare(stream, [expected], [actual])
+
     def compare_touched(self, stream: Stream) -> Iterator[tuple[list[TouchedKey], Comparison]]:
         """All touched keys of a stream, as noted *before* both sides were read, with what the look at them gave."""
         last: Key | None = None
@@ -52,3 +74,17 @@ class Sides:
             differing = {mismatch.key for mismatch in comparison.apart}
             equal = [one for one in noted if one.key not in differing]
             yield self._progress.forget_equal(self._scope, stream, equal)
+
+    def settle_recorded(self, stream: Stream) -> Iterator[int]:
+        """Take off the record the divergences of a stream that are equal now; yields how many, page by page."""
+        of_stream = {one.key: one for one in recorded(self._progress, self._scope) if one.stream == stream.name}
+        for keys, comparison in self.compare(stream, sorted(of_stream)):
+            differing = {mismatch.key for mismatch in comparison.apart}
+            equal = [of_stream[key] for key in keys if key not in differing]
+            self._progress.note_divergences(self._scope, (), equal)
+            yield len(equal)
+
+
+def recorded(progress: Progress, scope: Scope) -> list[Mismatch]:
+    """The divergences on record that can be looked at one by one: no query finds a nameless document again."""
+    return [one for one in progress.divergences(scope) if not is_nameless(one.key)]

@@ -151,6 +151,7 @@ class Engine:
             clock=self.clock,
             tick=self._tick,
             lanes=self.plan.limits.workers,
+            facts=lambda phase: self.state.facts.get(phase, {}),
         )
         setting = Setting(self.connect, scope, self.streams, self.clock)
         self._supervisor = Supervisor(setting, dict(BODIES))

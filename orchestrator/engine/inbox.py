@@ -14,6 +14,7 @@ from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
+from tranship.orchestrator.phases.cutover import known_divergences
 from tranship.plans.strategies import PhaseName
 
 
@@ -78,9 +79,15 @@ class Inbox:
         if request.kind is RequestKind.APPROVE:
             phase = request.phase or state.asked
             if phase in state.approvals and state.of(phase) is not PhaseStatus.VERIFIED:
-                return None
+                return self._unapprovable(phase)
             return f"{state.asked or 'no phase'} waits for an approval"
         return refusal(request.kind, state)
+
+    def _unapprovable(self, phase: PhaseName | None) -> str | None:
+        """What is known must count: nobody approves a switch over rows that are known to differ."""
+        if phase is not PhaseName.CUTOVER:
+            return None
+        return known_divergences(self.run.progress, self.run.scope, self.run.plan)
 
     def _repair(self, request: Request) -> None:
         """Mark what the last reconcile found dirty; the applier does the rest."""

@@ -5,7 +5,8 @@ tranship raises no fence itself: it proves that nobody writes. The order:
    all goes on.
 2. Seal: the applier ends, under a new epoch. From here on nothing of ours changes the target, so that what is proven
    stays true, and the switch can never be followed by a late change of the source (`rules.md` I5).
-3. Past a marker nothing is left to apply; every key touched since the full reconcile is compared.
+3. Past a marker nothing is left to apply; every key touched since the full reconcile, and every one on record as
+   different, is compared (`final: touched`), or every row (`final: full`).
 4. Past another marker nobody has written since 3 began. Then the switch is written.
 Until that record stands everything can be taken back; while writes still come the phase refuses and has done nothing.
 """
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tranship.connectors.protocols import Progress, Scope
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
+from tranship.plans import Plan
 from tranship.plans.strategies import PhaseName
 
 DRAIN_LIMIT_S = 60.0
@@ -41,6 +44,7 @@ class Cutover:
     def _seal(self, run: Run) -> Iterator[Record]:
         if not run.progress.backlog(run.scope).dirty:  # else what is kept aside may be about to come in
             _check_quarantine(run)
+        _check_divergences(run)
         _prove_quiet(run)
         reached("cutover.after_quiet")
         drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
@@ -52,17 +56,21 @@ class Cutover:
         _prove_still(run)
         target = run.connect.target(run.scope)
         try:
-            result = reconcile.touched(run, target)
+            look = reconcile.full if run.plan.cutover.final == "full" else reconcile.touched
+            result = look(run, target)
         finally:
             target.close()
+            run.release_workers()
+        result.note(run.progress, run.scope)
         if result.moving:
-            raise RefusedToActError(f"{result.moving} keys still change on the source; nothing was switched")
-        run.progress.keep_divergences(run.scope, result.divergences)
+            raise RefusedToActError(f"{len(result.moving)} keys still change on one side; nothing was switched")
         yield observed(self.name, compared=result.total.documents, divergences=len(result.divergences))
         if len(result.divergences) > run.plan.reconcile.max_divergences:
-            raise DivergedError(f"{len(result.divergences)} of the touched rows diverge; `tranship status` names them")
+            raise DivergedError(f"{len(result.divergences)} of the compared rows diverge; `tranship status` names them")
         _prove_still(run, since=began)
-        _check_quarantine(run)  # again: what came last may be among it (C6)
+        # Again: what came last may be kept aside (C6), and a comparison beside this run may have found something.
+        _check_quarantine(run)
+        _check_divergences(run)
         reached("cutover.before_switch")
         yield Record(Kind.SWITCHED, self.name, {"fence": run.plan.cutover.fence})
 
@@ -87,6 +95,23 @@ def _check_quarantine(run: Run) -> None:
             f"{kept} documents are in quarantine and cutover.max_quarantined allows {allowed}; "
             "`tranship quarantine list` names them"
         )
+
+
+def _check_divergences(run: Run) -> None:
+    known = known_divergences(run.progress, run.scope, run.plan)
+    if known is not None:
+        raise RefusedToActError(known)
+
+
+def known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
+    """Why nothing passes what is on record as different, neither an approval nor the cutover; None within limits."""
+    known, allowed = len(progress.divergences(scope)), plan.reconcile.max_divergences
+    if known <= allowed:
+        return None
+    return (
+        f"{known} rows are known to differ and reconcile.max_divergences allows {allowed}; `tranship status` names "
+        "them, `tranship repair` makes them equal, and they are off the record once a look has found them so"
+    )
 
 
 def _prove_quiet(run: Run) -> None:

@@ -14,8 +14,9 @@ from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.state import ENDED, PhaseStatus, ServiceName, State
+from tranship.orchestrator.journal.state import ENDED, ServiceName
 from tranship.orchestrator.journal.steps import services
+from tranship.orchestrator.phases.cutover import known_divergences
 from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
 
@@ -23,16 +24,14 @@ __all__ = ["Finding", "reconcile_now"]
 
 log = structlog.get_logger(__name__)
 
-_ACTING = frozenset({PhaseStatus.DOING, PhaseStatus.DONE})
-
 
 def reconcile_now(session: Session, name: str) -> Reconciled:
     """Compare every loaded row. While an orchestrator follows the source, keys in motion are told from divergences.
 
     Without one, nothing is applied between the looks, and a key that changed meanwhile counts as divergent: it is.
-    What was found is kept beside the run for `tranship status` and `tranship repair`, unless the run has ended, or its
-    own reconcile or cutover is at work: those go by what they have found themselves. A takeover meanwhile disturbs
-    nothing. Raises `PlanChangedError` when the plan's meaning is not the run's.
+    What was found is put on the run's record, unless that has ended: no approval and no cutover passes it, and only a
+    look that finds it equal takes it off. A takeover meanwhile disturbs nothing. Raises `PlanChangedError` when the
+    plan's meaning is not the run's.
     """
     state = session.state(name)
     if state.run and meaning_document(session.plan) != state.meaning:
@@ -59,8 +58,8 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
             result = _beside(session, run, target)
         else:
             result = reconcile.once(run)
-        if not _is_settled(session.state(name)):
-            _keep(run, scope, result)
+        if session.state(name).status not in ENDED:
+            _note(run, scope, result)
         return result
 
 
@@ -73,14 +72,19 @@ def _beside(session: Session, run: Run, target: BatchTarget) -> Reconciled:
             run.source.drop_markers()
 
 
-def _keep(run: Run, scope: Scope, result: Reconciled) -> None:
+def _note(run: Run, scope: Scope, result: Reconciled) -> None:
     try:
-        run.progress.keep_divergences(scope, result.divergences)
+        result.note(run.progress, scope)
     except EpochMovedError as error:
-        log.warning("what was found is not kept for `tranship repair`", reason=str(error))
+        log.warning("what was found is not on the run's record; compare again", reason=str(error))
 
 
-def _is_settled(state: State) -> bool:
-    """Whether the run's own findings must stand."""
-    comparing = any(state.of(phase) in _ACTING for phase in (PhaseName.RECONCILE, PhaseName.CUTOVER))
-    return comparing or state.status in ENDED
+def unapprovable(session: Session, name: str, phase: PhaseName) -> str | None:
+    """Why the phase may not be approved now, by what is on the run's record; None when nothing is against it.
+
+    The engine asks the same when it answers the request: this is to say so at once. Reads only.
+    """
+    state = session.state(name)
+    with closing(session.connect.progress()) as progress:
+        scope = Scope(name, state.round, state.epoch).reading
+        return known_divergences(progress, scope, session.plan) if phase is PhaseName.CUTOVER else None

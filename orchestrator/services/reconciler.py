@@ -1,4 +1,5 @@
-"""Reconciler: while a run waits for its cutover, what is applied meanwhile is compared beforehand.
+"""Reconciler: while a run waits for its cutover, what is applied meanwhile is compared beforehand, and so is what is on
+record as different: repaired rows leave the record.
 
 So the comparison of touched keys, for which applications stand still, costs what changed in the last seconds, not what
 changed in all the time that people took to approve.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from itertools import chain
 
 from tranship.connectors.errors import AmbiguousCommitError, TransientError
 from tranship.orchestrator import retry
@@ -34,7 +36,7 @@ def _look(setting: Setting, stop: threading.Event) -> None:
         sides = Sides(source, target, progress, setting.scope)
         try:
             for stream in setting.streams:
-                for _ in sides.forget_equal(stream):
+                for _ in chain(sides.forget_equal(stream), sides.settle_recorded(stream)):
                     if stop.is_set():
                         return
         except AmbiguousCommitError as error:

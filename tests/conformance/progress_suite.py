@@ -270,14 +270,21 @@ class ProgressSuite(MigrationSuite):
 
     # --- what reconcile found
 
-    def test_divergences_are_replaced(self, migration: Migration) -> None:
+    def test_what_differs_leaves_the_record_only_by_a_look_that_found_it_equal(self, migration: Migration) -> None:
         progress, scope = migration.progress, migration.scope
         first = [Mismatch("orders", key(1), "different", ("status", "total")), Mismatch("orders", key(2), "missing")]
-        progress.keep_divergences(scope, first)
-        assert sorted(progress.divergences(scope), key=lambda found: found.key) == first
-        progress.keep_divergences(scope, [Mismatch("customers", key(3), "extra")])
-        assert progress.divergences(scope) == [Mismatch("customers", key(3), "extra")]
-        progress.keep_divergences(scope, [])
+        progress.note_divergences(scope, first, ())
+        seen = progress.divergences(scope)
+        assert seen == first
+        progress.note_divergences(scope, [Mismatch("customers", key(3), "extra")], ())
+        assert progress.divergences(scope) == [Mismatch("customers", key(3), "extra"), *first]
+        again = Mismatch("orders", key(2), "different", ("status",))
+        progress.note_divergences(scope, [again], ())
+        progress.note_divergences(scope, (), seen)
+        assert progress.divergences(scope) == [Mismatch("customers", key(3), "extra"), again], "noted again since"
+        progress.note_divergences(scope, (), progress.divergences(scope))
+        assert progress.divergences(scope) == []
+        progress.note_divergences(scope, (), seen)
         assert progress.divergences(scope) == []
 
     # --- scopes
@@ -319,6 +326,6 @@ def _writing_calls(progress: Progress, scope: Scope, chunk: Chunk) -> list[Calla
         lambda: progress.mark_dirty(scope, [("orders", key(1))]),
         lambda: progress.forget_touched(scope),
         lambda: progress.forget_equal(scope, ORDERS, []),
-        lambda: progress.keep_divergences(scope, []),
+        lambda: progress.note_divergences(scope, (), ()),
         lambda: progress.keep(scope, Changes((), Position(b"x"))),
     ]

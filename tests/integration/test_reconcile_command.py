@@ -41,7 +41,7 @@ def test_findings_that_cannot_be_kept_are_told(route: Route) -> None:
         session.control.release("small-1")
     code, said = route.tranship("reconcile", plan)
     assert (code, "20 documents compared, 0 diverge" in said) == (FINISHED, True), said
-    assert "not kept for `tranship repair`" in said
+    assert "not on the run's record" in said
 
 
 def test_a_document_that_the_plan_refuses_is_told(route: Route) -> None:

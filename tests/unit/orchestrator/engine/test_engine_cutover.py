@@ -15,12 +15,14 @@ from tests.unit.orchestrator.engine.engine_world import (
     crashed_after,
     done_behind,
     in_quarantine,
+    records,
     spoilt,
     thing,
 )
 from tranship.connectors.errors import RefusedError
+from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemorySource
-from tranship.connectors.protocols import Changes, Position
+from tranship.connectors.protocols import Changes, Mismatch, Position
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind
@@ -28,7 +30,7 @@ from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
 from tranship.orchestrator.phases import cutover
 from tranship.orchestrator.services import reconciler
 from tranship.plans.strategies import PhaseName
-from tranship.plans.streams import Stream
+from tranship.plans.streams import LogicalType, Stream
 
 
 def approved(world: World) -> threading.Thread:
@@ -191,7 +193,7 @@ def test_what_differs_while_the_run_waits_is_left_to_the_cutover(world: World, m
     world.control.request(RUN, RequestKind.APPROVE)
     state = world.finish(thread)
     assert state.status is RunStatus.ROLLED_BACK
-    assert "1 of the touched rows diverge" in state.reason
+    assert "1 of the compared rows diverge" in state.reason
 
 
 def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> None:
@@ -206,7 +208,7 @@ def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> Non
     world.control.request(RUN, RequestKind.APPROVE)
     state = world.finish(thread)
     assert (state.status, state.switched) == (RunStatus.PAUSED, False)
-    assert "1 of the touched rows diverge" in state.reason
+    assert "1 of the compared rows diverge" in state.reason
 
     lenient = world.plan.reconcile.model_copy(update={"max_divergences": 1})
     world.plan = world.plan.model_copy(update={"reconcile": lenient})
@@ -219,6 +221,51 @@ def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> Non
 
 
 # --- the switch and after it ------------------------------------------------------------------------------------------
+
+
+def noted(world: World) -> None:
+    """A comparison beside the run has found a row that differs."""
+    scope = scope_of(world.store, RUN)
+    found = Mismatch("things", from_typed(LogicalType.INT64, 7), "different", ("name",))
+    MemoryProgress(world.store).note_divergences(scope, [found], ())
+
+
+def test_an_approval_over_rows_that_are_known_to_differ_is_answered_with_nothing(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    noted(world)
+    world.control.request(RUN, RequestKind.APPROVE)
+    world.wait(lambda: bool(records(world, Kind.IGNORED)))
+    assert "1 rows are known to differ" in records(world, Kind.IGNORED)[0]["reason"]
+    assert not records(world, Kind.APPROVED)
+    world.control.request(RUN, RequestKind.PAUSE)
+    assert world.finish(thread).status is RunStatus.PAUSED
+
+
+@pytest.mark.parametrize("before", [Kind.APPROVED, Kind.SEALED])
+def test_what_is_found_once_the_cutover_is_approved_withdraws_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: Kind
+) -> None:
+    # Behind the seal the cutover looks at it, finds it equal and goes on; a row that differs is another test.
+    change = (lambda: change_target(world, 7, "spoilt")) if before is Kind.SEALED else (lambda: None)
+    with done_behind(monkeypatch, lambda r: r.kind is before, lambda: (change(), noted(world))):  # type: ignore[arg-type]
+        thread = approved(world)
+        if before is Kind.APPROVED:
+            assert "1 rows are known to differ" in withdrawn(world)
+            world.control.request(RUN, RequestKind.PAUSE)
+        state = world.finish(thread)
+    assert not state.switched
+
+
+def test_reconcile_goes_by_what_it_has_found_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison beside it puts something on record between its end and its verification."""
+    done = (Kind.DONE, PhaseName.RECONCILE)
+    with done_behind(monkeypatch, lambda r: (r.kind, r.phase) == done, lambda: noted(world)):
+        thread = world.start()
+        world.wait_for_approval()
+    assert world.engine.state.of(PhaseName.RECONCILE) is PhaseStatus.VERIFIED
+    world.control.request(RUN, RequestKind.PAUSE)
+    world.finish(thread)
 
 
 def test_a_crash_right_after_the_switch_does_not_switch_twice(world: World) -> None:
