@@ -42,6 +42,12 @@ SELECT set_config('statement_timeout', '0', {local}),
 """
 
 
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""An intent, and above all the switch, is acted on once it is committed: a crash of the server must not lose it. A
+value that waits for more than the local disk stays. Rows may do without: their marks are lost with them."""
+
 _POOL = 8
 """Sessions of one process; its threads are capture, applier, heartbeat and a few readers."""
 
@@ -58,10 +64,45 @@ defaults that is noticed after a quarter of an hour, or two hours. With these it
 parameters")."""
 
 
+PINNED: dict[str, str] = {
+    # How what we send is read: with other values dirty keys and quoted names would arrive as something else.
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "timezone": "UTC",
+    # How what we read is written: the journal's hashes, leases and bounds of keys are made of such texts.
+    "extra_float_digits": "1",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "quote_all_identifiers": "off",
+    # What a name stands for: ours are all qualified; functions and operators are the server's own.
+    "search_path": "pg_catalog",
+    # A policy that would hide rows from us is an error instead of rows that seem to be missing.
+    "row_security": "off",
+    # libpq prints what is below to our stderr, into the log.
+    "client_min_messages": "error",
+    # What would end a session, or a statement that waits for an application.
+    "exit_on_error": "off",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+}
+"""What every session of ours says of itself, whatever server, database, role or address say: all settings on which a
+statement of ours depends, from PostgreSQL's list of those that a user may set. Isolation, timeouts of transactions and
+whether they may write are said at the beginning of each."""
+
+
 def conninfo(endpoint: Endpoint) -> str:
-    """The endpoint's address with what every session of ours says. Options in the URI win over our patience."""
-    chosen = {name: value for name, value in PATIENCE.items() if name not in conninfo_to_dict(endpoint.uri)}
-    return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8", **chosen)
+    """The endpoint's address with what every session of ours says.
+
+    What the URI says wins over our patience; over what statements depend on, we win.
+    """
+    given = conninfo_to_dict(endpoint.uri)
+    chosen = {name: value for name, value in PATIENCE.items() if name not in given}
+    pinned = " ".join(f"-c {name}={value}" for name, value in PINNED.items())
+    options = f"{given.get('options', '')} {pinned}".strip()
+    return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8", options=options, **chosen)
 
 
 def connect(endpoint: Endpoint, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:
@@ -83,7 +124,8 @@ def engine(endpoint: Endpoint) -> Engine:
     )
 
     @event.listens_for(made, "begin")
-    def _no_timeouts(connection: Connection) -> None:
+    def _begun(connection: Connection) -> None:
         connection.exec_driver_sql(no_timeouts(CONTROL_IDLE_S))
+        connection.exec_driver_sql(_DURABLE)
 
     return made

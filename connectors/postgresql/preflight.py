@@ -45,6 +45,7 @@ def _server(connection: Connection) -> Iterator[Finding]:
             "SELECT current_setting('server_version_num')::int / 10000 AS version, "
             "current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS standby, "
             "current_setting('default_transaction_read_only') = 'on' AS read_only, "
+            "current_setting('session_replication_role') AS replication_role, "
             "has_function_privilege('pg_control_system()', 'EXECUTE') AS identifiable, "
             "has_function_privilege('pg_terminate_backend(integer, bigint)', 'EXECUTE') AS terminates"
         )
@@ -55,6 +56,12 @@ def _server(connection: Connection) -> Iterator[Finding]:
         yield _error("target.encoding", f"the database is encoded in {row.encoding}", "Use a database in UTF8.")
     if row.standby or row.read_only:
         yield _error("target.read_only", "the server is a standby or read-only", "Give the address of the primary.")
+    if row.replication_role == "replica":
+        yield _error(
+            "target.replication_role",
+            "session_replication_role is replica for tranship's role or database: foreign keys and triggers do not act",
+            "ALTER ROLE … RESET session_replication_role, or the same for the database.",
+        )
     if not row.identifiable:
         yield _error(
             "target.identity",

@@ -140,7 +140,9 @@ def touched_keys(migration: Migration) -> list[bytes]:
     return [one.key for one in migration.progress.touched(migration.scope, ORDERS, None, 9)]
 
 
-def test_a_key_is_not_forgotten_while_it_is_applied(postgres: PostgresWorld, migration: Migration) -> None:
+def test_a_key_is_not_forgotten_while_it_is_applied(
+    postgres: PostgresWorld, migration: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else reconcile could compare the row as it was, and the cutover would not know that it has changed since."""
     migration.load([order(1)])
     migration.change(1)
@@ -154,7 +156,7 @@ def test_a_key_is_not_forgotten_while_it_is_applied(postgres: PostgresWorld, mig
     stopped = Stopped("replace.before_commit")
     target = postgres.target(migration.scope, stopped.hook)
     thread = stopped.start(lambda: target.replace(ORDERS, changed, batch([order(1, status="new")]), [again]))
-    postgres.configure(lock_timeout=100)
+    monkeypatch.setitem(connections.PINNED, "lock_timeout", "100")
     try:
         with pytest.raises(TransientError):
             postgres.progress().forget_touched(migration.scope)
