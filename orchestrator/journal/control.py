@@ -266,10 +266,12 @@ class SqlControl:
 
     def claim(self, run: str) -> int:
         lease = self._tables.lease
-        living = (lease.c.holder == self._holder) & (lease.c.expires_at > func.clock_timestamp())
+        ours = (lease.c.run == run) & (lease.c.holder == self._holder)
         with self._begin() as connection:
-            # A process that was stopped between lease and claim must not end the one that works now.
-            if connection.execute(select(lease.c.run).where(lease.c.run == run, living)).first() is None:
+            # A process that was stopped between lease and claim must not end the one that works now. A lease that ended
+            # is still ours while nobody has taken it, as after an outage that was longer (`rules.md` K7); locked until
+            # the epoch is bumped, it stays so.
+            if connection.execute(select(lease.c.run).where(ours).with_for_update()).first() is None:
                 raise LeaseLostError(f"another orchestrator has taken over run {run}")
             epoch = progress_state.bump_epoch(connection, self._progress, run)
         reached("claim.after_epoch")
