@@ -21,6 +21,7 @@ from pydantic import (
 
 from tranship.plans.addresses import Address, AddressError, Surroundings, read_address
 from tranship.plans.columns import ChildPlan, ColumnPlan, KeyColumnPlan, Name
+from tranship.plans.filters import refusals
 from tranship.plans.forms import Choice, Form, Later, Seconds, ShortForm, Size, at_least, given, refuse
 from tranship.plans.problems import Code
 from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
@@ -83,6 +84,8 @@ def _check_filter(value: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         refuse(Code.VALUE, 'not JSON: write infinities and NaN as {$numberDouble: "NaN"}')
     _check_numbers(value)
+    for refusal in refusals(value):
+        refuse(Code.VALUE, refusal)
     return value
 
 

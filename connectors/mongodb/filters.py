@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import bson
 from bson import json_util
+from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 from tranship.connectors import keycodec
@@ -13,7 +17,11 @@ from tranship.connectors.errors import RefusedError
 from tranship.connectors.keynumbers import NAN
 from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.protocols import Key, Span
+from tranship.plans.filters import is_value, refusals
 from tranship.plans.streams import Stream
+
+_JSON = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_MS, tz_aware=False)
+"""Every date that BSON can hold, also those that Python cannot."""
 
 _COMPARABLE = frozenset({keycodec.NUMBER, keycodec.STRING, keycodec.OBJECT_ID, keycodec.DATE})
 """Types whose `$gte` and `$lt` are just the index's order within the type; NaN among the numbers is not."""
@@ -49,12 +57,39 @@ def where(stream: Stream) -> Mapping[str, Any]:
     if stream.where is None:
         return {}
     try:
-        found = json_util.loads(stream.where)
-    except (ValueError, TypeError) as error:
-        raise RefusedError(f"stream {stream.name}: where is not Extended JSON: {error}") from None
-    if not isinstance(found, dict):
+        plain = json.loads(stream.where)
+    except ValueError as error:
+        raise RefusedError(f"stream {stream.name}: where is not JSON: {error}") from None
+    if not isinstance(plain, dict):
         raise RefusedError(f"stream {stream.name}: where must be an object")
+    refused = next(refusals(plain), None)
+    if refused is not None:
+        raise RefusedError(f"stream {stream.name}: where: {refused}")
+    try:
+        found: Mapping[str, Any] = _decoded(plain)
+        bson.encode(found)
+    except (ValueError, TypeError, ArithmeticError, BSONError) as error:
+        raise RefusedError(f"stream {stream.name}: where is not Extended JSON: {error}") from None
     return found
+
+
+def _decoded(part: Any) -> Any:
+    """Extended JSON's values as BSON's; everything else as it stands.
+
+    Only mappings that are one value and nothing else are given to the library: of others it would take the value and
+    drop what stands beside it, and it takes the operators `$regex` and `$options` for a value.
+    """
+    if isinstance(part, list):
+        return [_decoded(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    decoded = {name: _decoded(one) for name, one in part.items()}
+    if not is_value(part):
+        return decoded
+    value = json_util.object_hook(decoded, _JSON)
+    if isinstance(value, dict):
+        raise ValueError(f"{', '.join(part)} has no value of that kind")  # noqa: TRY004  the text's mistake, not a type's
+    return value
 
 
 def _with_where(stream: Stream, condition: RawBSONDocument) -> Mapping[str, Any]:
