@@ -89,7 +89,7 @@ def _pooler(connection: Connection) -> Iterator[Finding]:
 
 
 def _privileges(connection: Connection, endpoint: Endpoint) -> Iterator[Finding]:
-    """May the schemas be made, or tables in them."""
+    """May the schemas be made, or tables in them, and temporary tables."""
     statement = text(
         "SELECT CASE WHEN EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema) "
         "THEN (SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') "
@@ -104,6 +104,13 @@ def _privileges(connection: Connection, endpoint: Endpoint) -> Iterator[Finding]
                 f"tranship's role may not {what} the schema {schema}",
                 f"GRANT CREATE (and USAGE) on the schema {schema}, or CREATE on the database.",
             )
+    temporary = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+    if not connection.execute(text(temporary)).scalar():
+        yield _error(
+            "target.temporary",
+            "tranship's role may not make temporary tables, through which changed rows come in",
+            "GRANT TEMPORARY on the database.",
+        )
 
 
 def _state(connection: Connection, schema: str) -> tuple[list[Finding], bool]:

@@ -105,6 +105,8 @@ class DataSession:
         self._scope = scope
         self._recorded = scope.epoch != READING
         self._connection: Any = None
+        self._made: set[str] = set()
+        self._making: set[str] = set()
         with translating():
             self._open()
 
@@ -119,6 +121,7 @@ class DataSession:
         except BaseException:
             self.close()  # whatever state it is in, the next transaction starts on a fresh one
             raise
+        self._made |= self._making
 
     @contextmanager
     def read(self) -> Iterator[None]:
@@ -146,6 +149,7 @@ class DataSession:
         if self._connection is None:
             with translating():
                 self._open()
+        self._making.clear()
         self.run(begin)
         self.run(no_timeouts(0 if self._recorded else READER_IDLE_S))
 
@@ -161,12 +165,25 @@ class DataSession:
         with self._watching(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
 
+    def append_staged(self, table: str, rows: pa.RecordBatch) -> None:
+        """COPY rows into a temporary table of this session, by column names."""
+        with self._watching(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, rows, mode="append", temporary=True)
+
+    def once(self, name: str, statements: Sequence[str]) -> None:
+        """Run statements that make something temporary, if no transaction of this session has done so and committed."""
+        if name not in self._made | self._making:
+            for statement in statements:
+                self.run(statement)
+            self._making.add(name)
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def _open(self) -> None:
+        self._made.clear()
         self._connection = adbc_driver_postgresql.dbapi.connect(conninfo(self._endpoint), autocommit=True)
         if not self._recorded:
             return

@@ -20,6 +20,7 @@ from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.connectors.postgresql.reader import Reader
+from tranship.connectors.postgresql.replacement import replace_rows
 from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import digest
 from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
@@ -73,16 +74,12 @@ class PostgresTarget:
         return Loaded(rows, child_rows, quarantined)
 
     def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
-        root = self._layout(stream)
-        keys = KeySpace(stream, root)
+        keys = KeySpace(stream, self._layout(stream))
         scope = marks[0].scope
         try:
             with self._session.write():
                 self._hook("replace.before_delete")
-                given = keys.parameters(root, keys.decode([entry.key for entry in dirty]))
-                # The children go with their root (ON DELETE CASCADE), after it is locked: two writers cannot mix rows.
-                self._session.run(f"DELETE FROM {root.name} WHERE {keys.among(root)}", given)
-                self._fill(root, batch)
+                replace_rows(self._session, keys, [entry.key for entry in dirty], batch.rows)
                 self._entries.replace(stream, [entry.key for entry in dirty], batch.quarantined)
                 removed = self._settle(scope, stream, dirty)
                 self._hook("replace.before_mark")

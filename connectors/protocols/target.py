@@ -28,7 +28,9 @@ class BatchTarget(Protocol):
         """Fill an empty span with the batches: all of the chunk, its quarantine entries and its mark, or nothing."""
 
     def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
-        """Make the given keys equal to the batch: delete all of them with their children, insert what the batch has.
+        """Make the given keys equal to the batch, in place: rows and child rows that stay are updated, absent ones
+        deleted, new ones inserted. What differs in a byte is written, also where the database calls it equal, and
+        unique values may pass between the rows in any way.
 
         In the same transaction: quarantine entries of the keys are replaced by the batch's; each dirty entry is
         removed if its generation is still the given one (else it stays) and its key remembered as touched; the marks

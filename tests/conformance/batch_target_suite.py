@@ -189,6 +189,17 @@ class BatchTargetSuite(MigrationSuite):
         touched = migration.progress.touched(migration.scope, ORDERS, None, 10)
         assert {one.key for one in touched} == {key(2), key(3), key(8)}
 
+    def test_what_is_equal_but_not_the_same_is_written(self, migration: Migration) -> None:
+        """SQL takes these for equal, and so does Python."""
+        migration.load([order(1, weight=-0.0, tags="1.0", labels=["a"]), order(2, weight=0.0, tags="1")])
+        migration.change(1, 2)
+        changed = [order(1, weight=0.0, tags="1", labels=["a"]), order(2, weight=-0.0, tags="1.0")]
+        for mark, dirty in migration.take():
+            new = [row for row in changed if row["_key"] in {entry.key for entry in dirty}]
+            migration.target.replace(ORDERS, dirty, batch(new), [mark])
+        found = [(str(row["weight"]), row["tags"]) for row in migration.rows()]
+        assert found == [("0.0", "1"), ("-0.0", "1.0")]
+
     def test_a_key_is_deleted_and_inserted_again(self, migration: Migration) -> None:
         migration.load([order(6)])
         for rows in ([], [order(6, items=[])], [], [order(6)]):

@@ -149,6 +149,23 @@ def test_findings_name_missing_privileges(postgres: PostgresWorld) -> None:
     assert all("GRANT" in finding.hint for finding in found)
 
 
+def test_a_role_that_may_not_make_temporary_tables_is_found(postgres: PostgresWorld) -> None:
+    role = f"bare_{postgres.endpoint.schema[-8:]}"
+    ((database,),) = postgres.sql("SELECT current_database()")
+    postgres.sql(f"CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {database} TO {role}")
+    postgres.sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+    postgres.stack.callback(lambda: postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+    postgres.stack.callback(lambda: postgres.sql(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC"))
+    endpoint = replace(
+        postgres.endpoint, uri=f"{conninfo(postgres.endpoint)} user={role}", schema="new", state_schema="elsewhere"
+    )
+    schema = connect_schema(endpoint, STREAMS)
+    postgres.stack.callback(schema.close)
+    codes = [finding.code for finding in schema.findings(STREAMS, "shop-1")]
+    assert "target.temporary" in codes
+    assert "target.privilege" not in codes
+
+
 def test_the_rows_of_a_document_hang_together(postgres: PostgresWorld, migration: Migration) -> None:
     migration.load([order(7)])
     postgres.sql("DELETE FROM {shop}.orders")
