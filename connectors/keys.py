@@ -282,16 +282,25 @@ def _date_key(unit: int) -> Callable[[int], Key]:
         milliseconds, rest = divmod(value * unit, 1000)
         if rest:
             raise codec.MalformedKeyError("not a whole number of milliseconds")
+        if not -_LAST_MILLISECOND - 1 <= milliseconds <= _LAST_MILLISECOND:
+            raise codec.MalformedKeyError("beyond what a date of BSON can be")
         return codec.encode(0x09, struct.pack("<q", milliseconds))
 
     return encode
+
+
+def _day_place(key: Key) -> int | bool:
+    day = -(-_milliseconds(key) // _MILLISECONDS_PER_DAY)
+    # The day that BSON's last milliseconds lie in has begun; the next one begins behind them.
+    return True if day > _LAST_MILLISECOND // _MILLISECONDS_PER_DAY else day
 
 
 def _same(key: Key) -> Key:
     return key
 
 
-_MICROSECONDS_PER_DAY = 86_400_000_000
+_MILLISECONDS_PER_DAY = 86_400_000
+_LAST_MILLISECOND = 2**63 - 1
 
 _CANONICAL = _Kind(0, _same, _same, whole=True)
 
@@ -308,8 +317,8 @@ _KINDS: dict[LogicalType, _Kind] = {
     ),
     LogicalType.DATE: _Kind(
         codec.DATE,
-        _date_key(_MICROSECONDS_PER_DAY),
-        _bracketed(codec.DATE, lambda key: -(-_milliseconds(key) // 86_400_000)),
+        _date_key(_MILLISECONDS_PER_DAY * 1000),
+        _bracketed(codec.DATE, _day_place),
     ),
 }
 

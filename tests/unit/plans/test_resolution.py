@@ -198,6 +198,7 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
         "deadline": 10.0,
         "max_lag": 2.0,
         "max_quarantined": 0,
+        "final": "touched",
     }
     assert plan.limits.model_dump() == {"workers": 2, "memory": None, "chunk": 4 * 2**20, "lease": 15.0}
 
