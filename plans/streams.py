@@ -7,12 +7,19 @@ them and does what its system needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 LONG_KEY_BYTES = 1000
 """Key values beyond this need a key column that is `long`: what an index can hold ends soon after (`rules.md` A8)."""
+
+_ENTRY_BYTES = 2_600
+"""What an entry of PostgreSQL's indexes may have, 2,704 bytes, less the places that a child table adds to its key."""
+
+_PART_BYTES = 40
+"""At most what each key column needs besides a long value: lengths and alignment, or all of one that is not bounded."""
 
 DIGEST_SUFFIX = "_sha256"
 """What a table calls the digest of a long key column: the column's name and this."""
@@ -91,6 +98,11 @@ class Column:
     def bounded(self) -> bool:
         """Whether a key column's values must not be longer than `LONG_KEY_BYTES`."""
         return self.type in (LogicalType.TEXT, LogicalType.BYTES) and not self.long
+
+
+def key_room(key: Sequence[Column]) -> int:
+    """How many bytes the bounded values of a key may have in all: one index holds them together (`rules.md` A8)."""
+    return _ENTRY_BYTES - _PART_BYTES * len(key)
 
 
 @dataclass(frozen=True)

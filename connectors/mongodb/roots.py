@@ -15,7 +15,7 @@ from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import Document, Node, Row, Slot
 from tranship.connectors.mongodb.residue import Kept, Piece, Residue, Template
 from tranship.connectors.mongodb.values import NOT_JSON, REPRESENTATION, Program, Value
-from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType
+from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType, key_room
 
 ID = "_id"
 
@@ -44,6 +44,7 @@ class KeySlot(Slot):
         self._programs = [compile_column(column) for column in columns]
         self._composite = composite
         self._bounded = [place for place, column in enumerate(columns, 1) if column.bounded]
+        self._room = key_room(columns)
         self._canonical = columns[0].is_canonical
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
@@ -74,11 +75,13 @@ class KeySlot(Slot):
         """Refuse a value that no index may be able to hold, whose row would take its whole chunk down with it."""
         if size <= LONG_KEY_BYTES:
             return
-        for place in self._bounded:
-            value = row[place]
-            if len(value.encode() if isinstance(value, str) else value) > LONG_KEY_BYTES:
+        lengths = {place: _length(row[place]) for place in self._bounded}
+        for place, length in lengths.items():
+            if length > LONG_KEY_BYTES:
                 path = ".".join(self._columns[place - 1].path)
                 raise UnfitError(path, f"longer than {LONG_KEY_BYTES} bytes, and the key column is not `long`")
+        if sum(lengths.values()) > self._room:
+            raise UnfitError(ID, f"its parts are longer than {self._room} bytes in all, and no key column is `long`")
 
     def _emit(self, row: Row) -> tuple[int, bytes]:
         if self._canonical:
@@ -97,6 +100,10 @@ class KeySlot(Slot):
 
     def blank(self, row: Row) -> bool:
         return row[1] is None
+
+
+def _length(value: Value) -> int:
+    return len(value.encode() if isinstance(value, str) else value)
 
 
 def _plain(column: Column, program: Program, value: TypedValue) -> Value:

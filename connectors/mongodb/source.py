@@ -18,13 +18,16 @@ from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
-from tranship.plans.streams import LONG_KEY_BYTES, Stream
+from tranship.plans.streams import LONG_KEY_BYTES, Stream, key_room
 
 MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""
 
 FILTER_TIME_MS = 2000
 """How long preflight lets the server look for a document that a plan's filter takes."""
+
+_SIZE_AROUND = 15
+"""Bytes of a document around its only field `_id`, a text or a binary."""
 
 KEY_TIME_MS = 60_000
 """How long it lets the server look for an `_id` that is too long: less than the client waits for any reply."""
@@ -92,28 +95,34 @@ class MongoSource(MongoReader, MongoWatcher):
 
     def _key_findings(self, stream: Stream, where: str) -> list[Finding]:
         """Whether there are `_id`s too long for the key's columns: decided before the load, by what is there."""
-        bounded = [column.name for column in stream.key if column.bounded]
+        bounded = [column for column in stream.key if column.bounded]
         if not bounded:
             return []
+        sizes = [{"$bsonSize": {"_id": "$" + ".".join(column.path)}} for column in bounded]
+        room = key_room(stream.key) + _SIZE_AROUND * len(sizes)
+        too_long = [{"longest": {"$gt": LONG_KEY_BYTES + _SIZE_AROUND}}, {"all": {"$gt": room}}]
         # Measured by a projection, which the index alone can answer; a condition ($expr) would fetch every document.
         condition = where_of(stream)
         pipeline: list[Mapping[str, Any]] = [
             *([{"$match": condition}] if condition else []),
-            {"$project": {"_id": 0, "bytes": {"$bsonSize": {"_id": "$_id"}}}},
-            {"$match": {"bytes": {"$gt": LONG_KEY_BYTES}}},
+            {"$project": {"_id": 0, "longest": {"$max": sizes}, "all": {"$add": sizes}}},
+            {"$match": {"$or": too_long}},
             {"$limit": 1},
         ]
         try:
             with self._raw(stream).aggregate(pipeline, hint=dict(BY_ID), maxTimeMS=KEY_TIME_MS) as cursor:
                 found = next(cursor, None)
         except (ExecutionTimeout, NetworkTimeout):
-            message = f"{where}: whether an _id is longer than {LONG_KEY_BYTES} bytes was not found out in time"
-            hint = f"such a document would be quarantined; `long: true` on key column {bounded[0]} takes it"
+            message = f"{where}: whether an _id is too long for PostgreSQL's indexes was not found out in time"
+            hint = f"such a document would be quarantined; `long: true` on key column {bounded[0].name} takes it"
             return [Finding("source.long_keys", "warning", message, hint)]
         if found is None:
             return []
-        message = f"{where} has an _id longer than {LONG_KEY_BYTES} bytes, which PostgreSQL's indexes may not hold"
-        hint = f"write `long: true` on key column {bounded[0]}: then its SHA-256 is the primary key"
+        parts = f", or one whose parts are longer than {key_room(stream.key)} bytes in all" if len(bounded) > 1 else ""
+        message = (
+            f"{where} has an _id longer than {LONG_KEY_BYTES} bytes{parts}, which PostgreSQL's indexes may not hold"
+        )
+        hint = f"write `long: true` on key column {bounded[0].name}: then its SHA-256 is the primary key"
         return [Finding("source.long_keys", "error", message, hint)]
 
     def _try_filter(self, stream: Stream) -> None:

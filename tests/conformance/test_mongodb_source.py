@@ -391,6 +391,15 @@ class TestFindings:
         assert [(f.code, f.severity) for f in found] == ([] if long else [("source.long_keys", "error")])
         assert all("long: true" in f.hint for f in found)
 
+    @pytest.mark.parametrize(("size", "fits"), [(400, True), (820, True), (900, False), (1001, False)])
+    def test_composite_ids_are_measured_by_part_and_in_all(self, world: MongoWorld, size: int, fits: bool) -> None:
+        """Three texts; PostgreSQL's index holds some 2,700 bytes of them together."""
+        key = tuple(Column(name, ("_id", name), LogicalType.TEXT, "string") for name in "abc")
+        stream = replace(THINGS, key=key)
+        world.db[stream.collection].insert_one({"_id": {name: name * size for name in "abc"}})
+        found = world.connect(stream).findings([stream])
+        assert [(f.code, f.severity) for f in found] == ([] if fits else [("source.long_keys", "error")])
+
     def test_an_id_that_no_decoder_holds_is_no_finding(self, world: MongoWorld) -> None:
         of = replace(THINGS, key=(Column("_id", ("_id",), LogicalType.BYTES, "any"),))
         identity = (0x09, struct.pack("<q", 2**62))
