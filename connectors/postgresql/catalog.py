@@ -49,7 +49,7 @@ def server_identity(connection: Connection) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def table_differences(connection: Connection, table: Layout, parent: Layout | None) -> list[str]:
+def table_differences(connection: Connection, table: Layout) -> list[str]:
     """What in one table differs from its layout."""
     label = f"table {table.schema}.{table.table}"
     if not relation_exists(connection, table.name):
@@ -69,8 +69,6 @@ def table_differences(connection: Connection, table: Layout, parent: Layout | No
         problems.append(f"{label}: its primary key is ({', '.join(primary)})")
     if table.is_long and index_state(connection, table.schema, order_index(table)) is None:
         problems.append(f"{label}: its index {order_index(table)}, for reading in key order, is missing")
-    if parent is not None and not _refers(connection, table, parent):
-        problems.append(f"{label}: its foreign key to {parent.table} is missing or does not cascade")
     return problems
 
 
@@ -98,14 +96,6 @@ def _primary_key(connection: Connection, table: Layout) -> list[str]:
         "WHERE i.indrelid = to_regclass(:name) AND i.indisprimary ORDER BY k.place"
     )
     return list(connection.execute(statement, {"name": table.name}).scalars())
-
-
-def _refers(connection: Connection, table: Layout, parent: Layout) -> bool:
-    statement = text(
-        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND conrelid = to_regclass(:name) "
-        "AND confrelid = to_regclass(:parent) AND confdeltype = 'c' AND convalidated"
-    )
-    return connection.execute(statement, {"name": table.name, "parent": parent.name}).first() is not None
 
 
 # --- indexes ----------------------------------------------------------------------------------------------------------

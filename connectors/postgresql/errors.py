@@ -24,14 +24,25 @@ class LockTimeoutError(TransientError):
     """A lock was not granted in time."""
 
 
-class DuplicateError(ConnectorError):
-    """A unique constraint refused a row (23505)."""
+class ConstraintError(ConnectorError):
+    """A constraint refused a row. `table` is the one that has the constraint, in `schema`."""
 
-    def __init__(self, message: str, table: str = "", constraint: str = "") -> None:
+    def __init__(self, message: str, table: str = "", constraint: str = "", schema: str = "") -> None:
         super().__init__(message)
         self.table = table
         self.constraint = constraint
+        self.schema = schema
 
+
+class DuplicateError(ConstraintError):
+    """A unique constraint refused a row (23505)."""
+
+
+class ReferredError(ConstraintError):
+    """A foreign key refused a change (23503, 23001)."""
+
+
+_CONSTRAINTS = {"23505": DuplicateError, "23503": ReferredError, "23001": ReferredError}
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 """Connection exceptions; the server shuts down, crashed, starts up, ended an idle session or a long transaction."""
@@ -101,6 +112,7 @@ def _from_psycopg(error: psycopg.Error) -> ConnectorError:
         return _by_state(
             error.sqlstate,
             diagnosis.message_primary or "",
+            schema=diagnosis.schema_name or "",
             table=diagnosis.table_name or "",
             constraint=diagnosis.constraint_name or "",
         )
@@ -117,6 +129,7 @@ def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
         return _by_state(
             error.sqlstate,
             details.get("PG_DIAG_MESSAGE_PRIMARY", ""),
+            schema=details.get("PG_DIAG_SCHEMA_NAME", ""),
             table=details.get("PG_DIAG_TABLE_NAME", ""),
             constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
         )
@@ -132,12 +145,12 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _by_state(state: str, message: str, *, table: str, constraint: str) -> ConnectorError:
+def _by_state(state: str, message: str, *, schema: str, table: str, constraint: str) -> ConnectorError:
     if state.startswith("22"):  # the message quotes the value
         message = "a value does not fit its column"
     text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state})"
-    if state == "23505":
-        return DuplicateError(text, table=table, constraint=constraint)
+    if state in _CONSTRAINTS:
+        return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
     if state == "55P03":
         return LockTimeoutError(text)
     if state.startswith(_LOST):

@@ -2,8 +2,8 @@
 
 Root table: the typed key columns (primary key), the typed columns, the rest column, `_residue`. Child table: the key of
 the root as `_root…` columns, one ordinal per level (positions in the arrays, from 0), its own columns, `_residue`; its
-primary key is root key and ordinals, and it refers to its parent table with ON DELETE CASCADE, so that a row never
-outlives its document. The canonical key is not stored: it is computed from the typed one.
+primary key is root key and ordinals, and from the constrain phase on it refers to its parent table with ON DELETE
+CASCADE, so that a row never outlives its document. The canonical key is not stored: it is computed from the typed one.
 
 A long key column has a digest beside it, which PostgreSQL computes itself, and which stands for it in primary and
 foreign keys; an index over the beginning of its values serves reading in key order.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import ConnectorError, RefusedError
-from tranship.connectors.postgresql import indexes, preflight, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
 from tranship.connectors.postgresql.layout import layout, quote
 from tranship.connectors.postgresql.sessions import ControlSessions
@@ -52,8 +52,8 @@ class PostgresSchema:
         with self._sessions.read() as connection:
             return [
                 problem
-                for table, parent in tables.walk(streams, self._schema)
-                for problem in table_differences(connection, table, parent)
+                for table, _ in tables.walk(streams, self._schema)
+                for problem in table_differences(connection, table)
             ]
 
     def drop_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
@@ -75,15 +75,18 @@ class PostgresSchema:
             return indexes.differences(connection, wanted, constraint=False)
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        parents.create(self._sessions, scope, self._schema, streams)
         indexes.create_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         indexes.drop_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+        parents.drop(self._sessions, scope, self._schema, streams)
 
     def constraint_differences(self, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.read() as connection:
             wanted = list(indexes.unique(streams, self._schema))
-            return indexes.differences(connection, wanted, constraint=True)
+            missing = parents.differences(connection, self._schema, streams)
+            return missing + indexes.differences(connection, wanted, constraint=True)
 
     def dangling(self, stream: Stream) -> dict[str, int]:
         """Columns of child tables are named `table.column`."""

@@ -58,9 +58,9 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
         ddl(connection, f"CREATE SCHEMA {quote(schema)}")
         ownership.note(connection, tables, run, "schema", quote(schema))
         made.append(schema)
-    for table, parent in walk(streams, schema):
+    for table, _ in walk(streams, schema):
         if not relation_exists(connection, table.name):
-            ddl(connection, _create_table(table, parent))
+            ddl(connection, _create_table(table))
             if table.is_long:
                 ddl(connection, f"CREATE INDEX {quote(order_index(table))} ON {table.name} ({order_terms(table)})")
             ownership.note(connection, tables, run, "table", table.name)
@@ -68,12 +68,9 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
     return made
 
 
-def _create_table(table: Layout, parent: Layout | None) -> str:
+def _create_table(table: Layout) -> str:
     parts = [field.definition for field in table.fields]
     parts.append(f"PRIMARY KEY ({_quoted(table.primary)})")
-    if parent is not None:
-        above = _quoted(table.primary[:-1])
-        parts.append(f"FOREIGN KEY ({above}) REFERENCES {parent.name} ({_quoted(parent.primary)}) ON DELETE CASCADE")
     return f"CREATE TABLE {table.name} ({', '.join(parts)})"
 
 

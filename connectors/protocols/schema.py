@@ -36,7 +36,8 @@ class TargetSchema(Protocol):
     def index_differences(self, streams: Sequence[Stream]) -> list[str]: ...
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
-        """Unique indexes, concurrently, dropped and built again while correct data breaks them for a moment."""
+        """What rows have to keep among themselves from now on, made while they change: child rows their parents, and
+        unique columns, whose indexes are dropped and built again while correct data breaks them for a moment."""
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None: ...
 

@@ -1,8 +1,9 @@
-"""Constrain: unique constraints, built beside the running applier.
+"""Constrain: the child tables' foreign keys and unique constraints, built beside the running applier.
 
-They come after catch-up, not before the load: while chunks are read at different moments, correct data breaks them
-(a value moves from one document to another; `rules.md` C5). From here on the applier meets them, and resolves a
-conflict in its exclusive lane.
+Foreign keys come after the copy because their checks would double its cost per row. Unique constraints come after
+catch-up, not before the load: while chunks are read at different moments, correct data breaks them (a value moves from
+one document to another; `rules.md` C5). From here on the applier meets them, and resolves a conflict in its exclusive
+lane.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tranship.plans.strategies import PhaseName
 
 
 class Constrain:
-    """Creates unique constraints; undo drops them."""
+    """Creates the constraints; undo drops them."""
 
     name = PhaseName.CONSTRAIN
 

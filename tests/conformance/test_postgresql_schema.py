@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +12,18 @@ import pytest
 from sqlalchemy import text
 
 from tests.conformance.postgresql_world import PostgresWorld
-from tests.conformance.target_world import CUSTOMERS, ORDERS, STREAMS, Migration, batch, column, customer, order
+from tests.conformance.target_world import (
+    CUSTOMERS,
+    LANES,
+    ORDERS,
+    STREAMS,
+    Migration,
+    batch,
+    column,
+    customer,
+    key,
+    order,
+)
 from tranship.connectors.errors import ConnectorError, NotOursError, RefusedError
 from tranship.connectors.postgresql import connect_schema, indexes
 from tranship.connectors.postgresql.catalog import index_name
@@ -105,7 +118,6 @@ def test_runs_share_a_schema(postgres: PostgresWorld, migration: Migration) -> N
         ("ALTER TABLE {shop}.orders ALTER COLUMN paid SET NOT NULL", "paid is boolean NOT NULL"),
         ('ALTER TABLE {shop}.orders ALTER COLUMN status TYPE text COLLATE "C"', 'status is text COLLATE "C"'),
         ("ALTER TABLE {shop}.notes DROP CONSTRAINT notes_pkey", "notes: its primary key is ()"),
-        ("ALTER TABLE {shop}.items DROP CONSTRAINT items__root_id_fkey", "items: its foreign key to orders is missing"),
     ],
 )
 def test_differences_from_the_plan_are_named(
@@ -117,9 +129,9 @@ def test_differences_from_the_plan_are_named(
 
 
 def test_names_that_collide_are_refused(postgres: PostgresWorld) -> None:
-    key = Column("_id", ("_id",), LogicalType.INT64, "int64")
+    number = Column("_id", ("_id",), LogicalType.INT64, "int64")
     child = Child("lines", ("lines",), (column("_root_id", LogicalType.INT32), column("_ordinal", LogicalType.INT32)))
-    stream = Stream("odd", "odd", "odd", (key,), (column("n" * 64, LogicalType.INT32),), (child,))
+    stream = Stream("odd", "odd", "odd", (number,), (column("n" * 64, LogicalType.INT32),), (child,))
     problems = collisions(layout(stream, "shop"))
     assert [word in problem for word, problem in zip(["n" * 64, "_root_id", "_ordinal"], problems, strict=True)]
     schema = connect_schema(postgres.endpoint, [stream])
@@ -168,9 +180,74 @@ def test_a_role_that_may_not_make_temporary_tables_is_found(postgres: PostgresWo
 
 def test_the_rows_of_a_document_hang_together(postgres: PostgresWorld, migration: Migration) -> None:
     migration.load([order(7)])
+    migration.schema.create_constraints(migration.scope, STREAMS)
     postgres.sql("DELETE FROM {shop}.orders")
     for table in ("items", "parts", "notes"):
         assert postgres.sql(f"SELECT count(*) FROM {{shop}}.{table}") == [(0,)]
+
+
+def test_foreign_keys_of_child_tables_come_after_the_copy_and_go_again(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    keys = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f' AND connamespace = "
+    keys += f"(SELECT oid FROM pg_namespace WHERE nspname = '{postgres.endpoint.schema}') ORDER BY 1"
+    migration.load([order(n) for n in range(12)])
+    assert postgres.sql(keys) == []
+    for _ in range(2):
+        migration.schema.create_constraints(migration.scope, STREAMS)
+        made = [("items__root_id_fkey", True), ("notes__root_id_fkey", True), ("parts__root_id__ordinal_fkey", True)]
+        assert postgres.sql(keys) == made
+        assert migration.schema.constraint_differences(STREAMS) == []
+    postgres.sql("ALTER TABLE {shop}.items DROP CONSTRAINT items__root_id_fkey")
+    (problem,) = migration.schema.constraint_differences(STREAMS)
+    assert problem.endswith("items: its foreign key to orders is missing or does not cascade")
+    migration.schema.drop_constraints(migration.scope, STREAMS)
+    assert postgres.sql(keys) == []
+
+
+def test_child_rows_that_lost_their_parents_before_the_foreign_key_go(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    migration.load([order(n) for n in range(12)])
+    postgres.sql("DELETE FROM {shop}.orders WHERE number IN (7, 8)")
+    postgres.sql("DELETE FROM {shop}.items WHERE _ordinal = 2 AND right(_id, 1) = 'b'".replace("_id", "_root_id"))
+    migration.schema.create_constraints(migration.scope, STREAMS)
+    assert migration.schema.constraint_differences(STREAMS) == []
+    assert migration.numbers() == [0, 1, 2, 3, 4, 5, 6, 9, 10, 11]
+    assert len(migration.rows()[-1]["items"]) == 2
+
+
+def test_foreign_keys_are_made_while_rows_change(postgres: PostgresWorld, migration: Migration) -> None:
+    numbers = range(60)
+    migration.load([order(n) for n in numbers])
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def apply(lane: int) -> None:
+        target = postgres.target(migration.scope)
+        try:
+            for count in itertools.count():
+                if stop.is_set():
+                    return
+                migration.change(*numbers)
+                mark, dirty = migration.progress.take(migration.scope, lane, 1000)
+                there = {entry.key for entry in dirty}
+                rows = [order(n, notes=[]) for n in numbers if key(n) in there and (n + count) % 2]
+                target.replace(ORDERS, dirty, batch(rows), [mark])
+        except Exception as failure:  # noqa: BLE001 - reported below, in the test's own thread
+            failures.append(failure)
+
+    threads = [threading.Thread(target=apply, args=(lane,)) for lane in range(LANES)]
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        migration.schema.create_constraints(migration.scope, [ORDERS])
+        assert migration.schema.constraint_differences([ORDERS]) == []
+        migration.schema.drop_constraints(migration.scope, [ORDERS])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 # --- indexes and constraints ------------------------------------------------------------------------------------------
