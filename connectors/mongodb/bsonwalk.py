@@ -153,6 +153,15 @@ def check_document(raw: bytes, start: int, end: int, path: str, depth: int = 0) 
         check(raw, element, path, depth)
 
 
+def scope_of(raw: bytes, start: int, end: int, path: str) -> int:
+    """Where the scope of a code with scope starts. Raises `MalformedBSONError`."""
+    length: int = _int32(raw, start + 4)[0]
+    scope = start + 8 + length
+    if length < 1 or scope + 5 > end:
+        raise MalformedBSONError(path, "length of code")
+    return scope
+
+
 def check_name(name: bytes, path: str) -> None:
     """Check that a field name is UTF-8. Raises `MalformedBSONError`."""
     if not name.isascii():
@@ -186,10 +195,7 @@ def _check_db_pointer(raw: bytes, start: int, end: int, path: str, depth: int) -
 
 
 def _check_code_with_scope(raw: bytes, start: int, end: int, path: str, depth: int) -> None:
-    length = _int32(raw, start + 4)[0]
-    scope = start + 8 + length
-    if length < 1 or scope + 5 > end:
-        raise MalformedBSONError(path, "length of code")
+    scope = scope_of(raw, start, end, path)
     _check_string(raw, start + 4, scope, path, depth)
     check_document(raw, scope, end, path, depth + SCOPE_DEPTH)
 

@@ -100,11 +100,13 @@ _PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
     LogicalType.OBJECTID: lambda _: ObjectIdProgram(),
     LogicalType.TIMESTAMP: lambda _: DateProgram(1, 1000, _FIRST_MILLISECOND, _END_MILLISECOND),
     LogicalType.DATE: lambda _: DateProgram(86_400_000, 1, _FIRST_DAY, _END_DAY),
-    LogicalType.JSON: lambda _: JsonProgram(),
-    LogicalType.ARRAY: lambda column: ArrayProgram(compile_column(column.element)),
 }
 
 
-def compile_column(column: Column) -> Program:
-    """The program of a column."""
+def compile_column(column: Column, depth: int) -> Program:
+    """The program of a column, whose values lie in a document so many levels below the root."""
+    if column.type is LogicalType.ARRAY:
+        return ArrayProgram(compile_column(column.element, depth + 1))
+    if column.type is LogicalType.JSON:
+        return JsonProgram(depth)
     return _PROGRAMS[column.type](column)

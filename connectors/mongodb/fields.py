@@ -31,16 +31,17 @@ class Document:
         self.raw = raw
         self.notes: list[tuple[str, str]] = []
 
-    def keep(self, element: b.Element, parent: str, path: str, reason: str) -> Kept:
-        """Keep an element as it is, for a reason. Raises `MalformedBSONError`."""
-        b.check(self.raw, element, parent)
+    def keep(self, element: b.Element, parent: str, depth: int, path: str, reason: str) -> Kept:
+        """Keep an element of a document so many levels down as it is, for a reason. Raises `MalformedBSONError`."""
+        b.check(self.raw, element, parent, depth)
         self.notes.append((path, reason))
         kind, _, start, end = element
         return Kept(kind, self.raw[start:end])
 
 
 class Slot(ABC):
-    """One named field. `order` is its place among the fields of its node, `path` its name for people.
+    """One named field. `order` is its place among the fields of its node, `path` its name for people, `depth` how many
+    levels below the root the document or array lies that has it.
 
     `required`: a row in which all of the slot is NULL or empty stands for a document that has the field.
     `kind` and `program` are set where a value of that type may be read without calling `take`.
@@ -50,9 +51,10 @@ class Slot(ABC):
     index = -1
     program: Program | None = None
 
-    def __init__(self, name: str, path: str, required: bool) -> None:
+    def __init__(self, name: str, path: str, depth: int, required: bool) -> None:
         self.name = name.encode()
         self.path = path
+        self.depth = depth
         self.parent = path[: -len(name)].rstrip(".")
         self.required = required
         self.order = -1
@@ -81,8 +83,8 @@ class Slot(ABC):
 class Leaf(Slot):
     """A field that one column holds."""
 
-    def __init__(self, name: str, path: str, index: int, program: Program, null: str) -> None:
-        super().__init__(name, path, required=null == "null")
+    def __init__(self, name: str, path: str, depth: int, index: int, *, program: Program, null: str) -> None:
+        super().__init__(name, path, depth, required=null == "null")
         self.index = index
         self.program = program
         self.kind = program.kind
@@ -91,7 +93,7 @@ class Leaf(Slot):
         kind, _, start, end = element
         value, reason = self._judge(kind, doc.raw, start, end)
         row[self.index] = value
-        return doc.keep(element, self.parent, self.path, reason) if reason else None
+        return doc.keep(element, self.parent, self.depth, self.path, reason) if reason else None
 
     def _judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Any, str]:
         assert self.program is not None
@@ -128,14 +130,15 @@ class Leaf(Slot):
 class Branch(Slot):
     """A subdocument whose fields have slots of their own, in the same row."""
 
-    def __init__(self, name: str, path: str, node: Node) -> None:
-        super().__init__(name, path, required=node.required > 0)
+    def __init__(self, name: str, path: str, depth: int, node: Node) -> None:
+        super().__init__(name, path, depth, required=node.required > 0)
         self.node = node
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
         kind, _, start, end = element
         if kind != b.DOCUMENT:
-            return doc.keep(element, self.parent, self.path, "null" if kind == b.NULL else off_type(kind))
+            reason = "null" if kind == b.NULL else off_type(kind)
+            return doc.keep(element, self.parent, self.depth, self.path, reason)
         template = self.node.take(doc, start, end, row)
         if template is None and end - start == 5:  # NULL everywhere stands for a missing subdocument
             doc.notes.append((self.path, "empty"))
@@ -159,8 +162,8 @@ _EMPTY = {"empty": (b.ARRAY, b"\x05\0\0\0\0"), "null": (b.NULL, b"")}
 class Rows(Slot):
     """An array whose elements are the rows of a child table. `item` says what an element is."""
 
-    def __init__(self, name: str, path: str, index: int, item: Item, empty: str) -> None:
-        super().__init__(name, path, required=empty != "missing")
+    def __init__(self, name: str, path: str, depth: int, index: int, *, item: Item, empty: str) -> None:
+        super().__init__(name, path, depth, required=empty != "missing")
         self.index = index
         self.item = item
         self._empty = _EMPTY.get(empty)
@@ -172,11 +175,11 @@ class Rows(Slot):
             if [element[1] for element in elements] == b.array_names(len(elements)):
                 row[self.index] = [self.item.take(doc, inner) for inner in elements]
                 return None
-            return doc.keep(element, self.parent, self.path, "names of array elements")
+            return doc.keep(element, self.parent, self.depth, self.path, "names of array elements")
         if self._empty is not None and self._empty[0] == kind and doc.raw[start:end] == self._empty[1]:
             return None
         reason = {b.ARRAY: "empty", b.NULL: "null"}.get(kind) or off_type(kind)
-        return doc.keep(element, self.parent, self.path, reason)
+        return doc.keep(element, self.parent, self.depth, self.path, reason)
 
     def give(self, row: Row) -> bytes:
         rows = row[self.index]
@@ -222,7 +225,7 @@ class DocumentItem(Item):
             if template is not None:
                 row[-1] = encode(template)
         else:
-            row[-1] = encode_value(doc.keep(element, self.path, self.path, off_type(kind)))
+            row[-1] = encode_value(doc.keep(element, self.path, self.node.depth - 1, self.path, off_type(kind)))
         return row
 
     def give(self, row: Row) -> tuple[int, bytes]:
@@ -262,9 +265,11 @@ class ValueItem(Item):
 
 
 class Node:
-    """A document's named fields. `width` is the number of values in its row, for nodes that have rows of their own."""
+    """A document's named fields. `depth` is how many levels below the root it lies, `width` the number of values in its
+    row, for nodes that have rows of their own."""
 
-    def __init__(self, slots: Sequence[Slot], path: str, width: int = 0) -> None:
+    def __init__(self, slots: Sequence[Slot], path: str, depth: int, width: int = 0) -> None:
+        self.depth = depth
         self.order = tuple(slots)
         self.slots = {slot.name: slot for slot in slots}
         for place, slot in enumerate(slots):
@@ -291,14 +296,14 @@ class Node:
             slot = slots.get(name) or self.unnamed(name)
             if slot is None:
                 plain = False
-                pieces.append(doc.keep(element, self.path, b.join(self.path, name), "unmapped"))
+                pieces.append(doc.keep(element, self.path, self.depth, b.join(self.path, name), "unmapped"))
                 continue
             if slot.order > last:
                 last = slot.order
             else:
                 plain = False
                 if any(earlier[1] == name for earlier in elements[: len(pieces)]):
-                    pieces.append(doc.keep(element, self.path, slot.path, "duplicate"))
+                    pieces.append(doc.keep(element, self.path, self.depth, slot.path, "duplicate"))
                     continue
                 doc.notes.append((slot.path, "order"))
             required += slot.required

@@ -48,8 +48,13 @@ def in_span(stream: Stream, span: Span) -> Mapping[str, Any]:
 
 def among(stream: Stream, keys: Sequence[Key]) -> Mapping[str, Any]:
     """The filter for the stream's documents with one of these keys."""
-    values = _document(*(_value(b"%d" % place, key) for place, key in enumerate(keys)))
-    return _with_where(stream, _raw(_document(_nested(b"_id", _document(b"\x04$in\0" + values)))))
+    plain = [key for key in keys if not _is_like_operators(key)]
+    values = _document(*(_value(b"%d" % place, key) for place, key in enumerate(plain)))
+    found = _nested(b"_id", _document(b"\x04$in\0" + values))
+    if len(plain) == len(keys):
+        return _with_where(stream, _raw(_document(found)))
+    alone = (_document(_nested(b"_id", _document(_value(b"$eq", key)))) for key in keys if _is_like_operators(key))
+    return _with_where(stream, _raw(_document(_array(b"$or", [_document(found), *alone]))))
 
 
 def where(stream: Stream) -> Mapping[str, Any]:
@@ -96,6 +101,14 @@ def _with_where(stream: Stream, condition: RawBSONDocument) -> Mapping[str, Any]
     """Both conditions, side by side where their fields allow it: not every planner looks into `$and`."""
     found = where(stream)
     return {"$and": [condition, found]} if set(found) & set(condition) else {**condition, **found}
+
+
+def _is_like_operators(key: Key) -> bool:
+    """Whether a key is a document that servers refuse in `$in`, as a DBRef: its first name could be an operator's."""
+    if keycodec.generic_type(key) != keycodec.OBJECT:
+        return False
+    _, value = keycodec.decode(key)
+    return value[5:6] == b"$"
 
 
 def _alike(lower: Key, upper: Key) -> bool:

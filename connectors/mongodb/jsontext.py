@@ -31,6 +31,9 @@ _double, _int32, _int64 = struct.Struct("<d"), struct.Struct("<i"), struct.Struc
 _timestamp = struct.Struct("<II")
 _NAN = _double.pack(float("nan"))
 
+_OLD_BINARY = 2
+"""The subtype whose content begins with its length once more; Extended JSON says the content alone."""
+
 _PLAIN_DOUBLE_DIGITS = 40  # longer ones, such as 1e300, are tagged instead of written out
 
 
@@ -41,10 +44,10 @@ class _NotJson(Exception):  # noqa: N818 - control flow of this module, never se
 class _Writer:
     """Writes one value; `exact` turns false when the text does not determine the value."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, depth: int) -> None:
         self.raw = raw
         self.exact = True
-        self.depth = 0
+        self.depth = depth
 
     def value(self, kind: int, start: int, end: int) -> str:
         return _WRITERS[kind](self, start, end)
@@ -118,8 +121,14 @@ class _Writer:
         return _tag("$numberDecimal", f'"{number}"')
 
     def binary(self, start: int, end: int) -> str:
-        content = base64.b64encode(self.raw[start + 5 : end]).decode()
-        return _tag("$binary", f'{{"base64": "{content}", "subType": "{self.raw[start + 4]:02x}"}}')
+        subtype = self.raw[start + 4]
+        content = self.raw[start + 5 : end]
+        if subtype == _OLD_BINARY:
+            if content[:4] == _int32.pack(len(content) - 4):
+                content = content[4:]
+            else:
+                self.exact = False
+        return _tag("$binary", f'{{"base64": "{base64.b64encode(content).decode()}", "subType": "{subtype:02x}"}}')
 
     def object_id(self, start: int, end: int) -> str:
         return _tag("$oid", f'"{self.raw[start:end].hex()}"')
@@ -145,7 +154,7 @@ class _Writer:
         return _tag("$code", self.string(start, end))
 
     def code_with_scope(self, start: int, end: int) -> str:
-        scope = start + 8 + _int32.unpack_from(self.raw, start + 4)[0]
+        scope = b.scope_of(self.raw, start, end, "")
         self._enter(b.SCOPE_DEPTH - 1)
         text = f'{{"$code": {self.string(start + 4, scope)}, "$scope": {self.document(scope, end)}}}'
         self.depth -= b.SCOPE_DEPTH - 1
@@ -185,9 +194,13 @@ _WRITERS: dict[int, Callable[[_Writer, int, int], str]] = {
 }
 
 
-def write(kind: int, raw: bytes, start: int, end: int) -> tuple[str | None, bool]:
-    """The text of a well formed value (None: jsonb cannot hold one), and whether `read` makes just that value of it."""
-    writer = _Writer(raw)
+def write(kind: int, raw: bytes, start: int, end: int, depth: int = 0) -> tuple[str | None, bool]:
+    """The text of a value (None: jsonb cannot hold one), and whether `read` makes just that value of it.
+
+    `depth` is how many levels below the root the document lies that has it. Raises `MalformedBSONError`, or another
+    `ValueError`, `IndexError` or `struct.error`, when it is malformed or nested too deep.
+    """
+    writer = _Writer(raw, depth)
     try:
         return writer.value(kind, start, end), writer.exact
     except _NotJson:
@@ -302,7 +315,10 @@ def _read_double(text: str) -> tuple[int, bytes]:
 def _read_binary(tree: Fields) -> tuple[int, bytes]:
     parts = dict(tree)
     content = base64.b64decode(parts["base64"], validate=True)
-    return b.BINARY, _int32.pack(len(content)) + bytes.fromhex(parts["subType"]) + content
+    [subtype] = bytes.fromhex(parts["subType"])
+    if subtype == _OLD_BINARY:
+        content = _int32.pack(len(content)) + content
+    return b.BINARY, _int32.pack(len(content)) + bytes((subtype,)) + content
 
 
 def _read_timestamp(tree: Fields) -> tuple[int, bytes]:

@@ -130,27 +130,28 @@ def key_of(raw: bytes) -> bytes:
     return b"\xff" + hashlib.sha256(raw).digest()
 
 
-_Factory = tuple[tuple[str, ...], Callable[[str, str], Slot]]
-"""A slot's path, and what makes it from its name and its whole path."""
+_Factory = tuple[tuple[str, ...], Callable[[str, str, int], Slot]]
+"""A slot's path, and what makes it from its name, its whole path and its depth."""
 
 
 def _root(stream: Stream, width: int) -> Node:
     composite = None
     if stream.key[0].path != (ID,):
         keys = [_leaf(column, place) for place, column in enumerate(stream.key, 1)]
-        composite = Node(_slots([(path[1:], make) for path, make in keys], ID), ID)
-    factories: list[_Factory] = [((ID,), lambda _name, _path: KeySlot(stream.key, composite))]
+        composite = Node(_slots([(path[1:], make) for path, make in keys], ID, 1), ID, 1)
+    factories: list[_Factory] = [((ID,), lambda _name, _path, _depth: KeySlot(stream.key, composite))]
     index = 1 + len(stream.key)
     factories += [_leaf(column, index + place) for place, column in enumerate(stream.columns)]
     index += len(stream.columns)
     rest = index
     if stream.rest_column is not None:
         named = {path[0] for path, _ in factories} | {child.path[0] for child in stream.children}
-        factories += [((name,), lambda name, _path: RestSlot(name, rest)) for name in stream.order if name not in named]
+        unnamed = [name for name in stream.order if name not in named]
+        factories += [((name,), lambda name, _path, _depth: RestSlot(name, rest)) for name in unnamed]
         index += 1
     factories += [_rows(child, index + place) for place, child in enumerate(stream.children)]
-    slots = _in_order(_slots(factories, ""), stream.order)
-    return Node(slots, "", width) if stream.rest_column is None else RestNode(slots, width, rest)
+    slots = _in_order(_slots(factories, "", 0), stream.order)
+    return Node(slots, "", 0, width) if stream.rest_column is None else RestNode(slots, width, rest)
 
 
 def _in_order(slots: list[Slot], order: Sequence[str]) -> list[Slot]:
@@ -159,7 +160,7 @@ def _in_order(slots: list[Slot], order: Sequence[str]) -> list[Slot]:
     return sorted(slots, key=lambda slot: places.get(slot.name, len(places)))
 
 
-def _slots(factories: Sequence[_Factory], parent: str) -> list[Slot]:
+def _slots(factories: Sequence[_Factory], parent: str, depth: int) -> list[Slot]:
     """The slots of a node, one for each first name; names with more behind them become branches."""
     groups: dict[str, list[_Factory]] = {}
     for path, make in factories:
@@ -168,25 +169,32 @@ def _slots(factories: Sequence[_Factory], parent: str) -> list[Slot]:
     for name, inner in groups.items():
         whole = f"{parent}.{name}" if parent else name
         if all(rest for rest, _ in inner):
-            slots.append(Branch(name, whole, Node(_slots(inner, whole), whole)))
+            slots.append(Branch(name, whole, depth, Node(_slots(inner, whole, depth + 1), whole, depth + 1)))
         elif len(inner) == 1:
-            slots.append(inner[0][1](name, whole))
+            slots.append(inner[0][1](name, whole, depth))
         else:
             raise ValueError(f"{whole}: two columns or child tables want the same field")
     return slots
 
 
 def _leaf(column: Column, index: int) -> _Factory:
-    return column.path, lambda name, path: Leaf(name, path, index, compile_column(column), column.null)
+    def make(name: str, path: str, depth: int) -> Slot:
+        return Leaf(name, path, depth, index, program=compile_column(column, depth), null=column.null)
+
+    return column.path, make
 
 
 def _rows(child: Child, index: int) -> _Factory:
-    return child.path, lambda name, path: Rows(name, path, index, _item(child, path), child.empty)
+    def make(name: str, path: str, depth: int) -> Slot:
+        return Rows(name, path, depth, index, item=_item(child, path, depth + 1), empty=child.empty)
+
+    return child.path, make
 
 
-def _item(child: Child, path: str) -> Item:
+def _item(child: Child, path: str, depth: int) -> Item:
+    """What the elements of an array are that lies so many levels down."""
     if [column.path for column in child.columns] == [()]:
-        return ValueItem(Leaf("", path, 0, compile_column(child.columns[0]), "null"))
+        return ValueItem(Leaf("", path, depth, 0, program=compile_column(child.columns[0], depth), null="null"))
     factories = [_leaf(column, place) for place, column in enumerate(child.columns)]
     factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
-    return DocumentItem(Node(_slots(factories, path), path, len(factories) + 1), path)
+    return DocumentItem(Node(_slots(factories, path, depth + 1), path, depth + 1, len(factories) + 1), path)

@@ -81,7 +81,7 @@ def _regex(raw: bytes, start: int, end: int, _indent: str) -> str:
 
 
 def _code_with_scope(raw: bytes, start: int, end: int, indent: str) -> str:
-    scope = start + 8 + _int32.unpack_from(raw, start + 4)[0]
+    scope = b.scope_of(raw, start, end, "")
     return f'{{"$code": {_string(raw, start + 4, scope)}, "$scope": {_document(raw, scope, end, indent)}}}'
 
 

@@ -38,10 +38,10 @@ class KeySlot(Slot):
     """
 
     def __init__(self, columns: Sequence[Column], composite: Node | None) -> None:
-        super().__init__(ID, ID, required=True)
+        super().__init__(ID, ID, 0, required=True)
         self._form = KeyForm(columns)
         self._columns = tuple(columns)
-        self._programs = [compile_column(column) for column in columns]
+        self._programs = [compile_column(column, len(column.path) - 1) for column in columns]
         self._composite = composite
         self._bounded = [place for place, column in enumerate(columns, 1) if column.bounded]
         self._room = key_room(columns)
@@ -69,7 +69,7 @@ class KeySlot(Slot):
             if row[place] is None:
                 raise UnfitError(".".join(column.path), "out of the key column's range")
         self._check_length(row, end - start)
-        return None if self._emit(row) == (kind, value) else doc.keep(element, "", ID, REPRESENTATION)
+        return None if self._emit(row) == (kind, value) else doc.keep(element, "", 0, ID, REPRESENTATION)
 
     def _check_length(self, row: Row, size: int) -> None:
         """Refuse a value that no index may be able to hold, whose row would take its whole chunk down with it."""
@@ -127,7 +127,7 @@ class RestSlot(Slot):
     """
 
     def __init__(self, name: str, index: int) -> None:
-        super().__init__(name, name, required=False)
+        super().__init__(name, name, 0, required=False)
         self._place = index
         self.key = "$" + name if name.startswith("$") else name
 
@@ -137,7 +137,7 @@ class RestSlot(Slot):
         text, exact = jsontext.write(kind, doc.raw, start, end)
         if text is not None:
             row[self._place][self.key] = text
-        return None if exact else doc.keep(element, "", self.path, NOT_JSON)
+        return None if exact else doc.keep(element, "", 0, self.path, NOT_JSON)
 
     def give(self, row: Row) -> bytes:
         return b"" if self.blank(row) else self.element(*jsontext.from_tree(row[self._place][self.key]))
@@ -158,7 +158,7 @@ class RestNode(Node):
     """A root whose unnamed fields go to the column at `index`, behind the named ones, in jsonb's order."""
 
     def __init__(self, slots: Sequence[Slot], width: int, index: int) -> None:
-        super().__init__(slots, "", width)
+        super().__init__(slots, "", 0, width)
         self._index = index
 
     def unnamed(self, name: bytes) -> Slot | None:

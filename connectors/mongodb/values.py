@@ -290,11 +290,14 @@ class JsonProgram(Program):
 
     kind = -1
 
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+
     def read(self, _raw: bytes, _start: int, _end: int) -> Value:
         return None
 
     def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
-        text, exact = jsontext.write(kind, raw, start, end)
+        text, exact = jsontext.write(kind, raw, start, end, self._depth)
         return text, "" if exact else NOT_JSON
 
     def emit(self, value: Value) -> tuple[int, bytes]:

@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from tests.unit.mongodb.bson_strategies import Value, pack_array, pack_document
+from tests.unit.mongodb.bson_strategies import Value, pack_document
 
 
 def insert(collection: Collection[Any], documents: Sequence[bytes]) -> None:
@@ -37,14 +37,14 @@ def not_kept(scratch: Collection[Any], document: bytes, identity: Value) -> str:
         scratch.insert_one(RawBSONDocument(document))
         if found(scratch) != document:
             return "the source server changes it"
-        if found(scratch, _among(identity)) != document:
+        if found(scratch, _having(identity)) != document:
             return "the source server does not find it by its _id"
     except PyMongoError as error:
         return f"the source server refuses it: {str(error).partition(', full error')[0][:160]}"
     return ""
 
 
-def _among(identity: Value) -> RawBSONDocument:
-    """The filter `{_id: {$in: [identity]}}`."""
-    values = pack_document([(0x04, "$in", pack_array([identity]))])
-    return RawBSONDocument(pack_document([(0x03, "_id", values)]))
+def _having(identity: Value) -> RawBSONDocument:
+    """The filter `{_id: {$eq: identity}}`."""
+    kind, value = identity
+    return RawBSONDocument(pack_document([(0x03, "_id", pack_document([(kind, "$eq", value)]))]))

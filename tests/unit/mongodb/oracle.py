@@ -212,7 +212,9 @@ def _json(kind: int, value: bytes) -> Any:  # noqa: PLR0911 - one line for each 
     if kind in (STRING, SYMBOL, CODE):
         return {STRING: "string", SYMBOL: "symbol", CODE: "code"}[kind], value[4:-1].decode()
     if kind == BINARY:
-        return "binary", value[4], value[5:]
+        # Subtype 2 says its length twice; Extended JSON leaves the inner one out.
+        twice = value[4] == 2 and value[5:9] == struct.pack("<i", len(value) - 9)
+        return "binary", value[4], value[9 if twice else 5 :]
     if kind == REGEX:
         return "regex", *(part.decode() for part in value[:-1].split(b"\0"))
     if kind == DB_POINTER:

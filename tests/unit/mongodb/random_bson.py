@@ -48,7 +48,10 @@ def _date(random: Random) -> bytes:
 
 def _binary(random: Random) -> bytes:
     content = random.randbytes(random.choice([0, 3, 16, 16, 300]))
-    return struct.pack("<i", len(content)) + bytes([random.choice([0, 0, 2, 3, 4, 4, 5, 200])]) + content
+    subtype = random.choice([0, 0, 2, 3, 4, 4, 5, 200])
+    if subtype == 2 and random.random() < 0.7:  # its length once more
+        content = struct.pack("<i", len(content)) + content
+    return struct.pack("<i", len(content)) + bytes([subtype]) + content
 
 
 def _string(random: Random) -> bytes:

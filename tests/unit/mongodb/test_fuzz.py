@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bsonvalues import ARRAY, CODE_WITH_SCOPE, DOCUMENT, ONE, Value, code_with_scope, document, nested
 from tests.unit.mongodb import mutations, oracle, random_bson
 from tests.unit.mongodb.test_mapper_law import MAPPERS, SHAPE, STREAM, STREAMS
 from tranship.connectors import keycodec
 from tranship.connectors.mongodb.mapper import Mapper, key_of
-from tranship.plans.streams import Column, LogicalType, Stream
+from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 TYPED_KEYS = {
     kind: Mapper(replace(STREAM, key=(Column("id", ("_id",), LogicalType(kind), bson),)))
@@ -115,6 +116,42 @@ def test_deep_nesting(turns: int, kind: int) -> None:
             [entry] = mapper.batch([raw]).quarantined
             assert entry.reason == "malformed: nested deeper than 250 levels"
             assert entry.path.startswith(name)
+
+
+def _below(path: str, inner: Value) -> bytes:
+    """A document with an `_id` and a value at a path, whose places in arrays are numbers."""
+    names = path.split(".")
+    for name in reversed(names[1:]):
+        inner = (ARRAY if name.isdecimal() else DOCUMENT), document((name, inner))
+    return document(("_id", ONE), (names[0], inner))
+
+
+def _lines(*columns: Column) -> Stream:
+    return Stream("s", "c", "t", (KEY,), (), (Child("lines", ("a", "lines"), columns),))
+
+
+KEY = Column("_id", ("_id",), LogicalType.INT32, "int32")
+FAR = Column("j", ("a", "b", "j"), LogicalType.JSON, "any")
+BELOW = {
+    "a json column": (Stream("s", "c", "t", (KEY,), (FAR,)), "a.b.j"),
+    "an unmapped field": (Stream("s", "c", "t", (KEY,), (FAR,)), "a.b.other"),
+    "a json column of a child": (_lines(Column("j", ("x", "j"), LogicalType.JSON, "any")), "a.lines.0.x.j"),
+    "elements as json": (_lines(Column("j", (), LogicalType.JSON, "any")), "a.lines.0"),
+    "an unmapped field of a child": (_lines(Column("n", ("n",), LogicalType.INT32, "int32")), "a.lines.0.j"),
+    "a document where a value belongs": (_lines(Column("n", (), LogicalType.INT32, "int32")), "a.lines.0"),
+}
+"""Streams, and where in their documents something is that can be deep."""
+
+
+@pytest.mark.parametrize("place", BELOW)
+def test_levels_are_counted_from_the_document(place: str) -> None:
+    stream, path = BELOW[place]
+    mapper = Mapper(stream)
+    above = len(path.split("."))
+    for levels, fits in ((250, True), (251, False)):
+        raw = _below(path, (DOCUMENT, nested(levels - above)))
+        assert check(mapper, raw) is fits
+        assert check(mapper, _below(path, (CODE_WITH_SCOPE, code_with_scope("x", nested(levels - above - 1))))) is fits
 
 
 @pytest.mark.parametrize("lie", [2**31 - 1, 2**30, 2**24, -1, -(2**31)])

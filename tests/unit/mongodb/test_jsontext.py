@@ -8,7 +8,8 @@ from typing import Any
 
 import bson
 import pytest
-from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, json_util
+from bson.binary import UuidRepresentation
 
 from tests.unit.mongodb import random_bson
 from tests.unit.mongodb.bson_strategies import pack_document, pack_string
@@ -49,6 +50,8 @@ def written(value: object) -> tuple[str | None, bool]:
         ({"$$": 1}, '{"$$$": 1}'),
         (ObjectId("5" * 24), '{"$oid": "555555555555555555555555"}'),
         (Binary(b"ab", 4), '{"$binary": {"base64": "YWI=", "subType": "04"}}'),
+        (Binary(b"ab", 2), '{"$binary": {"base64": "YWI=", "subType": "02"}}'),
+        (Binary(b"", 2), '{"$binary": {"base64": "", "subType": "02"}}'),
         (DatetimeMS(2**63 - 1), '{"$date": {"$numberLong": "9223372036854775807"}}'),
         (Timestamp(2**32 - 1, 7), '{"$timestamp": {"i": 7, "t": 4294967295}}'),
         (Regex("a", "im"), '{"$regularExpression": {"options": "im", "pattern": "a"}}'),
@@ -62,6 +65,25 @@ def test_values_and_their_text(value: Any, text: str) -> None:
     assert written(value) == (text, True)
     raw = bson.encode({"v": value})
     assert jsontext.read(text) == (raw[4], raw[7:-1])
+
+
+@pytest.mark.parametrize("subtype", [0, 1, 2, 3, 4, 5, 6, 128, 255])
+def test_the_driver_reads_binaries_as_they_are_written(subtype: int) -> None:
+    """The driver's reading of Extended JSON is the judge."""
+    options = json_util.JSONOptions(uuid_representation=UuidRepresentation.UNSPECIFIED)
+    for content in (b"", b"ab", bytes(16)):
+        value = Binary(content, subtype)
+        text, exact = written(value)
+        assert exact
+        assert text is not None
+        assert bson.encode({"v": json_util.loads(text, json_options=options)}) == bson.encode({"v": value})
+
+
+@pytest.mark.parametrize("content", [b"", b"ab", b"\3\0\0\0ab", b"\xff\xff\xff\xff"])
+def test_a_binary_whose_inner_length_lies_is_not_exact(content: bytes) -> None:
+    raw = struct.pack("<i", len(content)) + b"\2" + content
+    _, exact = jsontext.write(0x05, raw, 0, len(raw))
+    assert not exact
 
 
 @pytest.mark.parametrize(
