@@ -13,12 +13,12 @@ The exit code is 1 when a test is not green here; a test that is green before, t
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.redgreen", description="red before, green now")
     parser.add_argument("base", metavar="REV", help="the commit before the change")
     parser.add_argument("tests", nargs="*", default=["tests"], help="only those below; all when left out")
-    parser.add_argument("--processes", default="2", help="tests that run at once (default: 2)")
+    parser.add_argument("--processes", type=int, default=2, help="modules that run at once (default: 2)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tranship-before-") as folder:
         before = Path(folder) / "tree"
@@ -65,31 +65,26 @@ def _collect(tree: Path, tests: Sequence[str]) -> set[str]:
     return {line for line in done.stdout.splitlines() if line.startswith("tests/") and "::" in line}
 
 
-def _outcomes(tree: Path, tests: Sequence[str], processes: str) -> Outcomes:
-    """Run the tests in a tree, module by module: one that cannot be imported must not hide the others."""
-    report = tree / ".redgreen.xml"
+def _outcomes(tree: Path, tests: Sequence[str], processes: int) -> Outcomes:
+    """Run the tests in a tree, each module by itself: one that cannot be imported must not hide the others."""
     modules = sorted({test.partition("::")[0] for test in tests})
-    wanted, found = set(tests), dict[str, str]()
-    command = [".venv/bin/pytest", "-q", "--numprocesses", processes, "--dist", "worksteal", f"--junitxml={report}"]
-    command += ["--continue-on-collection-errors", "-o", "junit_family=xunit1", *modules]
-    # The names are given by file: thousands of them would not fit on a command line.
-    names = tree / ".redgreen.txt"
-    names.write_text("\n".join(wanted), encoding="utf-8")
-    environment = {**os.environ, "REDGREEN_ONLY": str(names), "PYTHONPATH": str(tree)}
-    subprocess.run([*command, "-p", "tests.redgreen"], cwd=tree, env=environment, stdout=sys.stderr, check=False)
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
-        found[_name(case)] = _outcome(case)
-    report.unlink()
-    names.unlink()
-    return {test: outcome for test, outcome in found.items() if test in wanted}
+
+    def run(module: str) -> Outcomes:
+        return _module_outcomes(tree, [test for test in tests if test.startswith(f"{module}::")])
+
+    with ThreadPoolExecutor(processes) as pool:
+        return dict(pair for found in pool.map(run, modules) for pair in found.items())
 
 
-def pytest_collection_modifyitems(items: list[object]) -> None:
-    """As a plugin of the runs above: keep only the tests that were asked for."""
-    only = os.environ.get("REDGREEN_ONLY")
-    if only:
-        wanted = set(Path(only).read_text(encoding="utf-8").splitlines())
-        items[:] = [item for item in items if getattr(item, "nodeid", "") in wanted]
+def _module_outcomes(tree: Path, tests: Sequence[str]) -> Outcomes:
+    with tempfile.TemporaryDirectory(prefix="tranship-redgreen-") as folder:
+        report, names = Path(folder) / "report.xml", Path(folder) / "names"
+        names.write_text("\n".join(tests), encoding="utf-8")
+        command = [".venv/bin/pytest", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1", f"@{names}"]
+        subprocess.run(command, cwd=tree, stdout=sys.stderr, check=False)
+        if not report.exists():
+            return {}
+        return {_name(case): _outcome(case) for case in ElementTree.parse(report).getroot().iter("testcase")}
 
 
 def _name(case: ElementTree.Element) -> str:
