@@ -54,13 +54,17 @@ class SourcePlan(Form):
 
 
 class TargetPlan(Form):
-    """The target database, the schema that gets the tables, and the schema that keeps the state of runs."""
+    """The target database, the schema that gets the tables, and the schema that keeps the state of runs.
+
+    `accept` names tables of others whose foreign keys may refer to migrated rows; they act when a document is deleted.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     postgresql: Annotated[Address, _address("postgresql://", "postgres://"), WithJsonSchema({"type": "string"})]
     schema_name: Name = Field(default="public", alias="schema")
     state_schema: Name = "tranship"
+    accept: tuple[Name, ...] = Field(default=(), strict=False)
 
 
 class RestPlan(ShortForm):

@@ -34,7 +34,13 @@ def source_endpoint(plan: Plan) -> Endpoint:
 def target_endpoint(plan: Plan) -> Endpoint:
     """The target, with secrets put in."""
     target = plan.target
-    return Endpoint("postgresql", target.postgresql.uri, schema=target.schema_name, state_schema=target.state_schema)
+    return Endpoint(
+        "postgresql",
+        target.postgresql.uri,
+        schema=target.schema_name,
+        state_schema=target.state_schema,
+        accept=target.accept,
+    )
 
 
 def _stream(name: str, declared: StreamPlan) -> Stream:

@@ -151,10 +151,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A configured server with secrets already put in. `repr` never shows the URI."""
+    """A configured server with secrets already put in. `repr` never shows the URI. `accept`: tables of others that may
+    refer to the run's tables."""
 
     kind: Literal["mongodb", "postgresql", "memory"]
     uri: str = field(repr=False)
     database: str = ""
     schema: str = ""
     state_schema: str = ""
+    accept: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, func, select, text
 
-from tranship.connectors.postgresql import tables
+from tranship.connectors.postgresql import strangers, tables
 from tranship.connectors.postgresql.catalog import schema_exists
 from tranship.connectors.postgresql.layout import collisions, layout
 from tranship.connectors.postgresql.state import STATE_VERSION, is_state, state_tables, table_names
@@ -32,7 +32,7 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
         for stream in streams
         for problem in collisions(layout(stream, endpoint.schema))
     ]
-    return found
+    return found + strangers.findings(connection, endpoint, streams)
 
 
 def _error(code: str, message: str, hint: str) -> Finding:

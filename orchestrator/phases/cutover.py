@@ -45,6 +45,7 @@ class Cutover:
         if not run.progress.backlog(run.scope).dirty:  # else what is kept aside may be about to come in
             _check_quarantine(run)
         _check_divergences(run)
+        _check_strangers(run)
         _prove_quiet(run)
         reached("cutover.after_quiet")
         drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
@@ -71,6 +72,7 @@ class Cutover:
         # Again: what came last may be kept aside (C6), and a comparison beside this run may have found something.
         _check_quarantine(run)
         _check_divergences(run)
+        _check_strangers(run)
         reached("cutover.before_switch")
         yield Record(Kind.SWITCHED, self.name, {"fence": run.plan.cutover.fence})
 
@@ -95,6 +97,15 @@ def _check_quarantine(run: Run) -> None:
             f"{kept} documents are in quarantine and cutover.max_quarantined allows {allowed}; "
             "`tranship quarantine list` names them"
         )
+
+
+def _check_strangers(run: Run) -> None:
+    """What others have hung on the tables since the run began may act on rows, or hold them."""
+    errors = [
+        f"{found.message}. {found.hint}" for found in run.schema.strangers(run.streams) if found.severity == "error"
+    ]
+    if errors:
+        raise RefusedToActError("; ".join(errors))
 
 
 def _check_divergences(run: Run) -> None:

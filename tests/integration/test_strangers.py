@@ -1,0 +1,72 @@
+"""A whole run among an application's tables that refer to migrated rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.integration.route import SCHEMA, Route, wait_until
+
+POSTS: dict[str, Any] = {
+    "posts": {
+        "key": {"_id": "text"},
+        "columns": {"title": "text"},
+        "children": {"posts_tags": {"path": "tags", "columns": {"tag": "text"}}},
+    }
+}
+COUNT = 50
+
+
+def _application(route: Route) -> None:
+    """Its table refers to the posts and loses its rows with them."""
+    route.query(
+        'create table public.likes (id int primary key, post text collate "C" '
+        f"references {SCHEMA}.posts on delete cascade)"
+    )
+    route.query(f"insert into public.likes select row_number() over (order by _id), _id from {SCHEMA}.posts")
+
+
+def _likes(route: Route) -> int:
+    ((count,),) = route.query("select count(*) from public.likes")
+    return int(count)
+
+
+def _posts(route: Route, **parts: Any) -> Path:
+    route.documents("posts").insert_many(
+        {"_id": f"p{n:03}", "title": f"title {n}", "tags": [{"tag": "a"}, {"tag": "b"}]} for n in range(COUNT)
+    )
+    declared = {"postgresql": "${env:TARGET_URI}", "schema": SCHEMA, **parts}
+    return route.plan(POSTS, target=declared)
+
+
+def _titles(route: Route) -> set[tuple[Any, ...]]:
+    return set(route.rows("posts", "_id", "title"))
+
+
+def test_rows_that_refer_to_changed_documents_stay(route: Route) -> None:
+    plan = _posts(route, accept=["public.likes"])
+    child = route.run_to_approval(plan)
+    _application(route)
+    posts = route.documents("posts")
+    posts.update_many({}, {"$set": {"title": "changed"}, "$pop": {"tags": 1}})
+    posts.delete_many({"_id": {"$gte": "p045"}})
+    wait_until(lambda: _titles(route) == {(f"p{n:03}", "changed") for n in range(45)}, child, "changes to be applied")
+    assert _likes(route) == 45
+    assert route.tranship("approve", plan)[0] == 0
+    assert child.wait() == 0, child.output
+    assert _likes(route) == 45
+    assert len(route.rows("posts_tags", "_root_id")) == 45
+
+
+def test_a_foreign_key_that_nobody_accepted_stops_the_cutover_and_the_next_command(route: Route) -> None:
+    plan = _posts(route)
+    child = route.run_to_approval(plan)
+    _application(route)
+    route.tranship("approve", plan)
+    wait_until(lambda: "public.likes" in child.output, child, "the cutover to refuse")
+    assert "target.accept: [public.likes]" in child.output
+    code, said = route.tranship("check", plan)
+    assert (code == 0, "target.foreign_key" in said) == (False, True)
+    assert _likes(route) == COUNT
+    route.query("drop table public.likes")
+    child.kill()
