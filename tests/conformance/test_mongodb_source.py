@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -227,7 +228,45 @@ class TestKeys:
         assert found == raw_documents(world)
 
 
+WHERES: tuple[dict[str, Any], ...] = (
+    {"_id": {"$gte": 5}},
+    {"_id": {"$in": ["a", 3, None]}},
+    {"$or": [{"_id": {"$type": "string"}}, {"n": {"$lt": 4}}]},
+    {"$expr": {"$gt": ["$n", 3]}},
+    {"$expr": {"$lt": ["$_id", "m"]}, "n": {"$ne": 2}},
+    {"$nor": [{"n": {"$mod": [2, 0]}}, {"_id": {"$exists": False}}]},
+    {"$and": [{"n": {"$gt": 1}}, {"$or": [{"n": 5}, {"n": 7}]}]},
+    {"t": {"$regex": "^a", "$ne": "ab"}},
+    {"$comment": "all of them"},
+)
+"""Filters that mean the same as they stand in a plan and as a driver sends them."""
+
+
 class TestReading:
+    @pytest.mark.parametrize("where", WHERES, ids=str)
+    def test_where_and_keys_together_find_what_the_server_finds(self, world: MongoWorld, where: dict[str, Any]) -> None:
+        """Cut at every key, and asked key by key; the server's own answer to the filter alone is the judge."""
+        values: list[Any] = [*range(6), 2.5, "a", "b", "z", {"a": 1}, ObjectId("61" * 12), None, True]
+        documents = [{"_id": value, "n": number, "t": "ab"[: number % 3]} for number, value in enumerate(values)]
+        world.db[ANY_ID.collection].insert_many(documents)
+        expected = sorted(key_of_value(found["_id"]) for found in world.db[ANY_ID.collection].find(where))
+        assert expected
+        of = replace(ANY_ID, where=json.dumps(where))
+        source = world.connect(of)
+        after = source.position()
+        every = sorted(key_of_value(value) for value in values)
+        assert source.read_keys(of, every, after).keys == expected
+        assert keys_of(source.read(of, OPEN, after)) == expected
+        for cut in every:
+            found = [
+                *keys_of(source.read(of, Span(None, cut), after)),
+                *keys_of(source.read(of, Span(cut, None), after)),
+            ]
+            assert found == expected
+        for lower, upper in itertools.pairwise(every):
+            found = keys_of(source.read(of, Span(lower, upper), after))
+            assert found == [key for key in expected if lower <= key < upper]
+
     def test_where_takes_a_part_of_the_collection(self, world: MongoWorld) -> None:
         for number in range(10):
             world.insert(THINGS, number, "even" if number % 2 == 0 else "odd")
@@ -532,6 +571,11 @@ def answers_at_all(uri: str) -> bool:
             return bool(client.admin.command("ping"))
     except PyMongoError:
         return False
+
+
+def key_of_value(value: object) -> Key:
+    """The key of an `_id`."""
+    return keycodec.encode(*raw_value(value))
 
 
 def raw_value(value: object) -> tuple[int, bytes]:
