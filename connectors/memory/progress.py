@@ -159,6 +159,10 @@ class MemoryProgress:
 
         self._store.transact("mark_dirty", scope, work)
 
+    def parked(self, scope: Scope) -> dict[str, int]:  # noqa: ARG002
+        """Nobody else is here."""
+        return {}
+
     def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
         dirty = self._round(scope).dirty
         return {key for key in keys if (stream.name, key) in dirty}

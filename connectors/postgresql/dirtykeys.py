@@ -7,6 +7,7 @@ are locked in the order of stream and digest everywhere, so that capture and the
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
@@ -17,6 +18,9 @@ from tranship.connectors.errors import ConnectorError
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
 from tranship.connectors.protocols import Backlog, DirtyKey, Key, Scope, TouchedKey
 from tranship.plans.streams import Stream
+
+PARKED = timedelta(seconds=10)
+"""After how long a key whose row was held is tried again: nobody says when it is let go."""
 
 
 class DirtyKeys:
@@ -46,7 +50,9 @@ class DirtyKeys:
             "SELECT :run, :round, g.stream, g.digest, g.key, g.number % :lanes, 1 "
             "FROM unnest(CAST(:streams AS text[]), CAST(:digests AS bytea[]), CAST(:keys AS bytea[]), "
             "CAST(:numbers AS int8[])) AS g(stream, digest, key, number) "
-            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET generation = d.generation + 1"
+            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET generation = d.generation + 1, "
+            "first_seen = CASE WHEN d.parked IS NULL THEN d.first_seen ELSE excluded.first_seen END, "
+            "parked = NULL, parked_at = NULL"
         )
         entries = sorted({(stream, digest(key), key) for stream, key in keys})
         streams, digests, plain = zip(*entries, strict=True)
@@ -58,7 +64,8 @@ class DirtyKeys:
     def oldest(self, lane: int, limit: int) -> list[DirtyKey]:
         """Up to `limit` entries of one stream, of those whose chunk is loaded: the oldest's stream, oldest first."""
         dirty = self._tables.dirty
-        ready = and_(self._mine(dirty), dirty.c.lane == lane, self._loaded())
+        due = or_(dirty.c.parked.is_(None), dirty.c.parked_at < func.clock_timestamp() - PARKED)
+        ready = and_(self._mine(dirty), dirty.c.lane == lane, self._loaded(), due)
         order = (dirty.c.first_seen, dirty.c.stream, dirty.c.digest)
         first = select(dirty.c.stream).where(ready).order_by(*order).limit(1)
         stream = self._connection.execute(first).scalar()
@@ -100,7 +107,7 @@ class DirtyKeys:
         """Counts and ages by the database's clock. All ages are 0 while nothing is captured."""
         dirty, position = self._tables.dirty, self._tables.position
         waiting = self._connection.execute(
-            select(func.count(), _age(func.min(dirty.c.first_seen))).where(self._mine(dirty))
+            select(func.count(), _age(func.min(dirty.c.first_seen))).where(self._mine(dirty), dirty.c.parked.is_(None))
         ).one()
         kept = self._connection.execute(
             select(_age(position.c.kept_at), _age(position.c.changed_at)).where(self._mine(position))
@@ -109,6 +116,14 @@ class DirtyKeys:
         # A row that was written by a statement after this one's clock was read is not younger than now.
         oldest, capture, quiet = (max(float(age or 0), 0.0) for age in ages)
         return Backlog(waiting[0], oldest_s=oldest, capture_age_s=capture, quiet_s=quiet)
+
+    def parked(self) -> dict[str, int]:
+        """How many entries wait for rows of which table."""
+        dirty = self._tables.dirty
+        query = select(dirty.c.parked, func.count()).where(self._mine(dirty), dirty.c.parked.is_not(None))
+        return {
+            row[0]: row[1] for row in self._connection.execute(query.group_by(dirty.c.parked).order_by(dirty.c.parked))
+        }
 
     def still_dirty(self, stream: Stream, keys: Sequence[Key]) -> set[Key]:
         """Which of the keys have an entry."""

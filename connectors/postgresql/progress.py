@@ -224,6 +224,10 @@ class PostgresProgress:
         with self._sessions.write(scope) as connection:
             DirtyKeys(connection, self._tables, scope).bump(keys, self._single_lane)
 
+    def parked(self, scope: Scope) -> dict[str, int]:
+        with self._sessions.read() as connection:
+            return DirtyKeys(connection, self._tables, scope).parked()
+
     def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
         with self._sessions.read() as connection:
             return DirtyKeys(connection, self._tables, scope).still_dirty(stream, keys)

@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY
+from tranship.connectors.postgresql.errors import DuplicateError, ReferredError
 from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, names, quote
@@ -26,7 +28,11 @@ from tranship.connectors.protocols import Key
 
 
 def replace_rows(session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch) -> None:
-    """Make the rows of the wanted keys the given ones, in the caller's transaction."""
+    """Make the rows of the wanted keys the given ones, in the caller's transaction.
+
+    Raises `ReferredError` when somebody else's foreign key holds one that has to go, `DuplicateError` when a row
+    that is not among them holds a unique value.
+    """
     there = rows.column(KEY).to_pylist()
     gone = set(wanted).difference(there)
     if gone:
@@ -35,10 +41,50 @@ def replace_rows(session: DataSession, keys: KeySpace, wanted: Sequence[Key], ro
         _write(session, keys, there, _stage(session, keys.root, rows))
 
 
-def _stage(session: DataSession, root: Layout, rows: pa.RecordBatch) -> set[str]:
-    """Put the batch into the temporary tables; returns which of them have rows."""
+def replace_free_rows(
+    session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch
+) -> dict[Key, str]:
+    """The same after a foreign key has refused it: keys whose rows it holds stay as they are.
+
+    Returns these with the name of the table that refers to them.
+    """
+    _prepare(session, keys.root)  # before anything that is rolled back
+    session.run("SET CONSTRAINTS ALL IMMEDIATE")  # deferred ones would speak at COMMIT, of no key
+    held = _held(session, keys, sorted(wanted), rows)
+    free = [key for key in wanted if key not in held]
+    replace_rows(session, keys, free, _only(rows, free))
+    return held
+
+
+def _held(session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch) -> dict[Key, str]:
+    """Which of the keys a foreign key holds: tried together, then in halves."""
+    try:
+        with session.trial():
+            replace_rows(session, keys, wanted, _only(rows, wanted))
+    except ReferredError as error:
+        if len(wanted) == 1:
+            return {wanted[0]: f"{error.schema}.{error.table}"}
+    except DuplicateError:  # the other owner of a unique value is in another part
+        if len(wanted) == 1:
+            return {}
+    else:
+        return {}
+    middle = len(wanted) // 2
+    return _held(session, keys, wanted[:middle], rows) | _held(session, keys, wanted[middle:], rows)
+
+
+def _only(rows: pa.RecordBatch, wanted: Sequence[Key]) -> pa.RecordBatch:
+    return rows.filter(pc.is_in(rows.column(KEY), value_set=pa.array(wanted, pa.binary())))
+
+
+def _prepare(session: DataSession, root: Layout) -> None:
     for table, _ in root.walk():
         session.once(table.name, _staging(table))
+
+
+def _stage(session: DataSession, root: Layout, rows: pa.RecordBatch) -> set[str]:
+    """Put the batch into the temporary tables; returns which of them have rows."""
+    _prepare(session, root)
     filled = set()
     for table, part in frames(root, rows):
         session.append_staged(table.table, part)

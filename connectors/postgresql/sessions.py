@@ -131,6 +131,16 @@ class DataSession:
         self._abandon()
 
     @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Part of a transaction that is only tried: rolled back in any case."""
+        self.run("SAVEPOINT trial")
+        try:
+            yield
+        finally:
+            if self._connection is not None:
+                self.run("ROLLBACK TO SAVEPOINT trial")
+
+    @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         """Begin; roll back if the body fails."""
         try:

@@ -122,6 +122,9 @@ def state_tables(schema: str) -> StateTables:
         Column("lane", SmallInteger, nullable=False),
         Column("generation", BigInteger, nullable=False),
         _clock("first_seen"),
+        # The table whose foreign key holds the key's row, and when that was found.
+        Column("parked", Text),
+        Column("parked_at", DateTime(timezone=True)),
     )
     # Not over `generation`: a bump stays a heap-only update.
     Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)

@@ -7,7 +7,7 @@ and always in this order: nobody waits in a circle. Within one table the order i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -15,18 +15,21 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, EpochMovedError, MarkMovedError
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.conflicts import unique_conflict
-from tranship.connectors.postgresql.errors import DuplicateError
+from tranship.connectors.postgresql.errors import DuplicateError, ReferredError
 from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.connectors.postgresql.reader import Reader
-from tranship.connectors.postgresql.replacement import replace_rows
+from tranship.connectors.postgresql.replacement import replace_free_rows, replace_rows
 from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import digest
 from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
 from tranship.plans.streams import Endpoint, Stream
 
 Hook = Callable[[str], None]
+
+Write = Callable[[DataSession, KeySpace, Sequence[Key], pa.RecordBatch], Mapping[Key, str]]
+"""Writes rows; returns the keys that somebody else's foreign key holds, with the name of its table."""
 
 LOAD_SITES = ("load.before_mark", "load.before_epoch", "load.before_commit", "load.after_commit")
 REPLACE_SITES = (
@@ -75,22 +78,32 @@ class PostgresTarget:
 
     def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
         keys = KeySpace(stream, self._layout(stream))
-        scope = marks[0].scope
         try:
-            with self._session.write():
-                self._hook("replace.before_delete")
-                replace_rows(self._session, keys, [entry.key for entry in dirty], batch.rows)
-                self._entries.replace(stream, [entry.key for entry in dirty], batch.quarantined)
-                removed = self._settle(scope, stream, dirty)
-                self._hook("replace.before_mark")
-                for mark in sorted(marks, key=lambda mark: mark.lane):
-                    self._swap_lane(mark)
-                self._hook("replace.before_epoch")
-                self._check_epoch(scope)
-                self._hook("replace.before_commit")
+            try:
+                removed = self._replace(keys, dirty, batch, marks, _replace_all)
+            except ReferredError:
+                removed = self._replace(keys, dirty, batch, marks, replace_free_rows)
         except DuplicateError as error:
             raise unique_conflict(self._session, keys, error, dirty, batch) from None
         self._hook("replace.after_commit")
+        return removed
+
+    def _replace(
+        self, keys: KeySpace, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark], write: Write
+    ) -> int:
+        scope, stream = marks[0].scope, keys.stream
+        with self._session.write():
+            self._hook("replace.before_delete")
+            held = write(self._session, keys, [entry.key for entry in dirty], batch.rows)
+            free = [entry.key for entry in dirty if entry.key not in held]
+            self._entries.replace(stream, free, [entry for entry in batch.quarantined if entry.key not in held])
+            removed = self._settle(scope, stream, dirty, held)
+            self._hook("replace.before_mark")
+            for mark in sorted(marks, key=lambda mark: mark.lane):
+                self._swap_lane(mark)
+            self._hook("replace.before_epoch")
+            self._check_epoch(scope)
+            self._hook("replace.before_commit")
         return removed
 
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
@@ -120,20 +133,25 @@ class PostgresTarget:
 
     # --- what is kept about them --------------------------------------------------------------------------------------
 
-    def _settle(self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey]) -> int:
-        """Remove the dirty entries whose generation is still the given one, remember all keys as touched."""
+    def _settle(self, scope: Scope, stream: Stream, dirty: Sequence[DirtyKey], held: Mapping[Key, str]) -> int:
+        """Remove the dirty entries whose generation is still the given one, remember their keys as touched.
+
+        Those of held keys stay, parked under the name of the table that holds them.
+        """
         if not dirty:
             return 0
-        entries = sorted((digest(entry.key), entry.key, entry.generation) for entry in dirty)
-        digests = many([entry[0] for entry in entries], pa.binary())
-        generations = many([entry[2] for entry in entries], pa.int64())
+        every = sorted((digest(entry.key), entry.key, entry.generation) for entry in dirty)
         # Lock first, in the order in which capture locks them: deleting in the planner's order could deadlock.
         self._session.run(
             f"SELECT digest FROM {self._table('dirty')} "
             "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[]) "
             "ORDER BY digest FOR UPDATE",
-            [*_place(scope, stream), digests],
+            [*_place(scope, stream), many([entry[0] for entry in every], pa.binary())],
         )
+        self._park(scope, stream, [entry for entry in every if entry[1] in held], held)
+        entries = [entry for entry in every if entry[1] not in held]
+        digests = many([entry[0] for entry in entries], pa.binary())
+        generations = many([entry[2] for entry in entries], pa.int64())
         removed: int = self._session.run(
             f"DELETE FROM {self._table('dirty')} d USING unnest($4::bytea[], $5::int8[]) AS g(digest, generation) "
             "WHERE d.run = $1 AND d.round = $2 AND d.stream = $3 AND d.digest = g.digest "
@@ -156,6 +174,24 @@ class PostgresTarget:
             [*_place(scope, stream), digests, many([entry[1] for entry in entries], pa.binary())],
         )
         return removed
+
+    def _park(
+        self, scope: Scope, stream: Stream, entries: Sequence[tuple[bytes, Key, int]], held: Mapping[Key, str]
+    ) -> None:
+        if not entries:
+            return
+        self._session.run(
+            f"UPDATE {self._table('dirty')} AS d SET parked = g.holder, parked_at = clock_timestamp() "
+            "FROM unnest($4::bytea[], $5::int8[], $6::text[]) AS g(digest, generation, holder) "
+            "WHERE d.run = $1 AND d.round = $2 AND d.stream = $3 AND d.digest = g.digest "
+            "AND d.generation = g.generation",
+            [
+                *_place(scope, stream),
+                many([entry[0] for entry in entries], pa.binary()),
+                many([entry[2] for entry in entries], pa.int64()),
+                many([held[entry[1]] for entry in entries], pa.string()),
+            ],
+        )
 
     # --- marks and epoch ----------------------------------------------------------------------------------------------
 
@@ -205,6 +241,13 @@ class PostgresTarget:
 
     def _table(self, name: str) -> str:
         return state_name(self._state, name)
+
+
+def _replace_all(
+    session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch
+) -> Mapping[Key, str]:
+    replace_rows(session, keys, wanted, rows)
+    return {}
 
 
 def _place(scope: Scope, stream: Stream) -> list[pa.Array]:

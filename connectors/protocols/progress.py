@@ -77,6 +77,10 @@ class Progress(Protocol):
     def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
         """Repair and reseed: enqueue keys as if they had changed. Nothing else writes rows (`rules.md` I2)."""
 
+    def parked(self, scope: Scope) -> dict[str, int]:
+        """How many dirty keys wait because somebody else's rows hold theirs, by table. They are not in the backlog, but
+        are taken again at their next change and now and then."""
+
     def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
         """Which of the keys have a dirty entry now."""
 

@@ -34,7 +34,8 @@ class BatchTarget(Protocol):
 
         In the same transaction: quarantine entries of the keys are replaced by the batch's; each dirty entry is
         removed if its generation is still the given one (else it stays) and its key remembered as touched; the marks
-        are swapped; the epoch is checked. Returns how many dirty entries were removed. Raises `UniqueConflictError`.
+        are swapped; the epoch is checked. A key whose rows somebody else's rows hold by a foreign key stays as it is,
+        its entry parked (`Progress.parked`). Returns how many dirty entries were removed. Raises `UniqueConflictError`.
         """
 
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:

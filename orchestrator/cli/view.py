@@ -166,6 +166,8 @@ def print_status(console: Console, status: Status) -> None:
     console.print(table)
     if status.lag_s is not None:
         console.print(f"{status.dirty_keys} dirty keys, lag {status.lag_s:.1f} s")
+    for holder, count in status.parked_keys.items():
+        console.print(f"{count} keys cannot be applied: rows of {holder} hold theirs by a foreign key")
     if status.waiting_for_approval:
         waits = f"{status.waiting_for_approval} waits for approval: tranship approve <plan>"
         console.print(Text(waits, style="yellow"))

@@ -100,12 +100,17 @@ def _check_quarantine(run: Run) -> None:
 
 
 def _check_strangers(run: Run) -> None:
-    """What others have hung on the tables since the run began may act on rows, or hold them."""
-    errors = [
-        f"{found.message}. {found.hint}" for found in run.schema.strangers(run.streams) if found.severity == "error"
-    ]
+    """What others have hung on the tables since the run began holds rows, or may act on them."""
+    parked = run.progress.parked(run.scope)
+    if parked:
+        held = ", ".join(f"{count} keys by rows of {table}" for table, count in parked.items())
+        raise RefusedToActError(
+            f"rows that have to change are held by foreign keys: {held}. Nothing was switched. Delete those rows, or "
+            "drop the foreign key"
+        )
+    errors = [found for found in run.schema.strangers(run.streams) if found.severity == "error"]
     if errors:
-        raise RefusedToActError("; ".join(errors))
+        raise RefusedToActError("; ".join(f"{found.message}. {found.hint}" for found in errors))
 
 
 def _check_divergences(run: Run) -> None:

@@ -38,7 +38,8 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. `at_work`: whether an orchestrator holds its lease."""
+    """Where a run stands. `at_work`: whether an orchestrator holds its lease. `parked_keys`: how many wait because rows
+    of which table hold theirs."""
 
     run: str
     status: str
@@ -48,6 +49,7 @@ class Status:
     waiting_for_approval: str | None
     switched: bool
     dirty_keys: int | None
+    parked_keys: dict[str, int]
     lag_s: float | None
     streams: tuple[StreamStatus, ...]
     divergences: tuple[dict[str, Any], ...]
@@ -91,6 +93,7 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         waiting_for_approval=_waiting(state),
         switched=state.switched,
         dirty_keys=backlog.dirty if backlog else None,
+        parked_keys=progress.parked(scope) if following else {},
         lag_s=round(backlog.lag_s, 3) if backlog else None,
         streams=tuple(streams),
         divergences=tuple(describe(session.streams, d) for d in progress.divergences(scope)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -15,10 +16,12 @@ from tests.conformance.target_world import (
     batch,
     customer,
     item,
+    key,
     object_id,
     order,
     plain,
 )
+from tranship.connectors.postgresql import dirtykeys
 from tranship.connectors.protocols import DirtyKey
 from tranship.plans.streams import Stream
 
@@ -118,3 +121,44 @@ def test_ordinals_that_somebody_changed_are_made_right(postgres: PostgresWorld, 
     postgres.sql("INSERT INTO {shop}.notes (_root_id, _ordinal) SELECT _id, 9 FROM {shop}.orders")
     apply(migration, [3, 7], [order(3), order(7)])
     assert migration.rows() == list(plain([order(3), order(7)]))
+
+
+@pytest.mark.parametrize("action", ["NO ACTION", "RESTRICT", "NO ACTION DEFERRABLE INITIALLY DEFERRED"])
+def test_keys_whose_rows_are_held_wait_and_all_others_go_on(
+    postgres: PostgresWorld, migration: Migration, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """One document is gone, one has lost the element that somebody refers to; the others are not held."""
+    migration.load([order(n) for n in range(1, 8)])
+    migration.schema.create_constraints(migration.scope, [CUSTOMERS])
+    postgres.sql(f'CREATE TABLE {{shop}}.bill (of char(24) COLLATE "C" REFERENCES {{shop}}.orders ON DELETE {action})')
+    part = (
+        'CREATE TABLE {shop}.pick (of char(24) COLLATE "C", place int, FOREIGN KEY (of, place) REFERENCES {shop}.items '
+    )
+    postgres.sql(f"{part} ON DELETE {action})")
+    postgres.sql(f"INSERT INTO {{shop}}.bill VALUES ('{object_id(2)}')")
+    postgres.sql(f"INSERT INTO {{shop}}.pick VALUES ('{object_id(3)}', 2)")
+    new = [order(3, status="new", items=[]), order(5, status="new"), order(7), order(9)]
+
+    def step() -> int:
+        dirty = [entry for _, taken in migration.take() for entry in taken]
+        wanted = [row for row in new if row["_key"] in {entry.key for entry in dirty}]
+        marks = migration.progress.lane_marks(migration.scope)
+        return migration.target.replace(ORDERS, dirty, batch(wanted), marks)
+
+    migration.change(2, 3, 4, 5, 7, 9)
+    assert step() == 4
+    held = [order(1), order(2), order(3), new[1], order(6), order(7), order(9)]
+    assert migration.rows() == list(plain(held))
+    shop = postgres.endpoint.schema
+    assert migration.progress.parked(migration.scope) == {f"{shop}.bill": 1, f"{shop}.pick": 1}
+    assert migration.progress.backlog(migration.scope).dirty == 0
+    assert migration.progress.still_dirty(migration.scope, ORDERS, [key(2), key(3), key(5)]) == {key(2), key(3)}
+    assert migration.take() == []
+
+    migration.change(2)  # its next change is a new try
+    assert (step(), migration.rows()) == (0, list(plain(held)))
+    postgres.sql("DELETE FROM {shop}.bill; DELETE FROM {shop}.pick")
+    monkeypatch.setattr(dirtykeys, "PARKED", timedelta(0))
+    assert step() == 2
+    assert migration.rows() == list(plain([order(1), new[0], new[1], order(6), order(7), order(9)]))
+    assert migration.progress.parked(migration.scope) == {}

@@ -17,11 +17,11 @@ POSTS: dict[str, Any] = {
 COUNT = 50
 
 
-def _application(route: Route) -> None:
-    """Its table refers to the posts and loses its rows with them."""
+def _application(route: Route, on_delete: str = "cascade") -> None:
+    """Its table refers to the posts; by default it loses its rows with them."""
     route.query(
         'create table public.likes (id int primary key, post text collate "C" '
-        f"references {SCHEMA}.posts on delete cascade)"
+        f"references {SCHEMA}.posts on delete {on_delete})"
     )
     route.query(f"insert into public.likes select row_number() over (order by _id), _id from {SCHEMA}.posts")
 
@@ -70,3 +70,23 @@ def test_a_foreign_key_that_nobody_accepted_stops_the_cutover_and_the_next_comma
     assert _likes(route) == COUNT
     route.query("drop table public.likes")
     child.kill()
+
+
+def test_a_document_whose_row_is_held_waits_alone_and_holds_the_cutover(route: Route) -> None:
+    plan = _posts(route, accept=["public.likes"])
+    child = route.run_to_approval(plan)
+    _application(route, "restrict")
+    posts = route.documents("posts")
+    posts.delete_one({"_id": "p003"})
+    posts.update_many({}, {"$set": {"title": "changed"}})
+    wanted = {(f"p{n:03}", "changed") for n in range(COUNT) if n != 3}
+    wait_until(lambda: _titles(route) == wanted | {("p003", "title 3")}, child, "all others to be applied")
+    wait_until(lambda: route.status(plan).parked_keys == {"public.likes": 1}, child, "the key to be parked")
+    route.tranship("approve", plan)
+    wait_until(lambda: "1 keys by rows of public.likes" in child.output, child, "the cutover to refuse")
+    route.query("delete from public.likes where post = 'p003'")
+    wait_until(lambda: _titles(route) == wanted, child, "the key to be applied")
+    route.await_status(plan, lambda status: status.waiting_for_approval == "cutover", child)
+    assert route.tranship("approve", plan)[0] == 0
+    assert child.wait() == 0, child.output
+    assert _likes(route) == COUNT - 1

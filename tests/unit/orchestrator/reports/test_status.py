@@ -22,7 +22,7 @@ LOST = {"documents": 50, "rows": 48, "quarantined": 1}
 
 
 def status(*streams: StreamStatus) -> Status:
-    return Status("r-1", "running", "", True, {}, None, False, None, None, streams, (), {})
+    return Status("r-1", "running", "", True, {}, None, False, None, {}, None, streams, (), {})
 
 
 def test_documents_are_rows_and_quarantined_or_it_is_said() -> None:
@@ -60,7 +60,7 @@ def test_a_run_without_an_orchestrator_is_told_from_one_that_works() -> None:
 def test_what_people_name_is_no_markup() -> None:
     found = {"stream": "s", "key": {"_id": "urn:[/x] [red] :warning:"}, "kind": "different", "columns": ["[b]"]}
     shelf = StreamStatus("[i]", 1, 1, 1, 0, None)
-    page = Status("r-1", "paused", "no [/reason]", False, {}, None, False, None, None, (shelf,), (found,), {})
+    page = Status("r-1", "paused", "no [/reason]", False, {}, None, False, None, {}, None, (shelf,), (found,), {})
     text = shown(page)
     assert "r-1  paused: no [/reason]" in text
     assert "[i] " in text
