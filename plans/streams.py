@@ -7,6 +7,7 @@ them and does what its system needs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,9 +101,17 @@ class Column:
         return self.type in (LogicalType.TEXT, LogicalType.BYTES) and not self.long
 
 
-def key_room(key: Sequence[Column]) -> int:
-    """How many bytes the bounded values of a key may have in all: one index holds them together (`rules.md` A8)."""
-    return _ENTRY_BYTES - _PART_BYTES * len(key)
+def key_entries(key: Sequence[Column]) -> list[tuple[list[Column], int]]:
+    """Which bounded values of a key an index holds together, and how many bytes they may have in all (`rules.md` A8).
+
+    One index is the primary key's; where a column is long, another serves reading in key order, and ends with the
+    beginning of the first long value.
+    """
+    room = _ENTRY_BYTES - _PART_BYTES * len(key)
+    bounded = [column for column in key if column.bounded]
+    before = [column for column in itertools.takewhile(lambda column: not column.long, key) if column.bounded]
+    entries = [(bounded, room)] if len(before) == len(key) else [(bounded, room), (before, room - LONG_KEY_BYTES)]
+    return [(columns, most) for columns, most in entries if columns]
 
 
 @dataclass(frozen=True)

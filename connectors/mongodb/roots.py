@@ -15,7 +15,7 @@ from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import Document, Node, Row, Slot
 from tranship.connectors.mongodb.residue import Kept, Piece, Residue, Template
 from tranship.connectors.mongodb.values import NOT_JSON, REPRESENTATION, Program, Value
-from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType, key_room
+from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType, key_entries
 
 ID = "_id"
 
@@ -43,8 +43,9 @@ class KeySlot(Slot):
         self._columns = tuple(columns)
         self._programs = [compile_column(column, len(column.path) - 1) for column in columns]
         self._composite = composite
-        self._bounded = [place for place, column in enumerate(columns, 1) if column.bounded]
-        self._room = key_room(columns)
+        places = {column.path: place for place, column in enumerate(columns, 1)}
+        self._bounded = [places[column.path] for column in columns if column.bounded]
+        self._entries = [([places[column.path] for column in of], room) for of, room in key_entries(columns)]
         self._canonical = columns[0].is_canonical
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
@@ -80,8 +81,10 @@ class KeySlot(Slot):
             if length > LONG_KEY_BYTES:
                 path = ".".join(self._columns[place - 1].path)
                 raise UnfitError(path, f"longer than {LONG_KEY_BYTES} bytes, and the key column is not `long`")
-        if sum(lengths.values()) > self._room:
-            raise UnfitError(ID, f"its parts are longer than {self._room} bytes in all, and no key column is `long`")
+        for together, room in self._entries:
+            if sum(lengths[place] for place in together) > room:
+                names = ", ".join(self._columns[place - 1].name for place in together)
+                raise UnfitError(ID, f"longer than {room} bytes in all, and none of these is `long`: {names}")
 
     def _emit(self, row: Row) -> tuple[int, bytes]:
         if self._canonical:

@@ -18,7 +18,7 @@ from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
-from tranship.plans.streams import LONG_KEY_BYTES, Stream, key_room
+from tranship.plans.streams import LONG_KEY_BYTES, Column, Stream, key_entries
 
 MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""
@@ -98,14 +98,17 @@ class MongoSource(MongoReader, MongoWatcher):
         bounded = [column for column in stream.key if column.bounded]
         if not bounded:
             return []
-        sizes = [{"$bsonSize": {"_id": "$" + ".".join(column.path)}} for column in bounded]
-        room = key_room(stream.key) + _SIZE_AROUND * len(sizes)
-        too_long = [{"longest": {"$gt": LONG_KEY_BYTES + _SIZE_AROUND}}, {"all": {"$gt": room}}]
+        entries = key_entries(stream.key)
+        together = {f"entry{number}": {"$add": _sizes(columns)} for number, (columns, _) in enumerate(entries)}
+        too_long = [{"longest": {"$gt": LONG_KEY_BYTES + _SIZE_AROUND}}] + [
+            {name: {"$gt": room + _SIZE_AROUND * len(columns)}}
+            for name, (columns, room) in zip(together, entries, strict=True)
+        ]
         # Measured by a projection, which the index alone can answer; a condition ($expr) would fetch every document.
         condition = where_of(stream)
         pipeline: list[Mapping[str, Any]] = [
             *([{"$match": condition}] if condition else []),
-            {"$project": {"_id": 0, "longest": {"$max": sizes}, "all": {"$add": sizes}}},
+            {"$project": {"_id": 0, "longest": {"$max": _sizes(bounded)}, **together}},
             {"$match": {"$or": too_long}},
             {"$limit": 1},
         ]
@@ -118,9 +121,14 @@ class MongoSource(MongoReader, MongoWatcher):
             return [Finding("source.long_keys", "warning", message, hint)]
         if found is None:
             return []
-        parts = f", or one whose parts are longer than {key_room(stream.key)} bytes in all" if len(bounded) > 1 else ""
+        in_all = "".join(
+            f", or than {room} bytes in all in {', '.join(column.name for column in columns)}"
+            for columns, room in entries
+            if len(columns) > 1 or room < LONG_KEY_BYTES
+        )
         message = (
-            f"{where} has an _id longer than {LONG_KEY_BYTES} bytes{parts}, which PostgreSQL's indexes may not hold"
+            f"{where} has an _id with a part longer than {LONG_KEY_BYTES} bytes{in_all}, "
+            "which PostgreSQL's indexes may not hold"
         )
         hint = f"write `long: true` on key column {bounded[0].name}: then its SHA-256 is the primary key"
         return [Finding("source.long_keys", "error", message, hint)]
@@ -184,3 +192,8 @@ def _topology(hello: Mapping[str, Any], sharding: Mapping[str, Any]) -> list[Fin
         message = "the source is older than MongoDB 6.0, which does not report drops and renames to a change stream"
         found.append(Finding("source.version", "error", message, "upgrade the source to MongoDB 6.0 or later"))
     return found
+
+
+def _sizes(columns: Sequence[Column]) -> list[Mapping[str, Any]]:
+    """The lengths of key values, each with `_SIZE_AROUND` bytes more."""
+    return [{"$bsonSize": {"_id": "$" + ".".join(column.path)}} for column in columns]

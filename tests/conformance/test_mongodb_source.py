@@ -463,6 +463,16 @@ class TestFindings:
         found = world.connect(stream).findings([stream])
         assert [(f.code, f.severity) for f in found] == ([] if fits else [("source.long_keys", "error")])
 
+    @pytest.mark.parametrize(("long", "size", "fits"), [("c", 700, True), ("c", 900, False), ("a", 900, True)])
+    def test_what_stands_before_a_long_part_has_less_room(
+        self, world: MongoWorld, long: str, size: int, fits: bool
+    ) -> None:
+        key = tuple(Column(name, ("_id", name), LogicalType.TEXT, "string", long=name == long) for name in "abc")
+        stream = replace(THINGS, key=key)
+        world.db[stream.collection].insert_one({"_id": {name: name * size for name in "abc"}})
+        found = world.connect(stream).findings([stream])
+        assert [(f.code, f.severity) for f in found] == ([] if fits else [("source.long_keys", "error")])
+
     def test_an_id_that_no_decoder_holds_is_no_finding(self, world: MongoWorld) -> None:
         of = replace(THINGS, key=(Column("_id", ("_id",), LogicalType.BYTES, "any"),))
         identity = (0x09, struct.pack("<q", 2**62))
