@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
+from tranship.connectors.postgresql import strangers
 from tranship.connectors.postgresql.catalog import ddl, relation_exists
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
 from tranship.connectors.postgresql.divergences import Divergences
@@ -49,6 +50,7 @@ class PostgresProgress:
 
     def __init__(self, endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> None:
         self._single_lane = frozenset(s.name for s in streams if any(column.unique for column in s.columns))
+        self._endpoint = endpoint
         self._schema = endpoint.schema
         self._tables = state_tables(endpoint.state_schema)
         self._sessions = ControlSessions(endpoint)
@@ -181,6 +183,7 @@ class PostgresProgress:
         wanted = [table.name for table, _ in walk(streams, self._schema)]
         there = [name for name in wanted if name in ours and relation_exists(connection, name)]
         if there:
+            strangers.refuse_referring(connection, self._endpoint, streams)
             ddl(connection, f"TRUNCATE {', '.join(there)}")
 
     def _save_attempts(self, connection: Connection, scope: Scope, names: list[str]) -> None:

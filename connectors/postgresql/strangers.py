@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, text
 
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.postgresql.layout import Layout
 from tranship.connectors.postgresql.parents import foreign_key
 from tranship.connectors.postgresql.tables import walk
@@ -29,7 +30,25 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     ]
 
 
+def refuse_referring(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
+    """`RefusedError` when foreign keys of others refer to the tables: they can be neither emptied nor dropped then."""
+    ours = [table for table, _ in walk(streams, endpoint.schema)]
+    referring = [row for row in _foreign_key_rows(connection, endpoint, ours) if row.inward]
+    if referring:
+        named = ", ".join(f"{row.name} of table {row.schema}.{row.table}" for row in referring)
+        raise RefusedError(
+            f"the run's tables cannot be emptied, because foreign keys of others refer to them: {named}. Nothing was "
+            "changed. Drop these foreign keys, then do the same again"
+        )
+
+
 def _foreign_keys(connection: Connection, endpoint: Endpoint, ours: Sequence[Layout]) -> Iterator[Finding]:
+    for row in _foreign_key_rows(connection, endpoint, ours):
+        yield _foreign_key(row, endpoint)
+
+
+def _foreign_key_rows(connection: Connection, endpoint: Endpoint, ours: Sequence[Layout]) -> Iterator[Row[Any]]:
+    """Those that the run did not make and that lead to its tables (`inward`) or away from them."""
     own = {(endpoint.schema, table.table, foreign_key(table)) for table in ours if table.ordinals}
     statement = text(
         "SELECT c.conname AS name, n.nspname AS schema, r.relname AS table, f.relname AS referred, i.indisprimary AS "
@@ -42,7 +61,7 @@ def _foreign_keys(connection: Connection, endpoint: Endpoint, ours: Sequence[Lay
     )
     for row in connection.execute(statement, {"ours": [table.name for table in ours]}):
         if (row.schema, row.table, row.name) not in own:
-            yield _foreign_key(row, endpoint)
+            yield row
 
 
 def _foreign_key(row: Row[Any], endpoint: Endpoint) -> Finding:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
-from tests.conformance.target_world import CUSTOMERS, STREAMS, Migration
+from tests.conformance.target_world import CUSTOMERS, STREAMS, Migration, order
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.postgresql import connect_schema
 from tranship.connectors.protocols import Finding
 from tranship.plans.streams import Column, LogicalType
@@ -91,6 +92,20 @@ def test_what_acts_on_rows_is_found(
     postgres.sql(statement)
     assert codes(found(postgres)) == [(code, severity)]
     assert codes(migration.schema.strangers(STREAMS)) == [(code, severity)]
+
+
+def test_tables_to_which_others_refer_are_not_emptied_and_the_referring_one_is_named(
+    postgres: PostgresWorld, migration: Migration
+) -> None:
+    migration.load([order(1)])
+    postgres.sql(f"CREATE TABLE {{shop}}.review (of {KEY} REFERENCES {{shop}}.orders ON DELETE CASCADE)")
+    postgres.sql("INSERT INTO {shop}.review SELECT _id FROM {shop}.orders")
+    with pytest.raises(RefusedError, match=f"{postgres.endpoint.schema}.review"):
+        migration.progress.forget_chunks(migration.scope, STREAMS)
+    assert (migration.numbers(), postgres.sql("SELECT count(*) FROM {shop}.review")) == ([1], [(1,)])
+    postgres.sql("ALTER TABLE {shop}.review DROP CONSTRAINT review_of_fkey")
+    migration.progress.forget_chunks(migration.scope, STREAMS)
+    assert (migration.numbers(), postgres.sql("SELECT count(*) FROM {shop}.review")) == ([], [(1,)])
 
 
 @contextmanager
