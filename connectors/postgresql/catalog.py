@@ -39,6 +39,29 @@ def schema_exists(connection: Connection, schema: str) -> bool:
     return connection.execute(found, {"schema": schema}).first() is not None
 
 
+def schema_is_empty(connection: Connection, schema: str) -> bool:
+    """Whether nothing lies in the schema (any kind of object depends on it)."""
+    statement = text(
+        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = "
+        "(SELECT oid FROM pg_namespace WHERE nspname = :schema) LIMIT 1"
+    )
+    return connection.execute(statement, {"schema": schema}).first() is None
+
+
+def dependents(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Views and foreign keys of other tables that depend on these tables (quoted names)."""
+    statement = text(
+        "WITH ours AS (SELECT to_regclass(name) AS id FROM unnest(CAST(:names AS text[])) AS name) "
+        "SELECT 'view ' || r.ev_class::regclass FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid "
+        "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
+        "AND d.refobjid IN (SELECT id FROM ours) AND r.ev_class NOT IN (SELECT id FROM ours) UNION "
+        "SELECT 'foreign key ' || quote_ident(conname) || ' of ' || conrelid::regclass FROM pg_constraint "
+        "WHERE contype = 'f' AND confrelid IN (SELECT id FROM ours) AND conrelid NOT IN (SELECT id FROM ours) "
+        "ORDER BY 1"
+    )
+    return list(connection.execute(statement, {"names": list(names)}).scalars())
+
+
 def server_identity(connection: Connection) -> str:
     """System identifier and database: the same after a restart or a move, another one after initdb."""
     statement = text("SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()")

@@ -6,16 +6,19 @@ schema. Here is how the schema is made and removed.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, select, text
-from sqlalchemy.schema import CreateSchema, DropSchema
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy.schema import CreateSchema
 
 from tranship.connectors.errors import NotOursError, RefusedError
-from tranship.connectors.postgresql.catalog import ddl, schema_exists
+from tranship.connectors.postgresql.catalog import ddl, dependents, schema_exists, schema_is_empty
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
 from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.layout import quote
-from tranship.connectors.postgresql.statetables import StateTables, state_tables
+from tranship.connectors.postgresql.statetables import StateTables, quoted, state_tables
+from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
 STATE_VERSION = 1
@@ -59,24 +62,50 @@ def _install(connection: Connection, tables: StateTables, schema: str) -> None:
         )
 
 
-def drop_state(endpoint: Endpoint) -> None:
-    """Remove the state schema with all that is in it; a schema that tranship found empty stays, empty. Idempotent."""
+def drop_state(
+    endpoint: Endpoint, others: Iterable[Table] = (), unfinished: Callable[[], list[str]] = list
+) -> list[str]:
+    """Remove the state tables and `others`, and the schema if tranship made it and it is empty then. Idempotent.
+
+    Nothing else is touched: what somebody else put into the schema stays, and so does the schema. `unfinished` is asked
+    while nobody can write to the tables; the runs that it names are returned, and then nothing was dropped. Raises
+    `NotOursError` for a schema of somebody else and `RefusedError` where other people's objects depend on the tables.
+    """
     schema = endpoint.state_schema
+    tables = state_tables(schema)
     made = engine(endpoint)
     try:
         with translating(), made.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
             if not schema_exists(connection, schema):
-                return
+                return []
             if not is_state(connection, schema):
                 raise NotOursError(f"schema {schema} is not a state schema of tranship; nothing was dropped")
-            ours = connection.execute(select(state_tables(schema).version.c.made_schema)).scalar()
-            if ours:
-                connection.execute(DropSchema(schema, cascade=True))
-                return
-            for name in table_names(connection, schema):
-                ddl(connection, f"DROP TABLE {quote(schema)}.{quote(name)} CASCADE")
+            there = set(table_names(connection, schema))
+            known = [quoted(table) for table in (*tables.metadata.sorted_tables, *others) if table.name in there]
+            connection.execute(text(LOCK_TIMEOUT))
+            # Readers may go on: `unfinished` is one.
+            ddl(connection, f"LOCK TABLE {', '.join(known)} IN EXCLUSIVE MODE")
+            runs = unfinished()
+            if not runs:
+                _drop(connection, tables, known)
+            return runs
     finally:
         made.dispose()
+
+
+def _drop(connection: Connection, tables: StateTables, known: list[str]) -> None:
+    schema = tables.metadata.schema or ""
+    ours = connection.execute(select(tables.version.c.made_schema)).scalar()
+    strangers = dependents(connection, known)
+    if strangers:
+        raise RefusedError(
+            f"state_schema {schema}: {', '.join(strangers)} depends on tables of tranship. Nothing was dropped. "
+            "Remove what depends on them first."
+        )
+    ddl(connection, f"DROP TABLE {', '.join(known)}")
+    if ours and schema_is_empty(connection, schema):
+        ddl(connection, f"DROP SCHEMA {quote(schema)}")
 
 
 def table_names(connection: Connection, schema: str) -> list[str]:

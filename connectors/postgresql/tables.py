@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, RefusedError
 from tranship.connectors.postgresql import ownership
-from tranship.connectors.postgresql.catalog import ddl, order_index, relation_exists, schema_exists
+from tranship.connectors.postgresql.catalog import ddl, order_index, relation_exists, schema_exists, schema_is_empty
 from tranship.connectors.postgresql.keyspace import order_terms
 from tranship.connectors.postgresql.layout import Layout, collisions, layout, quote
 from tranship.connectors.postgresql.statetables import StateTables
@@ -89,17 +89,10 @@ def drop(connection: Connection, tables: StateTables, schema: str, streams: Sequ
         ddl(connection, f"DROP TABLE {', '.join(table.name for table in there)}")
     ownership.forget(connection, tables, run, "table", [table.name for table in mine])
     dropped = [f"{schema}.{table.table}" for table in there]
-    if quote(schema) in ownership.owned_names(connection, tables, run, "schema") and _is_empty(connection, schema):
+    if quote(schema) in ownership.owned_names(connection, tables, run, "schema") and schema_is_empty(
+        connection, schema
+    ):
         ddl(connection, f"DROP SCHEMA IF EXISTS {quote(schema)}")
         ownership.forget(connection, tables, run, "schema", [quote(schema)])
         dropped.append(schema)
     return dropped
-
-
-def _is_empty(connection: Connection, schema: str) -> bool:
-    """Whether nothing lies in the schema (any kind of object depends on it)."""
-    statement = text(
-        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = "
-        "(SELECT oid FROM pg_namespace WHERE nspname = :schema) LIMIT 1"
-    )
-    return connection.execute(statement, {"schema": schema}).first() is None

@@ -206,18 +206,20 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
 
 @app.command()
 def purge(plan: PlanFile, yes: Yes = False) -> None:
-    """Remove the state schema with all runs and journals in it. The migrated tables stay."""
+    """Remove tranship's tables in the state schema, with all runs and journals, and the schema if it is empty then."""
     with open_plan(plan) as session:
-        unfinished = session.unfinished()
-        if unfinished:
-            typer.echo(
-                f"there is a run that has not ended: {', '.join(unfinished)}. Finish it or roll it back", err=True
-            )
-            raise typer.Exit(BAD_PLAN)
+        _all_ended(session.unfinished())
         schema = session.plan.target.state_schema
         if not yes and not typer.confirm(f"Remove schema {schema} with all runs and journals in it?"):
             raise typer.Exit(BAD_PLAN)
-        session.control.purge()
+        # A run may have begun while the question stood.
+        _all_ended(session.control.purge(session.unfinished))
+
+
+def _all_ended(unfinished: list[str]) -> None:
+    if unfinished:
+        typer.echo(f"there is a run that has not ended: {', '.join(unfinished)}. Finish it or roll it back", err=True)
+        raise typer.Exit(BAD_PLAN)
 
 
 @plan_app.command("schema")

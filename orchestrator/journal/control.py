@@ -299,9 +299,9 @@ class SqlControl:
         with self._begin() as connection:
             connection.execute(update(lease).where(mine).values(expires_at=func.clock_timestamp()))
 
-    def purge(self) -> None:
-        """Drop the whole state schema. The caller has made sure that no run is active."""
-        progress_state.drop_state(self._endpoint)
+    def purge(self, unfinished: Callable[[], list[str]]) -> list[str]:
+        """Drop the state tables, unless `unfinished`, asked under their lock, names runs: those are returned."""
+        return progress_state.drop_state(self._endpoint, self._tables.metadata.sorted_tables, unfinished)
 
     def close(self) -> None:
         self._engine.dispose()

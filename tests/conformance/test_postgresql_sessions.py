@@ -473,6 +473,11 @@ def test_somebody_elses_schema_is_no_state_schema(postgres: PostgresWorld) -> No
     assert postgres.sql("SELECT count(*) FROM {shop}.precious") == [(0,)]
 
 
+def test_the_state_stays_where_a_run_has_begun_meanwhile(postgres: PostgresWorld) -> None:
+    assert drop_state(postgres.endpoint, unfinished=lambda: ["shop-1"]) == ["shop-1"]
+    assert postgres.sql("SELECT count(*) FROM {state}.version") == [(1,)]
+
+
 def test_the_state_is_removed(postgres: PostgresWorld) -> None:
     drop_state(postgres.endpoint)
     drop_state(postgres.endpoint)
