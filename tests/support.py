@@ -16,8 +16,7 @@ from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.dataplane.workers import CompareTask
 from tranship.orchestrator.journal.control import Request, RequestKind
-from tranship.orchestrator.journal.records import GENESIS, Entry, JournalError, Record, check_chain, seal
-from tranship.plans.strategies import PhaseName
+from tranship.orchestrator.journal.records import Entry, Head, JournalError, Record, check_chain, sealed
 from tranship.plans.streams import Stream
 
 T = TypeVar("T")
@@ -39,8 +38,8 @@ class MemoryControl:
     def create_run(self, plan: str, after: str | None) -> str:  # noqa: ARG002
         return f"{plan}-1"
 
-    def journal(self, run: str) -> list[Entry]:  # noqa: ARG002
-        return check_chain(self.entries)
+    def journal(self, run: str) -> list[Entry]:
+        return check_chain(run, self.entries)
 
     def append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None = None) -> None:
         with self.lock:
@@ -48,8 +47,8 @@ class MemoryControl:
                 raise EpochMovedError(f"epoch {epoch} is over")
             if seq != len(self.entries) + 1:
                 raise JournalError(f"entry {seq} cannot follow {len(self.entries)}")
-            previous = self.entries[-1].hash if self.entries else GENESIS
-            self.entries.append(Entry(seq, epoch, 0.0, record, previous, seal(previous, seq, epoch, 0.0, record)))
+            head = Head(self.entries[-1].seq, self.entries[-1].hash) if self.entries else Head()
+            self.entries.append(sealed(run, head, epoch, 0.0, record))
             self.pending = [r for r in self.pending if r.id != consumed]
 
     def requests(self, run: str) -> list[Request]:  # noqa: ARG002
@@ -59,12 +58,12 @@ class MemoryControl:
         self,
         run: str,  # noqa: ARG002
         kind: RequestKind,
-        phase: PhaseName | None = None,
+        asking: int | None = None,
         stream: str | None = None,
     ) -> None:
         with self.lock:
             self.numbers += 1
-            self.pending = [*self.pending, Request(self.numbers, kind, phase, "test", stream)]
+            self.pending = [*self.pending, Request(self.numbers, kind, "test", asking, stream)]
 
     def acquire(self, run: str, ttl_s: float) -> None: ...
 

@@ -22,6 +22,8 @@ BATCH_ROWS = 1000
 class MemorySource:
     """`BatchSource` and `ChangeSource` over a `MemoryStore`. Reads are always newer than any position."""
 
+    projection = "memory-1"
+
     def __init__(self, store: MemoryStore, *, batch_rows: int = BATCH_ROWS, idle_s: float = IDLE_S) -> None:
         self._store = store
         self._documents = store.documents

@@ -35,6 +35,10 @@ from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
 from tranship.plans.streams import Child, Column, Rest, Stream
 
+PROJECTION = "mongodb-2"
+"""To be changed with everything that changes what documents, keys and filters become: runs that go on then compare all
+again (`BatchSource.projection`). 2: subtype 2, code with scope, levels in json; filters whole."""
+
 
 class Mapper:
     """Translates the documents of one stream. Holds no state between calls."""

@@ -14,6 +14,7 @@ from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.filters import where as where_of
+from tranship.connectors.mongodb.mapper import PROJECTION
 from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
@@ -35,6 +36,8 @@ KEY_TIME_MS = 60_000
 
 class MongoSource(MongoReader, MongoWatcher):
     """One MongoDB database as `BatchSource` and `ChangeSource`. Used by one thread at a time."""
+
+    projection = PROJECTION
 
     def identity(self) -> str:
         """The replica set and the database: by the set's id where we may read it, else by its name."""

@@ -14,6 +14,13 @@ from tranship.plans.streams import Stream
 class BatchSource(Protocol):
     """Reads the current state of streams."""
 
+    @property
+    def projection(self) -> str:
+        """Name of the version of what this connector makes of documents, keys and filters.
+
+        It changes with every change of that: what was compared under another one is compared again.
+        """
+
     def identity(self) -> str:
         """Stable name of the server and database (not its address), for the plan's fingerprint."""
 

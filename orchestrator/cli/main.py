@@ -30,8 +30,9 @@ from tranship.orchestrator.cli.commands import (
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
 from tranship.orchestrator.cli.view import observer, print_status
 from tranship.orchestrator.demo.cli import demo
+from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
-from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus
+from tranship.orchestrator.journal.state import ENDED, RunStatus
 from tranship.orchestrator.reports import inspection, mapping
 from tranship.orchestrator.reports.status import describe, equation, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
@@ -114,17 +115,22 @@ def repair(plan: PlanFile, log_format: Format = None) -> None:
 
 @app.command()
 def approve(
-    plan: PlanFile, phase: Annotated[PhaseName | None, typer.Argument(help="Default: the one that waits.")] = None
+    plan: PlanFile,
+    phase: Annotated[PhaseName | None, typer.Argument(help="Default: the one that waits.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an approval back, before it is acted on.")] = False,
 ) -> None:
-    """Approve the phase that waits for it, from any terminal."""
+    """Approve the phase that waits for it, from any terminal. An approval answers one asking, and no later one."""
     with open_plan(plan) as session:
         name = run_of(session)
         state = session.state(name)
         refuse(RequestKind.APPROVE, state)
         if state.status is RunStatus.HELD:
             raise typer.Exit(report(state))
+        if withdraw:
+            _leave(session, name, RequestKind.WITHDRAW)
+            return
         wanted = phase or state.asked
-        if wanted not in state.approvals or state.of(wanted) is PhaseStatus.VERIFIED:
+        if wanted is None or wanted is not state.asked:
             waits = f"{state.asked} waits" if state.asked else "no phase waits"
             typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
             raise typer.Exit(BAD_PLAN)
@@ -132,10 +138,16 @@ def approve(
         if known is not None:
             typer.echo(f"run {name}: {known}. Nothing was approved", err=True)
             raise typer.Exit(1)
-        session.control.request(name, RequestKind.APPROVE, phase)
-        at_once = session.control.is_led(name)
-        when = "" if at_once else f"; no orchestrator works on run {name}, so the next `tranship run` acts on it"
-        typer.echo(f"{wanted} is approved{when}", err=True)
+        _leave(session, name, RequestKind.APPROVE, state.asking)
+        typer.echo(f"{wanted} is approved", err=True)
+
+
+def _leave(session: Session, run: str, kind: RequestKind, asking: int | None = None) -> None:
+    """Leave a request for the orchestrator at work; without one it would be acted on by nobody knows whom, or when."""
+    if not session.control.is_led(run):
+        typer.echo(f"no orchestrator works on run {run}: `tranship run` goes on, and asks anew", err=True)
+        raise typer.Exit(BAD_PLAN)
+    session.control.request(run, kind, asking)
 
 
 @app.command()

@@ -31,7 +31,6 @@ from tranship.orchestrator.reports.status import Status, status_of
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
 from tranship.plans import load
-from tranship.plans.strategies import PhaseName
 
 POLL_S = 0.05
 EXAMPLE = "02-shop.yaml"
@@ -146,9 +145,10 @@ class Scene:
         with open_session(load(plan, self.environment)) as session:
             yield session
 
-    def approve(self, session: Session, phase: PhaseName = PhaseName.CUTOVER) -> None:
+    def approve(self, session: Session) -> None:
         """What `tranship approve` does."""
-        session.control.request(run_name(session), RequestKind.APPROVE, phase)
+        run = run_name(session)
+        session.control.request(run, RequestKind.APPROVE, session.state(run).asking)
 
     def expected(self) -> States:
         """What both databases have to hold according to seed and ledger."""

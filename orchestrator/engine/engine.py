@@ -101,7 +101,7 @@ class Engine:
         self._open_run()
         if not self.state.run:
             self._create(run)
-        self.book.write_claim()
+        self.book.write_claim(self._current.source.projection)
         check_plan(self.book, self._current)
 
     def _resume(self, by: str, *, held_too: bool) -> None:
@@ -280,7 +280,8 @@ class Engine:
         if interrupted.kind is Kind.ROLLBACK:
             self._roll_back(interrupted.reason, interrupted.request)
         else:
-            self.book.write(Record(interrupted.kind, data={"reason": interrupted.reason}), interrupted.request)
+            data = {"reason": interrupted.reason}
+            self.book.write(Record(interrupted.kind, interrupted.phase, data), interrupted.request)
             self._after_interruption(interrupted.kind)
 
     def _after_interruption(self, kind: Kind) -> None:

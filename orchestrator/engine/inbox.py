@@ -21,11 +21,12 @@ from tranship.plans.strategies import PhaseName
 class InterruptedRunError(Exception):
     """A request or a signal asks the running phase to stop; `kind` is the record that follows."""
 
-    def __init__(self, kind: Kind, reason: str, request: Request | None = None) -> None:
+    def __init__(self, kind: Kind, reason: str, request: Request | None = None, phase: PhaseName | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
         self.request = request
+        self.phase = phase
 
 
 _INTERRUPTS = {
@@ -62,8 +63,11 @@ class Inbox:
         if refusal is not None:
             self._ignore(request, refusal)
         elif request.kind is RequestKind.APPROVE:
-            phase = request.phase or self.book.state.asked
-            self.book.write(Record(Kind.APPROVED, phase, {"by": request.by}), request)
+            state = self.book.state
+            self.book.write(Record(Kind.APPROVED, state.asked, {"by": request.by, "asked": state.asking}), request)
+        elif request.kind is RequestKind.WITHDRAW:
+            phase = withdrawable(self.book.state)
+            raise InterruptedRunError(Kind.APPROVAL_WITHDRAWN, f"withdrawn by {request.by}", request, phase)
         elif request.kind is RequestKind.REPAIR:
             self._repair(request)
         elif request.kind is RequestKind.RETRY:
@@ -77,10 +81,11 @@ class Inbox:
         if state.status is not RunStatus.RUNNING and request.kind is not RequestKind.PAUSE:
             return f"the run is {state.status}"
         if request.kind is RequestKind.APPROVE:
-            phase = request.phase or state.asked
-            if phase in state.approvals and state.of(phase) is not PhaseStatus.VERIFIED:
-                return self._unapprovable(phase)
-            return f"{state.asked or 'no phase'} waits for an approval"
+            if request.asking is not None and request.asking == state.asking:
+                return self._unapprovable(state.asked)
+            return "what it answers is not asked any more" + (f"; {state.asked} is asked anew" if state.asked else "")
+        if request.kind is RequestKind.WITHDRAW:
+            return None if withdrawable(state) else "nothing is approved that can still be taken back"
         return refusal(request.kind, state)
 
     def _unapprovable(self, phase: PhaseName | None) -> str | None:
@@ -101,6 +106,15 @@ class Inbox:
         requeued = requeue(self.run.progress, self.run.scope, streams)
         data = {**asdict(requeued), "streams": [stream.name for stream in streams], "by": request.by}
         self.book.write(Record(Kind.RETRY, data=data), request)
+
+
+def withdrawable(state: State) -> PhaseName | None:
+    """The approved phase that has not begun, or the cutover before its switch; None when there is none."""
+    phase = state.current
+    if state.status is not RunStatus.RUNNING or phase is None or phase not in state.approved:
+        return None
+    begun = state.of(phase) is not PhaseStatus.PENDING
+    return phase if not begun or (phase is PhaseName.CUTOVER and not state.switched) else None
 
 
 _APPLYING = frozenset({RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY})

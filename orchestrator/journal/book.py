@@ -56,12 +56,12 @@ class Book:
         It is read anew, because a record whose acknowledgement was lost may stand in it.
         """
         book = Book.open(self.control, self.run)
-        book.write_claim(same_process=True)
+        book.write(Record(Kind.CLAIMED, data={"epoch": book.epoch, "same_process": True}))
         return book
 
-    def write_claim(self, *, same_process: bool = False) -> None:
-        """Note the epoch that was taken, and whether the one before it was ours too."""
-        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch, "same_process": same_process}))
+    def write_claim(self, projection: str) -> None:
+        """Note the epoch that this process took, and what it makes of the source's documents."""
+        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch, "same_process": False, "projection": projection}))
 
 
 def _loggable(record: Record) -> dict[str, Any]:

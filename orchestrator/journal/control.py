@@ -24,7 +24,16 @@ from tranship.connectors.postgresql import state as progress_state
 from tranship.connectors.postgresql.connections import engine
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.person import person
-from tranship.orchestrator.journal.records import GENESIS, VERSION, Entry, JournalError, Kind, Record, check_chain, seal
+from tranship.orchestrator.journal.records import (
+    VERSION,
+    Entry,
+    Head,
+    JournalError,
+    Kind,
+    Record,
+    check_chain,
+    sealed,
+)
 from tranship.orchestrator.journal.tables import control_tables
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Endpoint
@@ -36,6 +45,7 @@ class RequestKind(StrEnum):
     """What other processes may ask of the engine."""
 
     APPROVE = "approve"
+    WITHDRAW = "withdraw"
     PAUSE = "pause"
     ROLLBACK = "rollback"
     REPAIR = "repair"
@@ -45,12 +55,12 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """One request that the engine has not answered yet."""
+    """One request that the engine has not answered yet. `asking`: of an approval, which asking it answers."""
 
     id: int
     kind: RequestKind
-    phase: PhaseName | None
     by: str
+    asking: int | None = None
     stream: str | None = None
 
 
@@ -75,7 +85,7 @@ class Control(Protocol):
         """
 
     def journal(self, run: str) -> list[Entry]:
-        """All entries, their chain checked."""
+        """All entries, their chain checked, and that none is missing at the end."""
 
     def append(self, run: str, seq: int, epoch: int, record: Record, consumed: int | None = None) -> None:
         """Append entry `seq` under the epoch, and mark a request as consumed in the same transaction.
@@ -86,8 +96,8 @@ class Control(Protocol):
     def requests(self, run: str) -> list[Request]:
         """Requests that were not consumed, oldest first."""
 
-    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
-        """Ask the engine for something."""
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
+        """Ask the engine for something. An approval names its asking (`State.asking`)."""
 
     def acquire(self, run: str, ttl_s: float) -> None:
         """Take the lease, waiting for a dead holder's to expire; `LeaseHeldError` when a living one renews it."""
@@ -170,7 +180,9 @@ class SqlControl:
                 return str(last.run)
             number = last.number + 1 if last is not None else 1
             name = f"{plan}-{number}"
-            connection.execute(insert(run).values(run=name, plan=plan, number=number, version=VERSION))
+            empty = Head()
+            begun = {"version": VERSION, "head": empty.seq, "head_hash": empty.hash}
+            connection.execute(insert(run).values(run=name, plan=plan, number=number, **begun))
             progress_state.ensure_epoch(connection, self._progress, name)
         return name
 
@@ -178,8 +190,15 @@ class SqlControl:
         journal = self._tables.journal
         with self._begin() as connection:
             self._check_version(connection, run)
+            # The head first: an entry that comes between the two reads is then behind it, instead of missing.
+            head = self._head(connection, run)
             rows = connection.execute(select(journal).where(journal.c.run == run).order_by(journal.c.seq)).all()
-        return check_chain(_entry(row) for row in rows)
+        return check_chain(run, (_entry(row) for row in rows), head)
+
+    def _head(self, connection: Connection, run: str) -> Head | None:
+        table = self._tables.run
+        row = connection.execute(select(table.c.head, table.c.head_hash).where(table.c.run == run)).first()
+        return None if row is None else Head(row.head, row.head_hash)
 
     def _check_version(self, connection: Connection, run: str) -> None:
         table = self._tables.run
@@ -209,10 +228,11 @@ class SqlControl:
                 progress_state.check_epoch(connection, self._progress, run, epoch)
                 raise JournalError(f"entry {seq} of run {run} cannot follow entry {last.seq if last else 0}")
             now = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
-            at = round(float(now), 6)
-            previous = last.hash if last else GENESIS
-            entry = Entry(seq, epoch, at, record, previous, seal(previous, seq, epoch, at, record))
+            head = Head(last.seq, last.hash) if last else Head()
+            entry = sealed(run, head, epoch, round(float(now), 6), record)
             connection.execute(insert(journal).values(run=run, **_values(entry)))
+            table, moved = self._tables.run, {"version": VERSION, "head": entry.seq, "head_hash": entry.hash}
+            connection.execute(update(table).where(table.c.run == run).values(**moved))
             if consumed is not None:
                 mine = request.c.id == consumed
                 connection.execute(update(request).where(mine).values(consumed_at=func.clock_timestamp()))
@@ -225,12 +245,12 @@ class SqlControl:
         open_ones = select(request).where(request.c.run == run, request.c.consumed_at.is_(None)).order_by(request.c.id)
         with self._begin() as connection:
             return [
-                Request(row.id, RequestKind(row.kind), PhaseName(row.phase) if row.phase else None, row.by, row.stream)
+                Request(row.id, RequestKind(row.kind), row.by, row.asking, row.stream)
                 for row in connection.execute(open_ones)
             ]
 
-    def request(self, run: str, kind: RequestKind, phase: PhaseName | None = None, stream: str | None = None) -> None:
-        values = {"run": run, "kind": kind, "phase": phase, "stream": stream, "by": person()}
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
+        values = {"run": run, "kind": kind, "asking": asking, "stream": stream, "by": person()}
         with self._begin() as connection:
             connection.execute(insert(self._tables.request).values(**values))
 
@@ -318,9 +338,11 @@ def _values(entry: Entry) -> dict[str, Any]:
         "data": dict(record.data),
         "previous": entry.previous,
         "hash": entry.hash,
+        "version": entry.version,
     }
 
 
 def _entry(row: Row[Any]) -> Entry:
     phase = PhaseName(row.phase) if row.phase else None
-    return Entry(row.seq, row.epoch, row.at, Record(Kind(row.kind), phase, row.data), row.previous, row.hash)
+    record = Record(Kind(row.kind), phase, row.data)
+    return Entry(row.seq, row.epoch, row.at, record, row.previous, row.hash, row.version)

@@ -16,8 +16,12 @@ from typing import Any
 
 from tranship.plans.strategies import PhaseName
 
-VERSION = 1
-"""Version of the records' meaning. Older ones are upgraded when read, newer ones refused."""
+VERSION = 2
+"""Version of the records' form and meaning. Older ones are read as what they meant, newer ones refused.
+
+1: hashes do not cover the run's name, approvals name no asking, claims no projection.
+2: they do.
+"""
 
 GENESIS = "0" * 64
 
@@ -69,7 +73,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record as it stands in the journal; `at`: seconds since 1970 by the clock of the database that keeps it."""
+    """A record as it stands in the journal; `at`: seconds since 1970 by the clock of the database that keeps it.
+
+    `version` is that of the program that wrote it.
+    """
 
     seq: int
     epoch: int
@@ -77,24 +84,50 @@ class Entry:
     record: Record
     previous: str
     hash: str
+    version: int = VERSION
 
 
-def seal(previous: str, seq: int, epoch: int, at: float, record: Record) -> str:
-    """Hash of an entry, over everything in it and the hash of the entry before."""
-    body = [VERSION, previous, seq, epoch, f"{at:.6f}", record.kind, record.phase, record.data]
+@dataclass(frozen=True)
+class Head:
+    """Where a journal ends: a chain proves order, not completeness, so its end is kept apart (`rules.md` K8)."""
+
+    seq: int = 0
+    hash: str = GENESIS
+
+
+def sealed(run: str, head: Head, epoch: int, at: float, record: Record, *, version: int = VERSION) -> Entry:
+    """The entry that follows the head of a run's journal. Its hash covers everything in it and the head's hash."""
+    seq = head.seq + 1
+    body = [version, head.hash, seq, epoch, f"{at:.6f}", record.kind, record.phase, record.data]
+    if version > 1:
+        body.insert(1, run)
+    return Entry(seq, epoch, at, record, head.hash, _hash(body), version)
+
+
+def _hash(body: list[Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def check_chain(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries, proven to be complete and unchanged; `JournalError` names the first one that is not."""
-    previous, checked = GENESIS, []
-    for number, entry in enumerate(entries, start=1):
-        expected = seal(previous, number, entry.epoch, entry.at, entry.record)
-        if entry.seq != number or entry.previous != previous or entry.hash != expected:
+def check_chain(run: str, entries: Iterable[Entry], head: Head | None = None) -> list[Entry]:
+    """The entries, proven to be unchanged and, at least up to a head that was kept apart, complete.
+
+    `JournalError` names the first entry that is not as it was written, or what is missing at the end.
+    """
+    last, checked = Head(), []
+    for entry in entries:
+        expected = sealed(run, last, entry.epoch, entry.at, entry.record, version=entry.version)
+        if entry != expected:
             raise JournalError(
-                f"journal entry {number} ({entry.record.kind}) does not continue the chain: it was changed or removed "
-                "by something other than tranship. Restore the state schema from a backup; the data was not touched."
+                f"journal entry {last.seq + 1} ({entry.record.kind}) does not continue the chain: it was changed or "
+                "removed by something other than tranship. Restore the state schema from a backup; the data was not "
+                "touched."
             )
         checked.append(entry)
-        previous = entry.hash
+        last = Head(entry.seq, entry.hash)
+    if head is not None and head not in (Head(), *(Head(entry.seq, entry.hash) for entry in checked[head.seq - 1 :])):
+        raise JournalError(
+            f"the journal of run {run} ends at entry {last.seq}, but entry {head.seq} was the last that was written: "
+            "its end was removed by something other than tranship. Restore the state schema from a backup, all of it; "
+            "the data was not touched."
+        )
     return checked

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.journal.rounds import Approval, PhaseStatus, Round
 from tranship.plans.strategies import PhaseName
 
 
@@ -26,17 +27,6 @@ class RunStatus(StrEnum):
     FINISHED = "finished"
 
 
-class PhaseStatus(StrEnum):
-    """Where one phase stands. `doing` and `undoing` are also what a crash leaves."""
-
-    PENDING = "pending"
-    DOING = "doing"
-    DONE = "done"
-    VERIFIED = "verified"
-    UNDOING = "undoing"
-    UNDONE = "undone"
-
-
 class ServiceName(StrEnum):
     """What runs beside the phases."""
 
@@ -44,6 +34,17 @@ class ServiceName(StrEnum):
     APPLIER = "applier"
     RECONCILER = "reconciler"
 
+
+__all__ = [
+    "ENDED",
+    "IllegalTransitionError",
+    "PhaseStatus",
+    "RunStatus",
+    "ServiceName",
+    "State",
+    "fold",
+    "fold_all",
+]
 
 ENDED = frozenset({RunStatus.ROLLED_BACK, RunStatus.FINISHED})
 
@@ -56,33 +57,73 @@ class IllegalTransitionError(Exception):
 class State:
     """Everything that the journal says about a run.
 
-    `facts` are what phases observed, per phase. `reason` explains the status for a person, `undone_for` why the run is
-    rolled back. `resumed_to` is what a paused or held run goes on as. `sealed`: nothing is applied any more, so that
-    what the cutover proves stays true.
+    `records` is how many it has. `reason` explains the status for a person, `undone_for` why the run is rolled back.
+    `resumed_to` is what a paused or held run goes on as. `projection` names the version of what the source's documents
+    become, under which everything was compared.
     """
 
     run: str = ""
-    round: int = 1
     epoch: int = 0
-    phases: tuple[PhaseName, ...] = ()
+    records: int = 0
     approvals: frozenset[PhaseName] = frozenset()
     fingerprint: str = ""
     meaning: Mapping[str, Any] = field(default_factory=dict)
+    projection: str = ""
     status: RunStatus = RunStatus.RUNNING
     reason: str = ""
-    phase_status: Mapping[PhaseName, PhaseStatus] = field(default_factory=dict)
-    approved: Mapping[PhaseName, str] = field(default_factory=dict)
-    asked: PhaseName | None = None
-    facts: Mapping[PhaseName, Mapping[str, Any]] = field(default_factory=dict)
     resumed_to: RunStatus = RunStatus.RUNNING
     reseed: bool = False
-    sealed: bool = False
-    switched: bool = False
     undone_for: str = ""
+    rounds: tuple[Round, ...] = (Round(),)
+
+    @property
+    def latest(self) -> Round:
+        """The round that is under way, or that was last."""
+        return self.rounds[-1]
+
+    @property
+    def round(self) -> int:
+        """Its number."""
+        return self.latest.number
+
+    @property
+    def phases(self) -> tuple[PhaseName, ...]:
+        """Its phases, in order."""
+        return self.latest.phases
+
+    @property
+    def approved(self) -> Mapping[PhaseName, Approval]:
+        """What has been approved in it, and by whom."""
+        return self.latest.approved
+
+    @property
+    def facts(self) -> Mapping[PhaseName, Mapping[str, Any]]:
+        """What its phases have observed."""
+        return self.latest.facts
+
+    @property
+    def asked(self) -> PhaseName | None:
+        """The phase that waits for an approval, once it has been asked for; else None."""
+        return next((phase for phase in self.latest.asked if phase not in self.approved), None)
+
+    @property
+    def asking(self) -> int | None:
+        """The number of the record that asks for it: what an approval has to name."""
+        return None if self.asked is None else self.latest.asked[self.asked]
+
+    @property
+    def sealed(self) -> bool:
+        """Whether nothing is applied any more, so that what the cutover proves stays true."""
+        return self.of(PhaseName.CUTOVER) in (PhaseStatus.SEALED, *_SWITCHED)
+
+    @property
+    def switched(self) -> bool:
+        """Whether the target is the primary now: the record of the switch ends the cutover."""
+        return self.of(PhaseName.CUTOVER) in _SWITCHED
 
     def of(self, phase: PhaseName) -> PhaseStatus:
         """Status of one phase."""
-        return self.phase_status.get(phase, PhaseStatus.PENDING)
+        return self.latest.of(phase)
 
     @property
     def undoing(self) -> bool:
@@ -96,7 +137,12 @@ class State:
             return next((p for p in reversed(self.phases) if self.of(p) not in _LEFT), None)
         return next((p for p in self.phases if self.of(p) is not PhaseStatus.VERIFIED), None)
 
+    def in_round(self, latest: Round, **changes: Any) -> State:
+        """The state with another latest round, and other changes."""
+        return replace(self, rounds=(*self.rounds[:-1], latest), **changes)
 
+
+_SWITCHED = (PhaseStatus.DONE, PhaseStatus.VERIFIED)
 _LEFT = frozenset({PhaseStatus.PENDING, PhaseStatus.UNDONE})
 
 
@@ -117,7 +163,7 @@ def fold(state: State, record: Record) -> State:
         raise IllegalTransitionError(f"the first record of a journal is {Kind.CREATED}, not {record.kind}")
     if state.status in ENDED:
         raise IllegalTransitionError(f"the run has ended ({state.status}); {record.kind} cannot follow")
-    return _FOLDS[record.kind](state, record)
+    return _FOLDS[record.kind](replace(state, records=state.records + 1), record)
 
 
 def _created(state: State, record: Record) -> State:
@@ -126,10 +172,11 @@ def _created(state: State, record: Record) -> State:
     data = record.data
     return State(
         run=data["run"],
-        phases=tuple(PhaseName(p) for p in data["phases"]),
+        records=state.records,
         approvals=frozenset(PhaseName(p) for p in data["approvals"]),
         fingerprint=data["fingerprint"],
         meaning=data["meaning"],
+        rounds=(Round(phases=tuple(PhaseName(p) for p in data["phases"])),),
     )
 
 
@@ -146,51 +193,59 @@ def _moves(target: PhaseStatus, *sources: PhaseStatus, within: RunStatus) -> Cal
             raise IllegalTransitionError(
                 f"{record.kind} of {phase} cannot come now: the phase is {state.of(phase)}, the run is {state.status}"
             )
-        return replace(state, phase_status={**state.phase_status, phase: target})
+        return state.in_round(state.latest.with_status(phase, target))
 
     return move
+
+
+def _intent(state: State, record: Record) -> State:
+    if state.of(_phase(state, record)) is PhaseStatus.SEALED:
+        return state  # it goes on behind the seal
+    return _moves(PhaseStatus.DOING, PhaseStatus.PENDING, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
+
+
+def _done(state: State, record: Record) -> State:
+    if record.phase is PhaseName.CUTOVER:
+        raise IllegalTransitionError("a cutover ends with its switch")
+    return _moves(PhaseStatus.DONE, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
 
 
 def _observed(state: State, record: Record) -> State:
     phase = _phase(state, record)
     known = state.facts.get(phase, {})
-    return replace(state, facts={**state.facts, phase: {**known, **record.data}})
+    return state.in_round(replace(state.latest, facts={**state.facts, phase: {**known, **record.data}}))
 
 
 def _failed(state: State, record: Record) -> State:
     """A verification that failed: the phase has to be done again, unless the run is rolled back."""
     phase = _phase(state, record)
     again = PhaseStatus.DONE if state.switched else PhaseStatus.DOING  # after the switch it is only looked at again
-    return replace(state, phase_status={**state.phase_status, phase: again}, reason=record.data["reason"])
+    return state.in_round(state.latest.with_status(phase, again), reason=record.data["reason"])
 
 
 def _asked(state: State, record: Record) -> State:
-    return replace(state, asked=_phase(state, record))
+    asked = {**state.latest.asked, _phase(state, record): state.records}
+    return state.in_round(replace(state.latest, asked=asked))
 
 
 def _approved(state: State, record: Record) -> State:
-    phase = _phase(state, record)
-    asked = None if state.asked is phase else state.asked
+    phase, asking = _phase(state, record), record.data.get("asked", 0)  # version 1 named no asking
+    if asking and state.latest.asked.get(phase) != asking:
+        raise IllegalTransitionError(f"{phase} is not asked for by record {asking}")
+    approved = {**state.approved, phase: Approval(asking, record.data["by"])}
     # The reason was why the phase refused to act before; it is tried again now.
-    return replace(state, approved={**state.approved, phase: record.data["by"]}, asked=asked, reason="")
+    return state.in_round(replace(state.latest, approved=approved), reason="")
 
 
 def _withdrawn(state: State, record: Record) -> State:
-    """The phase refused to act: nothing of it happened, and it needs a new approval."""
-    return replace(_not_begun(state, _phase(state, record)), reason=record.data["reason"])
-
-
-def _not_begun(state: State, phase: PhaseName) -> State:
-    approved = {p: by for p, by in state.approved.items() if p is not phase}
-    statuses = {**state.phase_status, phase: PhaseStatus.PENDING}
-    return replace(state, approved=approved, phase_status=statuses, sealed=False)
+    """The phase refused to act, or a person took the approval back: nothing of it happened, and it needs a new one."""
+    if state.switched:
+        raise IllegalTransitionError("the switch has been written; no approval of it can be taken back")
+    return state.in_round(state.latest.not_begun(_phase(state, record)), reason=record.data["reason"])
 
 
 def _interrupted(state: State) -> State:
-    """An approval is for one attempt at the cutover: who stopped the writers may have let them go on since."""
-    if state.switched or state.of(PhaseName.CUTOVER) is not PhaseStatus.DOING:
-        return state
-    return _not_begun(state, PhaseName.CUTOVER)
+    return state if state.switched or state.undoing else state.in_round(state.latest.interrupted())
 
 
 def _stopped(status: RunStatus) -> Callable[[State, Record], State]:
@@ -210,7 +265,7 @@ def _resumed(state: State, record: Record) -> State:
         return resumed
     # After the switch a run is held for what was written to the source since. The person who resumes it has seen to
     # that: looking again would find the same writes for ever.
-    return replace(resumed, phase_status={**state.phase_status, PhaseName.CUTOVER: PhaseStatus.VERIFIED})
+    return resumed.in_round(state.latest.with_status(PhaseName.CUTOVER, PhaseStatus.VERIFIED))
 
 
 def _amended(state: State, record: Record) -> State:
@@ -232,7 +287,8 @@ def _rollback(state: State, record: Record) -> State:
     if state.switched:
         raise IllegalTransitionError("after the switch a rollback would lose the target's writes")
     why = record.data["reason"]
-    return replace(state, status=RunStatus.ROLLING_BACK, reason=why, undone_for=why, asked=None, reseed=False)
+    quiet = replace(state.latest, asked={}, approved={})
+    return state.in_round(quiet, status=RunStatus.ROLLING_BACK, reason=why, undone_for=why, reseed=False)
 
 
 def _ended(status: RunStatus) -> Callable[[State, Record], State]:
@@ -250,12 +306,22 @@ def _ended(status: RunStatus) -> Callable[[State, Record], State]:
 def _claimed(state: State, record: Record) -> State:
     """A new epoch, of the same process or of one that took over."""
     going_on = state if record.data.get("same_process") else _interrupted(state)
-    return replace(going_on, epoch=record.data["epoch"])
+    projection = record.data.get("projection", state.projection)
+    if projection != state.projection:
+        going_on = _projected_anew(going_on)
+    return replace(going_on, epoch=record.data["epoch"], projection=projection)
+
+
+def _projected_anew(state: State) -> State:
+    """Another version makes something else of the same documents: what was compared under the old one is no proof."""
+    compared = state.of(PhaseName.RECONCILE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    if state.switched or state.undoing or not compared:
+        return state
+    latest = state.latest.not_begun(PhaseName.CUTOVER) if PhaseName.CUTOVER in state.phases else state.latest
+    return state.in_round(latest.with_status(PhaseName.RECONCILE, PhaseStatus.PENDING))
 
 
 def _verified(state: State, record: Record) -> State:
-    if record.phase is PhaseName.CUTOVER and not state.switched:
-        raise IllegalTransitionError("a cutover without its switch is not verified")
     return _moves(PhaseStatus.VERIFIED, PhaseStatus.DONE, within=RunStatus.RUNNING)(state, record)
 
 
@@ -263,15 +329,14 @@ def _sealed(state: State, record: Record) -> State:
     """Nothing is applied from here on; taken back when the cutover does not come to its switch."""
     if record.phase is not PhaseName.CUTOVER:
         raise IllegalTransitionError(f"{record.kind} is of the cutover, not of {record.phase}")
-    return replace(_moves(PhaseStatus.DOING, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record), sealed=True)
+    return _moves(PhaseStatus.SEALED, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
 
 
 def _switched(state: State, record: Record) -> State:
     """The pivot. It ends the phase in the same record: after a crash the phase must not be done a second time."""
     if not state.sealed:
         raise IllegalTransitionError("no switch while changes are still applied")
-    done = _moves(PhaseStatus.DONE, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
-    return replace(done, switched=True)
+    return _moves(PhaseStatus.DONE, PhaseStatus.SEALED, within=RunStatus.RUNNING)(state, record)
 
 
 def _noted(state: State, _record: Record) -> State:
@@ -282,9 +347,9 @@ _P, _R = PhaseStatus, RunStatus
 _FOLDS: dict[Kind, Callable[[State, Record], State]] = {
     Kind.CREATED: _created,
     Kind.CLAIMED: _claimed,
-    Kind.INTENT: _moves(_P.DOING, _P.PENDING, _P.DOING, within=_R.RUNNING),
+    Kind.INTENT: _intent,
     Kind.OBSERVED: _observed,
-    Kind.DONE: _moves(_P.DONE, _P.DOING, within=_R.RUNNING),
+    Kind.DONE: _done,
     Kind.VERIFIED: _verified,
     Kind.FAILED: _failed,
     Kind.APPROVAL_ASKED: _asked,
@@ -297,7 +362,7 @@ _FOLDS: dict[Kind, Callable[[State, Record], State]] = {
     Kind.RESEED: _reseed,
     Kind.RESEEDED: _reseeded,
     Kind.ROLLBACK: _rollback,
-    Kind.UNDO_INTENT: _moves(_P.UNDOING, _P.DOING, _P.DONE, _P.VERIFIED, _P.UNDOING, within=_R.ROLLING_BACK),
+    Kind.UNDO_INTENT: _moves(_P.UNDOING, _P.DOING, _P.SEALED, _P.DONE, _P.VERIFIED, _P.UNDOING, within=_R.ROLLING_BACK),
     Kind.UNDONE: _moves(_P.UNDONE, _P.UNDOING, within=_R.ROLLING_BACK),
     Kind.ROLLED_BACK: _ended(_R.ROLLED_BACK),
     Kind.REPAIR: _noted,

@@ -44,7 +44,9 @@ def control_tables(schema: str) -> ControlTables:
         Column("run", Text, primary_key=True),
         Column("plan", Text, nullable=False),
         Column("number", Integer, nullable=False),
-        Column("version", Integer, nullable=False),
+        # The journal's end: beside it, so that one whose last entries were removed is found out.
+        Column("head", Integer, nullable=False),
+        Column("head_hash", Text, nullable=False),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         UniqueConstraint("plan", "number"),
     )
@@ -60,6 +62,7 @@ def control_tables(schema: str) -> ControlTables:
         Column("data", JSON, nullable=False),
         Column("previous", Text, nullable=False),
         Column("hash", Text, nullable=False),
+        Column("version", Integer, nullable=False),
     )
     request = Table(
         "request",
@@ -67,7 +70,7 @@ def control_tables(schema: str) -> ControlTables:
         Column("id", BigInteger, Identity(), primary_key=True),
         Column("run", Text, nullable=False),
         Column("kind", Text, nullable=False),
-        Column("phase", Text),
+        Column("asking", Integer),
         Column("stream", Text),
         Column("by", Text, nullable=False),
         Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -424,4 +424,5 @@ def _waits(plan: tranship.Plan) -> bool:
 def _approve(plan: tranship.Plan) -> None:
 
     with open_session(plan) as session:
-        session.control.request(session.latest() or "", RequestKind.APPROVE)
+        run = session.latest() or ""
+        session.control.request(run, RequestKind.APPROVE, session.state(run).asking)

@@ -94,6 +94,11 @@ class World:
     def wait_for_approval(self) -> None:
         self.wait(lambda: self.engine.state.asked is PhaseName.CUTOVER)
 
+    def approve(self) -> None:
+        """Somebody says yes to what is asked now."""
+        self.wait_for_approval()
+        self.control.request(RUN, RequestKind.APPROVE, self.engine.state.asking)
+
     def put(self, number: int, name: str) -> None:
         """Somebody writes to the source."""
         self.store.documents.put("things", thing(number, name))
@@ -137,7 +142,7 @@ def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
     """The journal is as if the process had died right after a record that a request at the approval led to."""
     thread = world.start()
     world.wait_for_approval()
-    world.control.request(RUN, request)
+    world.control.request(RUN, request, world.engine.state.asking)
     world.finish(thread)
     kinds = [e.record.kind for e in world.control.entries]
     del world.control.entries[kinds.index(last) + 1 :]

@@ -33,12 +33,12 @@ def test_a_run_waits_at_its_approval_and_follows_the_source_meanwhile(world: Wor
     world.store.documents.put("things", thing(7, "seven"))
     world.store.documents.delete("things", from_typed(LogicalType.INT64, 8))
     world.wait(lambda: world.rows().get(7) == "seven" and 8 not in world.rows())
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     state = world.finish(thread)
     assert state.status is RunStatus.FINISHED
     assert state.switched
     assert len(world.rows()) == 49
-    assert state.approved == {PhaseName.CUTOVER: "test"}
+    assert {phase: approval.by for phase, approval in state.approved.items()} == {PhaseName.CUTOVER: "test"}
     assert state.facts[PhaseName.RECONCILE]["rows"] == 50
 
 
@@ -118,7 +118,7 @@ def test_a_pause_that_is_asked_for_twice_pauses_once(world: World) -> None:
     world.again()
     thread = world.start()
     world.wait(lambda: world.engine.state.status is RunStatus.RUNNING)
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
 
 
@@ -129,7 +129,7 @@ def test_a_reseed_before_the_source_is_followed_changes_nothing(world: World) ->
     world.wait(lambda: world.engine.state.asked is PhaseName.EXPAND)
     world.control.request(RUN, RequestKind.RESEED)
     world.wait(lambda: bool(records(world, Kind.IGNORED)))
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.control.request(RUN, RequestKind.APPROVE, world.engine.state.asking)
     assert world.finish(thread).status is RunStatus.FINISHED
     assert records(world, Kind.RESEED) == []
 

@@ -37,7 +37,7 @@ def approved(world: World) -> threading.Thread:
     """A run whose cutover has just been approved."""
     thread = world.start()
     world.wait_for_approval()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     return thread
 
 
@@ -67,11 +67,11 @@ def test_cutover_is_refused_while_writes_come_and_asks_again(world: World) -> No
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert "still written to" in withdrawn(world)
     stop.set()
     writer.join()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
 
 
@@ -86,14 +86,13 @@ def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch:
     world.engine.interrupt.set()
     world.finish(thread)
     world.put(7, "while paused")
-    world.control.request(RUN, RequestKind.APPROVE)
     world.again()
     quiet_for: list[float] = []
     changes = MemorySource.changes
 
     def late(self: MemorySource, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
         """A server looks through its history first."""
-        world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is PhaseStatus.DOING)
+        world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is not PhaseStatus.PENDING)
         threading.Event().wait(0.3)
         yield from changes(self, streams, since)
 
@@ -103,7 +102,9 @@ def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch:
         quiet_for.append(MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s)
 
     with done_behind(monkeypatch, lambda record: record.kind is Kind.SEALED, look):
-        assert world.finish(world.start()).status is RunStatus.FINISHED
+        thread = world.start()
+        world.approve()
+        assert world.finish(thread).status is RunStatus.FINISHED
     assert quiet_for[0] >= 1.0
 
 
@@ -135,7 +136,7 @@ def test_a_write_behind_the_seal_is_applied_and_refuses_the_switch(
         thread = approved(world)
         assert "a write came to the source during the cutover" in withdrawn(world)
     world.wait(lambda: world.rows()[7] == "late")
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
 
 
@@ -151,7 +152,7 @@ def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch
     monkeypatch.setattr(MemorySource, "put_marker", lost)
     thread = approved(world)
     assert "waited 0.3 s for a marker" in withdrawn(world)
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
 
 
@@ -170,7 +171,7 @@ def test_what_is_applied_while_the_run_waits_is_compared_before_the_cutover(
         world.put(number, f"again {number}")
     world.wait(lambda: world.rows()[9] == "again 9" and dirty(world) == 0)
     world.wait(lambda: touched(world) == 0)
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     state = world.finish(thread)
     assert (state.status, state.facts[PhaseName.CUTOVER]["compared"]) == (RunStatus.FINISHED, 0)
 
@@ -190,7 +191,7 @@ def test_what_differs_while_the_run_waits_is_left_to_the_cutover(world: World, m
     world.wait(lambda: world.rows()[8] == "eight")
     world.wait(lambda: touched(world) == 1)
     world.wait_for_approval()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     state = world.finish(thread)
     assert state.status is RunStatus.ROLLED_BACK
     assert "1 of the compared rows diverge" in state.reason
@@ -205,7 +206,7 @@ def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> Non
     world.put(7, "seven")
     world.wait(lambda: world.rows()[7] == "seven")
     change_target(world, 7, "corrupt")
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     state = world.finish(thread)
     assert (state.status, state.switched) == (RunStatus.PAUSED, False)
     assert "1 of the compared rows diverge" in state.reason
@@ -216,11 +217,57 @@ def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> Non
     thread = world.start()
     world.wait(lambda: world.engine.state.asked is PhaseName.CUTOVER)
     assert not world.engine.state.switched, "what was approved was another attempt"
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).switched
 
 
 # --- the switch and after it ------------------------------------------------------------------------------------------
+
+
+def test_an_approval_of_an_earlier_asking_is_answered_with_nothing(world: World) -> None:
+    """Given while the run is about to pause: the next run must not switch without a question."""
+    thread = world.start()
+    world.wait_for_approval()
+    asking = world.engine.state.asking
+    world.engine.interrupt.set()
+    assert world.finish(thread).status is RunStatus.PAUSED
+    world.control.request(RUN, RequestKind.APPROVE, asking)
+    world.again()
+    thread = world.start()
+    world.wait(lambda: bool(records(world, Kind.IGNORED)))
+    assert "not asked any more" in records(world, Kind.IGNORED)[0]["reason"]
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.PAUSE)
+    assert not world.finish(thread).switched
+
+
+def test_an_approval_that_a_crash_overtook_is_asked_for_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the moment between the approval and the phase's intent."""
+    thread = world.start()
+    with done_behind(monkeypatch, lambda r: r.kind is Kind.APPROVED, world.engine.interrupt.set):
+        world.approve()
+        assert world.finish(thread).status is RunStatus.PAUSED
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.PAUSE)
+    assert not world.finish(thread).switched
+
+
+def test_an_approval_is_taken_back_in_the_middle_of_the_cutover(world: World) -> None:
+    patient = world.plan.cutover.model_copy(update={"quiet": 60.0, "deadline": 600.0})
+    world.plan = world.plan.model_copy(update={"cutover": patient})
+    world.again()
+    thread = approved(world)
+    world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is PhaseStatus.DOING)
+    world.control.request(RUN, RequestKind.WITHDRAW)
+    assert "withdrawn by test" in withdrawn(world)
+    world.put(7, "goes on")
+    world.wait(lambda: world.rows()[7] == "goes on")
+    world.control.request(RUN, RequestKind.WITHDRAW)
+    world.wait(lambda: bool(records(world, Kind.IGNORED)))
+    world.control.request(RUN, RequestKind.PAUSE)
+    assert not world.finish(thread).switched
 
 
 def noted(world: World) -> None:
@@ -234,7 +281,7 @@ def test_an_approval_over_rows_that_are_known_to_differ_is_answered_with_nothing
     thread = world.start()
     world.wait_for_approval()
     noted(world)
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     world.wait(lambda: bool(records(world, Kind.IGNORED)))
     assert "1 rows are known to differ" in records(world, Kind.IGNORED)[0]["reason"]
     assert not records(world, Kind.APPROVED)

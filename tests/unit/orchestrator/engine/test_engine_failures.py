@@ -193,7 +193,7 @@ def test_a_phase_whose_commit_was_lost_is_repeated_under_a_new_epoch(world: Worl
     assert [data["epoch"] for data in records(world, Kind.CLAIMED)] == list(range(1, len(lost) + 2))
     world.store.documents.put("things", thing(7, "seven"))
     world.wait(lambda: world.rows().get(7) == "seven")
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
     assert world.rows() == {number: "seven" if number == 7 else f"name {number}" for number in range(50)}
 
@@ -256,7 +256,7 @@ def test_a_zombie_engine_writes_nothing_more(world: World) -> None:
     world.wait_for_approval()
     epoch = world.control.claim(RUN)
     entries = len(world.control.entries)
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     thread.join(LIMIT_S)
     assert type(world.result[0]).__name__ == "EpochMovedError"
     assert len(world.control.entries) == entries

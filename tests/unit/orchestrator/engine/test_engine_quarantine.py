@@ -166,7 +166,7 @@ def test_a_more_lenient_plan_is_taken_on_and_brings_quarantine_in(world: World) 
     world.again()
     thread = world.start()
     world.wait_for_approval()
-    world.control.request(RUN, RequestKind.APPROVE)
+    world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
     assert len(records(world, Kind.AMENDED)) == 1, "a plan that was taken on is the run's"
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from tranship.connectors.protocols import Mismatch
 from tranship.orchestrator.cli.view import MOST_STREAMS, Figures, _page, print_status
 from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.journal.rounds import Round
 from tranship.orchestrator.journal.state import State
 from tranship.orchestrator.reports.status import Status, StreamStatus, closing_lines, describe, equation
 from tranship.plans.strategies import PhaseName
@@ -79,7 +80,9 @@ def test_a_divergence_of_a_stream_that_the_plan_has_lost_has_a_canonical_key() -
 def page(compared: Mapping[str, Mapping[str, int]]) -> str:
     session = cast(Session, SimpleNamespace(plan=SimpleNamespace(name="shop")))
     facts = {PhaseName.RECONCILE: {"streams": compared}} if compared else {}
-    return shown(_page(session, State(run="shop-1", facts=facts), Figures(5, 2, 1, 1.0, None, 0, 0.0, 1234)))
+    return shown(
+        _page(session, State(run="shop-1", rounds=(Round(facts=facts),)), Figures(5, 2, 1, 1.0, None, 0, 0.0, 1234))
+    )
 
 
 def test_the_live_view_has_the_counts_of_the_first_streams() -> None:
