@@ -44,6 +44,7 @@ def control_tables(schema: str) -> ControlTables:
         Column("run", Text, primary_key=True),
         Column("plan", Text, nullable=False),
         Column("number", Integer, nullable=False),
+        Column("version", Integer, nullable=False),
         # The journal's end: beside it, so that one whose last entries were removed is found out.
         Column("head", Integer, nullable=False),
         Column("head_hash", Text, nullable=False),

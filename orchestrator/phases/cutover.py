@@ -126,7 +126,8 @@ def known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | Non
         return None
     return (
         f"{known} rows are known to differ and reconcile.max_divergences allows {allowed}; `tranship status` names "
-        "them, `tranship repair` makes them equal, and they are off the record once a look has found them so"
+        "them, `tranship repair` makes them equal, and the next look that finds them so, such as `tranship reconcile`, "
+        "takes them off the record"
     )
 
 

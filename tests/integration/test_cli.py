@@ -142,7 +142,7 @@ def test_what_may_come_between_a_pause_and_the_next_run(route: Route) -> None:
     code, said = route.tranship("check", plan)
     assert (code, "plan.changed" in said, "more" in said) == (REFUSED, True, True), said
     code, said = route.tranship("approve", route.plan(THINGS), "reconcile")
-    assert (code, "cutover waits for an approval" in said) == (BAD_PLAN, True), said
+    assert (code, "no phase waits for an approval" in said) == (BAD_PLAN, True), said
 
     route.plan(THINGS)
     code, said = route.tranship("run", route.plan(THINGS, name="other"))
@@ -151,7 +151,7 @@ def test_what_may_come_between_a_pause_and_the_next_run(route: Route) -> None:
     route.query(f"update {STATE}.run set version = 99")
     code, said = route.tranship("run", plan)
     assert (code, "written by a newer tranship" in said) == (REFUSED, True), said
-    route.query(f"update {STATE}.run set version = 1")
+    route.query(f"update {STATE}.run set version = 2")
 
     route.query(f"update {STATE}.journal set data = '[]' where seq = 5 and run = 'small-1'")
     code, said = route.tranship("status", plan)

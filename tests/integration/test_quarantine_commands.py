@@ -167,6 +167,10 @@ def test_retry_reads_quarantine_anew(route: Route) -> None:
     take_from_the_rows(route, "good 2")
     run = route.start("quarantine", "retry", plan)  # nobody is at work, so it carries the run on
     wait_until(lambda: ("good 2",) in route.rows("things", "_id"), run, "the document to come in")
+    # The nameless entry was put on record; no look at single keys finds such a one again.
+    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    assert route.tranship("approve", plan)[0] == 1
+    assert route.tranship("reconcile", plan)[0] == 0
     approve(route, plan, run)
     code, said = route.tranship("quarantine", "retry", plan)
     assert (code, "after the switch nothing is applied any more" in said) == (BAD, True), said
