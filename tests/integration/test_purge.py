@@ -31,7 +31,7 @@ def test_what_depends_on_a_state_table_is_named_and_stays(route: Route) -> None:
     route.query(f"create view public.watch as select run from {STATE}.run")
     route.query(f"create table public.notes (run text references {STATE}.run)")
     code, said = route.tranship("purge", plan, "--yes")
-    assert (code, "view watch" in said, "of notes" in said) == (REFUSED, True, True), said
+    assert (code, "view public.watch" in said, "of public.notes" in said) == (REFUSED, True, True), said
     assert len(route.query("select * from public.watch")) == 1
     route.query("drop view public.watch")
     route.query("drop table public.notes")
