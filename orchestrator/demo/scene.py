@@ -32,6 +32,7 @@ from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
 from tranship.plans import load
 
+APPROVAL_LIMIT_S = 120.0
 POLL_S = 0.05
 EXAMPLE = "02-shop.yaml"
 
@@ -146,9 +147,18 @@ class Scene:
             yield session
 
     def approve(self, session: Session) -> None:
-        """What `tranship approve` does."""
-        run = run_name(session)
-        session.control.request(run, RequestKind.APPROVE, session.state(run).asking)
+        """What `tranship approve` does, until it is heard: an orchestrator that takes over asks anew."""
+        run, answered = run_name(session), set[int]()
+        end = time.monotonic() + APPROVAL_LIMIT_S
+        state = session.state(run)
+        while not any(approval.asking in answered for approval in state.approved.values()):
+            if state.asking is not None and state.asking not in answered:
+                session.control.request(run, RequestKind.APPROVE, state.asking)
+                answered.add(state.asking)
+            if time.monotonic() > end:
+                raise SceneError(f"waited {APPROVAL_LIMIT_S:g} s for the approval to be heard")
+            time.sleep(POLL_S)
+            state = session.state(run)
 
     def expected(self) -> States:
         """What both databases have to hold according to seed and ledger."""

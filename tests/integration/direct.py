@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.integration.route import LIMIT_S, Route, wait_until
 from tranship.connectors.protocols import BatchTarget, Loaded, Scope
@@ -75,6 +75,10 @@ class Direct:
     session: Session
     run: Run
     supervisor: Supervisor
+    facts: dict[PhaseName, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.run.facts = lambda phase: self.facts.get(phase, {})
 
     def do(self, name: PhaseName) -> None:
         """Carry out a phase as the engine does: with the services that the state would ask for."""
@@ -90,6 +94,8 @@ class Direct:
     def _carry_out(self, name: PhaseName) -> None:
         for record in PHASES[name].do(self.run):
             self.run.sealed |= record.kind is Kind.SEALED
+            if record.kind is Kind.OBSERVED:
+                self.facts[name] = {**self.facts.get(name, {}), **record.data}
             self.run.tick()
 
     def verify(self, name: PhaseName) -> Verdict:
