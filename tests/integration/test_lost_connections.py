@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.integration.proxy import Proxy, mongodb_proxy, postgresql_proxy
 from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_until, written_to
 from tranship.orchestrator import retry
-from tranship.orchestrator.cli.main import main as cli
+from tranship.orchestrator.cli import main as cli
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.reports.status import Status
 from tranship.plans.strategies import PhaseName
