@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from tranship.connectors.errors import RefusedError
 from tranship.plans.streams import Endpoint
 
 APPLICATION = "tranship"
@@ -103,6 +104,21 @@ def conninfo(endpoint: Endpoint) -> str:
     pinned = " ".join(f"-c {name}={value}" for name, value in PINNED.items())
     options = f"{given.get('options', '')} {pinned}".strip()
     return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8", options=options, **chosen)
+
+
+def ensure_direct(session: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Raise `RefusedError` when a session leads to a pooler instead of the server.
+
+    A pooler tells its clients process ids of its own, and its sessions serve applications in turn: one that was
+    recorded as ours, a takeover would end under them (`rules.md` K6).
+    """
+    with psycopg.ClientCursor(session) as cursor:
+        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
+    if row is None or row[0] != session.info.backend_pid:
+        raise RefusedError(
+            "the target's address leads to a pooler (PgBouncer or the like), not to the server. Nothing was recorded. "
+            "Give the server's own address; applications may go on to use the pooler"
+        )
 
 
 def connect(endpoint: Endpoint, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:

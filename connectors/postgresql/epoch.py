@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
+from tranship.connectors.postgresql.connections import ensure_direct
 from tranship.connectors.postgresql.errors import ConnectionLostError, LockTimeoutError, translating
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.statetables import StateTables, in_text, quoted
@@ -39,12 +40,15 @@ def register_backend(
 ) -> None:
     """Record a session that is going to write, if the epoch is still ours; `EpochMovedError` if not.
 
+    `RefusedError` for one through a pooler, and nothing is recorded.
+
     A session that was ended meanwhile raises `ConnectionLostError`: nobody took over, it only has to be opened anew.
 
     `connection` is in autocommit mode and the statement goes out as one simple-protocol message: recording begins and
     commits inside the server, so a process that is stopped here can neither hold the epoch's row nor write unrecorded.
     FOR SHARE makes it wait for a bump that is under way, and see the bumped epoch then.
     """
+    ensure_direct(connection)
     name = quote(schema).replace("%", "%%")
     statement = (
         f"INSERT INTO {name}.backend (run, epoch, pid, started) "

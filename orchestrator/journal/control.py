@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql import errors as postgresql_errors
 from tranship.connectors.postgresql import state as progress_state
-from tranship.connectors.postgresql.connections import engine
+from tranship.connectors.postgresql.connections import engine, ensure_direct
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.person import person
 from tranship.orchestrator.journal.records import (
@@ -252,6 +252,7 @@ class SqlControl:
     def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
         values = {"run": run, "kind": kind, "asking": asking, "stream": stream, "by": person()}
         with self._begin() as connection:
+            _ensure_direct(connection)
             connection.execute(insert(self._tables.request).values(**values))
 
     # --- lease and epoch ------------------------------------------------------------------------------------------
@@ -280,6 +281,7 @@ class SqlControl:
             "WHERE l.expires_at < clock_timestamp() RETURNING holder"
         )
         with self._begin() as connection:
+            _ensure_direct(connection)
             if connection.execute(statement, {"run": run, "holder": self._holder, "ttl": ttl_s}).first():
                 return None
             return connection.execute(select(lease.c.expires_at).where(lease.c.run == run)).scalar_one()
@@ -325,6 +327,13 @@ class SqlControl:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _ensure_direct(connection: Connection) -> None:
+    """Before the first thing that a command writes, a lease or a request: behind a pooler it writes nothing."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    ensure_direct(raw)
 
 
 def _values(entry: Entry) -> dict[str, Any]:

@@ -256,6 +256,25 @@ def test_a_process_id_that_belongs_to_somebody_else_now_is_left_alone(
     assert session.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_session_behind_a_pooler_is_never_recorded(
+    postgres: PostgresWorld, migration: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next takeover would end sessions that serve applications by then."""
+    before = postgres.sql("SELECT pid FROM {state}.backend ORDER BY pid")
+    migration.load([order(1)])
+    migration.change(1)
+    scope = Scope(migration.scope.run, migration.scope.round, migration.scope.epoch)
+    with monkeypatch.context() as patch:
+        # As PgBouncer does, each client is told a number of its own instead of the process id on the server.
+        patch.setattr(psycopg.ConnectionInfo, "backend_pid", 4711)
+        with pytest.raises(RefusedError, match="pooler"):
+            postgres.progress().mark_dirty(scope, [("orders", key(1))])
+        with pytest.raises(RefusedError, match="pooler"):
+            postgres.target(scope, lambda _site: None)
+    assert set(before) <= set(postgres.sql("SELECT pid FROM {state}.backend ORDER BY pid"))
+    assert 4711 not in _pids(postgres, scope)
+
+
 def _pids(postgres: PostgresWorld, scope: Scope) -> set[int]:
     rows = postgres.sql(f"SELECT pid FROM {{state}}.backend WHERE run = '{scope.run}' AND epoch = {scope.epoch}")
     return {row[0] for row in rows}
