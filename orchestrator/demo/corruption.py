@@ -69,6 +69,34 @@ def plant(uri: str, schema: str, count: int, rng: random.Random, moving: Collect
     return {Row("orders", key) for key in [*chosen, ghost]}
 
 
+class Finding(NamedTuple):
+    """What a comparison named of what was planted."""
+
+    missed: frozenset[Row]
+    strange: frozenset[Row]
+    """Named, but never planted."""
+
+    @property
+    def broken(self) -> str | None:
+        """What is wrong, with the rows, or None."""
+        if not self.missed and not self.strange:
+            return None
+        return f"planted {_rows(self.missed)} not found, {_rows(self.strange)} named wrongly"
+
+
+def judge(planted: Collection[Row], written: Collection[Row], found: Collection[Row]) -> Finding:
+    """Compare the rows planted with those that the run named.
+
+    A planted row that the shop wrote later may be named or not: named if the comparison looked before the write
+    arrived, equal again if it looked behind it. A row that was never planted may not be named, written or not.
+    """
+    return Finding(frozenset(planted) - set(written) - set(found), frozenset(found) - set(planted))
+
+
+def _rows(rows: Collection[Row]) -> str:
+    return ", ".join(f"{row.stream} {row.key}" for row in sorted(rows)) or "nothing"
+
+
 def named(divergence: dict[str, Any]) -> Row:
     """A divergence of `tranship status`, in the same form."""
     return Row(divergence["stream"], str(divergence["key"]["_id"]))
