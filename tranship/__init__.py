@@ -44,7 +44,9 @@ def run(plan: Plan) -> State:
 
     with open_session(plan) as session:
         engine = session.engine(lambda _run, _state: None)
-        return engine.execute(session.begin(), person())
+        name = session.begin()
+        session.guard(session.state(name))
+        return engine.execute(name, person())
 
 
 def status(plan: Plan) -> Status | None:

@@ -30,7 +30,11 @@ class MemorySchema:
             for table in taken
         ]
 
-    def strangers(self, streams: Sequence[Stream]) -> list[Finding]:  # noqa: ARG002
+    def may_write(self) -> list[Finding]:
+        """Everybody may."""
+        return []
+
+    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:  # noqa: ARG002
         """Nobody else is here."""
         return []
 

@@ -5,6 +5,7 @@ No statement is prepared under a name: it would be kept for the life of a pooled
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, Literal
 
 import psycopg
@@ -15,7 +16,10 @@ from sqlalchemy.pool import QueuePool
 from tranship.connectors.errors import RefusedError
 from tranship.plans.streams import Endpoint
 
-APPLICATION = "tranship"
+OURS = "^tranship [0-9a-f]{16}$"
+"""What the `application_name` of each session of ours matches. Its second word is drawn anew for each session, so that
+a recorded session is known by it: also to a role that may not see when it began, and never taken for one of somebody
+else that got the same process id, or of an application that a pooler serves through it."""
 
 CONTROL_IDLE_S = 10
 """How long a transaction of the control plane may wait for its process. A stopped process would else keep the snapshot
@@ -103,7 +107,8 @@ def conninfo(endpoint: Endpoint) -> str:
     chosen = {name: value for name, value in PATIENCE.items() if name not in given}
     pinned = " ".join(f"-c {name}={value}" for name, value in PINNED.items())
     options = f"{given.get('options', '')} {pinned}".strip()
-    return make_conninfo(endpoint.uri, application_name=APPLICATION, client_encoding="UTF8", options=options, **chosen)
+    name = f"tranship {secrets.token_hex(8)}"
+    return make_conninfo(endpoint.uri, application_name=name, client_encoding="UTF8", options=options, **chosen)
 
 
 def ensure_direct(session: psycopg.Connection[tuple[Any, ...]]) -> None:

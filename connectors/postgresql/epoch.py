@@ -7,15 +7,19 @@ sessions of the old epoch, which could hold it for ever (a stopped process), and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
-from tranship.connectors.postgresql.connections import ensure_direct
+from tranship.connectors.postgresql.connections import OURS, ensure_direct
 from tranship.connectors.postgresql.errors import ConnectionLostError, LockTimeoutError, translating
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.statetables import StateTables, in_text, quoted
+from tranship.connectors.protocols import Scope
 
 TERMINATE_MS = 10_000
 """How long one session may take to end. Ending is a signal and the roll-back of its transaction."""
@@ -36,9 +40,11 @@ def check_epoch(connection: Connection, tables: StateTables, run: str, epoch: in
 
 
 def register_backend(
-    connection: psycopg.Connection[tuple[object, ...]], schema: str, run: str, epoch: int, pid: int
+    connection: psycopg.Connection[tuple[object, ...]], schema: str, scope: Scope, pid: int, name: str
 ) -> None:
     """Record a session that is going to write, if the epoch is still ours; `EpochMovedError` if not.
+
+    `pid` and `name`: the server's process and the `application_name` that the session itself says it has.
 
     `RefusedError` for one through a pooler, and nothing is recorded.
 
@@ -49,38 +55,54 @@ def register_backend(
     FOR SHARE makes it wait for a bump that is under way, and see the bumped epoch then.
     """
     ensure_direct(connection)
-    name = quote(schema).replace("%", "%%")
+    state = quote(schema).replace("%", "%%")
     statement = (
-        f"INSERT INTO {name}.backend (run, epoch, pid, started) "
-        f"SELECT e.run, e.epoch, a.pid, a.backend_start FROM {name}.epoch e, pg_stat_activity a "
-        "WHERE e.run = %s AND e.epoch = %s AND a.pid = %s FOR SHARE OF e "
-        "ON CONFLICT (run, epoch, pid) DO UPDATE SET started = excluded.started RETURNING pid"
+        f"INSERT INTO {state}.backend (run, epoch, pid, name, started) "
+        f"SELECT e.run, e.epoch, a.pid, a.application_name, a.backend_start FROM {state}.epoch e, pg_stat_activity a "
+        "WHERE e.run = %s AND e.epoch = %s AND a.pid = %s AND a.application_name = %s FOR SHARE OF e "
+        "ON CONFLICT (run, epoch, pid) DO UPDATE SET name = excluded.name, started = excluded.started RETURNING pid"
     )
-    ours = f"SELECT 1 FROM {name}.epoch WHERE run = %s AND epoch = %s"
+    ours = f"SELECT 1 FROM {state}.epoch WHERE run = %s AND epoch = %s"
     with psycopg.ClientCursor(connection) as cursor:
-        cursor.execute(statement.encode(), (run, epoch, pid))
+        cursor.execute(statement.encode(), (scope.run, scope.epoch, pid, name))
         if cursor.fetchone() is not None:
             return
-        cursor.execute(ours.encode(), (run, epoch))
+        cursor.execute(ours.encode(), (scope.run, scope.epoch))
         if cursor.fetchone() is not None:
             raise ConnectionLostError("the connection to PostgreSQL was lost before its session was recorded")
-    raise EpochMovedError(f"run {run}: another orchestrator took over; epoch {epoch} is over")
+    raise EpochMovedError(f"run {scope.run}: another orchestrator took over; epoch {scope.epoch} is over")
 
 
 def terminate_backends(connection: Connection, tables: StateTables, run: str) -> None:
     """End every recorded session of the run (but this one) and wait until it is gone.
 
-    A session is known by its process id and start time: a process id alone may belong to somebody else by now.
+    A session is known by process id, name and start time, and the statement that ends it asks for all of them: a
+    process id alone may belong to somebody else by now. When it began, only a role with its rights may see; the name,
+    which is drawn for each session, everybody. Raises `RefusedError` when one of them may not be ended by this role.
     """
     statement = text(
         f"SELECT a.pid, pg_terminate_backend(a.pid, {TERMINATE_MS}) AS gone "
-        f"FROM {in_text(tables.backend)} b JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.started "
-        "WHERE b.run = :run AND a.pid <> pg_backend_pid()"
+        f"FROM {in_text(tables.backend)} b JOIN pg_stat_activity a ON a.pid = b.pid AND a.application_name = b.name "
+        "AND coalesce(a.backend_start, b.started) = b.started WHERE b.run = :run AND a.pid <> pg_backend_pid()"
     )
     connection.execute(text("SELECT pg_stat_clear_snapshot()"))  # else this transaction sees the sessions of its start
-    stuck = [row.pid for row in connection.execute(statement, {"run": run}) if not row.gone]
+    with _may_end(run):
+        stuck = [row.pid for row in connection.execute(statement, {"run": run}) if not row.gone]
     if stuck:
         raise TransientError(f"run {run}: sessions {stuck} of the earlier orchestrator do not end")
+
+
+@contextmanager
+def _may_end(run: str) -> Iterator[None]:
+    """Say what to do when the server refuses that this role ends a session."""
+    try:
+        with translating():
+            yield
+    except RefusedError as error:
+        raise RefusedError(
+            f"run {run}: its earlier orchestrator worked under another role, whose sessions this one may not end: "
+            f"{error}. Nothing was taken over. Use that role, or GRANT pg_signal_backend to this one"
+        ) from None
 
 
 def bump_epoch(connection: Connection, tables: StateTables, run: str) -> int:
@@ -89,8 +111,9 @@ def bump_epoch(connection: Connection, tables: StateTables, run: str) -> int:
     The order:
     1. End the recorded sessions. One of them may be stopped between its epoch check and its COMMIT and would hold the
        epoch's row for ever. One that registers after this look is met in step 2 or 3.
-    2. Lock the row. A transaction that has locked any epoch row for a whole lock timeout is stuck, recorded or not, and
-       is ended: the lock is the last thing that a transaction takes, so a living one keeps it for a moment only.
+    2. Lock the row. A transaction of ours that has locked any epoch row for a whole lock timeout is stuck, recorded or
+       not, and is ended: the lock is the last thing that a transaction takes, so a living one keeps it for a moment
+       only. Somebody else's lock is waited for, and named in the end.
     3. Holding the row, end the recorded sessions once more: registering takes the same row in share mode, so no session
        can register from here on until we commit, and then it finds the epoch moved.
     4. Bump. Were this done before 1, a stopped session would block it; before 3, a session that registered late would
@@ -102,9 +125,12 @@ def bump_epoch(connection: Connection, tables: StateTables, run: str) -> int:
         before = _holders(connection, tables)
         if _lock_epoch(connection, tables, run):
             break
-        _terminate(connection, before & _holders(connection, tables))
+        _end_holders(connection, tables, run, before)
     else:
-        raise TransientError(f"run {run}: the epoch's row stays locked by another session")
+        others = ", ".join(
+            f"{name or 'without a name'} (process {pid})" for pid, name in _strangers(connection, tables)
+        )
+        raise TransientError(f"run {run}: the epoch's row stays locked by another session: {others or 'gone by now'}")
     terminate_backends(connection, tables, run)
     epoch: int = connection.execute(
         update(tables.epoch).where(mine).values(epoch=tables.epoch.c.epoch + 1).returning(tables.epoch.c.epoch)
@@ -126,18 +152,33 @@ def _lock_epoch(connection: Connection, tables: StateTables, run: str) -> bool:
     return True
 
 
-def _holders(connection: Connection, tables: StateTables) -> set[tuple[int, object]]:
-    """Sessions whose transaction has locked a row of the epoch table: it keeps this table lock until it ends."""
+_HOLDERS = (
+    "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+    "WHERE l.relation = CAST(:name AS regclass) AND l.mode = 'RowShareLock' AND l.granted AND a.pid <> pg_backend_pid()"
+)
+"""Sessions whose transaction has locked a row of the epoch table: it keeps this table lock until it ends."""
+
+
+def _holders(connection: Connection, tables: StateTables) -> set[str]:
+    """Transactions of ours that have locked a row of the epoch table."""
+    statement = text(f"SELECT l.virtualtransaction {_HOLDERS} AND a.application_name ~ :ours")
+    connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+    return set(connection.execute(statement, {"name": quoted(tables.epoch), "ours": OURS}).scalars())
+
+
+def _end_holders(connection: Connection, tables: StateTables, run: str, before: set[str]) -> None:
+    """End those of them that have held their lock since `before`."""
     statement = text(
-        "SELECT a.pid, a.xact_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
-        "WHERE l.relation = CAST(:name AS regclass) AND l.mode = 'RowShareLock' AND l.granted "
-        "AND a.pid <> pg_backend_pid()"
+        f"SELECT pg_terminate_backend(a.pid, {TERMINATE_MS}) {_HOLDERS} AND a.application_name ~ :ours "
+        "AND l.virtualtransaction = ANY(:before)"
     )
     connection.execute(text("SELECT pg_stat_clear_snapshot()"))
-    name = quoted(tables.epoch)
-    return {(row.pid, row.xact_start) for row in connection.execute(statement, {"name": name})}
+    with _may_end(run):
+        connection.execute(statement, {"name": quoted(tables.epoch), "ours": OURS, "before": list(before)}).all()
 
 
-def _terminate(connection: Connection, sessions: set[tuple[int, object]]) -> None:
-    for pid, _ in sessions:
-        connection.execute(text(f"SELECT pg_terminate_backend(:pid, {TERMINATE_MS})"), {"pid": pid})
+def _strangers(connection: Connection, tables: StateTables) -> list[tuple[int, str]]:
+    """Process and name of sessions that are not ours and have locked a row of the epoch table."""
+    statement = text(f"SELECT a.pid, a.application_name {_HOLDERS} AND a.application_name !~ :ours ORDER BY 1")
+    found = connection.execute(statement, {"name": quoted(tables.epoch), "ours": OURS})
+    return [(row.pid, row.application_name) for row in found]

@@ -18,7 +18,7 @@ OLDEST = 14
 
 def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """All of them, errors and warnings."""
-    found = [*_server(connection), *_pooler(connection), *_privileges(connection, endpoint)]
+    found = may_write(connection)
     state, usable = _state(connection, endpoint.state_schema)
     found += state
     known = state_tables(endpoint.state_schema) if usable else None
@@ -32,7 +32,21 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
         for stream in streams
         for problem in collisions(layout(stream, endpoint.schema))
     ]
-    return found + strangers.findings(connection, endpoint, streams)
+    return found + may_move(connection, endpoint, streams)
+
+
+def may_write(connection: Connection) -> list[Finding]:
+    """What has to hold for every command that writes."""
+    return [*_server(connection), *_pooler(connection)]
+
+
+def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream]) -> list[Finding]:
+    """What has to hold for every command that moves rows, or lets them be moved."""
+    return [
+        *_replication_role(connection),
+        *_privileges(connection, endpoint),
+        *strangers.findings(connection, endpoint, streams),
+    ]
 
 
 def _error(code: str, message: str, hint: str) -> Finding:
@@ -45,7 +59,6 @@ def _server(connection: Connection) -> Iterator[Finding]:
             "SELECT current_setting('server_version_num')::int / 10000 AS version, "
             "current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS standby, "
             "current_setting('default_transaction_read_only') = 'on' AS read_only, "
-            "current_setting('session_replication_role') AS replication_role, "
             "has_function_privilege('pg_control_system()', 'EXECUTE') AS identifiable, "
             "has_function_privilege('pg_terminate_backend(integer, bigint)', 'EXECUTE') AS terminates"
         )
@@ -56,12 +69,6 @@ def _server(connection: Connection) -> Iterator[Finding]:
         yield _error("target.encoding", f"the database is encoded in {row.encoding}", "Use a database in UTF8.")
     if row.standby or row.read_only:
         yield _error("target.read_only", "the server is a standby or read-only", "Give the address of the primary.")
-    if row.replication_role == "replica":
-        yield _error(
-            "target.replication_role",
-            "session_replication_role is replica for tranship's role or database: foreign keys and triggers do not act",
-            "ALTER ROLE … RESET session_replication_role, or the same for the database.",
-        )
     if not row.identifiable:
         yield _error(
             "target.identity",
@@ -85,6 +92,15 @@ def _pooler(connection: Connection) -> Iterator[Finding]:
             "target.pooler",
             "the address leads to a pooler (PgBouncer or the like), not to the server",
             "Give the server's own address; applications may go on to use the pooler.",
+        )
+
+
+def _replication_role(connection: Connection) -> Iterator[Finding]:
+    if connection.execute(text("SELECT current_setting('session_replication_role')")).scalar() == "replica":
+        yield _error(
+            "target.replication_role",
+            "session_replication_role is replica for tranship's role or database: foreign keys and triggers do not act",
+            "ALTER ROLE … RESET session_replication_role, or the same for the database.",
         )
 
 

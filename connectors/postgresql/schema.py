@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import ConnectorError, RefusedError
-from tranship.connectors.postgresql import indexes, parents, preflight, strangers, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
 from tranship.connectors.postgresql.layout import layout, quote
 from tranship.connectors.postgresql.sessions import ControlSessions
@@ -44,9 +44,13 @@ class PostgresSchema:
             hint = "Check the address, the credentials and the server's log."
             return [Finding("target.unreachable", "error", str(error), hint)]
 
-    def strangers(self, streams: Sequence[Stream]) -> list[Finding]:
+    def may_write(self) -> list[Finding]:
         with self._sessions.read() as connection:
-            return strangers.findings(connection, self._endpoint, streams)
+            return preflight.may_write(connection)
+
+    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:
+        with self._sessions.read() as connection:
+            return preflight.may_move(connection, self._endpoint, streams)
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.write(scope) as connection:

@@ -84,7 +84,8 @@ class ControlSessions:
         assert raw is not None
         raw.autocommit = True
         try:
-            register_backend(raw, self._schema, scope.run, scope.epoch, raw.info.backend_pid)
+            name = raw.info.parameter_status("application_name") or ""
+            register_backend(raw, self._schema, scope, raw.info.backend_pid, name)
         finally:
             if not raw.closed:
                 raw.autocommit = False
@@ -204,10 +205,11 @@ class DataSession:
             raise
 
     def _record(self) -> None:
-        pid = self.run("SELECT pg_backend_pid() AS pid").column("pid")[0].as_py()
+        said = self.run("SELECT pg_backend_pid() AS pid, current_setting('application_name') AS name")
+        pid, name = (said.column(column)[0].as_py() for column in ("pid", "name"))
         # Through a session of psycopg, which can send it as one message (`register_backend`).
         with closing(connect(self._endpoint, autocommit=True)) as helper:
-            register_backend(helper, self._endpoint.state_schema, self._scope.run, self._scope.epoch, pid)
+            register_backend(helper, self._endpoint.state_schema, self._scope, pid, name)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:

@@ -87,6 +87,7 @@ def state_tables(schema: str) -> StateTables:
         _key("run", Text),
         _key("epoch", BigInteger),
         _key("pid", Integer),
+        Column("name", Text, nullable=False),
         Column("started", DateTime(timezone=True), nullable=False),
     )
     owned = Table("owned", metadata, _key("run", Text), _key("kind", Text), _key("name", Text))

@@ -19,8 +19,12 @@ class TargetSchema(Protocol):
     def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         """Reads only: reachability, version, privileges, names that are taken by something that is not the run's."""
 
-    def strangers(self, streams: Sequence[Stream]) -> list[Finding]:
-        """Reads only, part of `findings`: what others have hung on the streams' tables."""
+    def may_write(self) -> list[Finding]:
+        """Reads only, part of `findings`: what keeps every command from writing, also one that undoes."""
+
+    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:
+        """Reads only, part of `findings`: what keeps rows from being moved: rights, and what others have hung on the
+        streams' tables."""
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         """Create schema and tables with primary keys and note in the same transaction that this run owns them."""

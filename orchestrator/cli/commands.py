@@ -159,7 +159,7 @@ def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None
     state = session.state(run)
     if state.switched and state.status is RunStatus.HELD:
         return report(state)
-    session.control.request(run, kind, stream=stream)
+    session.request(run, kind, stream=stream)
     try:
         with observer(session) as observe:
             return execute(session, run, observe, held_too=True)

@@ -32,7 +32,7 @@ from tranship.orchestrator.cli.view import observer, print_status
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
-from tranship.orchestrator.journal.state import ENDED, RunStatus
+from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
 from tranship.orchestrator.reports.status import describe, equation, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
@@ -69,6 +69,7 @@ def run(plan: PlanFile, log_format: Format = None) -> None:
         state = session.state(name)
         if state.status is RunStatus.HELD:
             raise typer.Exit(report(state))
+        session.guard(state)
         with observer(session) as observe:
             code = execute(session, name, observe)
     raise typer.Exit(code)
@@ -82,6 +83,7 @@ def resume(plan: PlanFile, log_format: Format = None) -> None:
         state = session.state(name)
         if state.status in ENDED:
             raise typer.Exit(report(state))
+        session.guard(state)
         with observer(session) as observe:
             code = execute(session, name, observe, held_too=True)
     raise typer.Exit(code)
@@ -147,7 +149,7 @@ def _leave(session: Session, run: str, kind: RequestKind, asking: int | None = N
     if not session.control.is_led(run):
         typer.echo(f"no orchestrator works on run {run}: `tranship run` goes on, and asks anew", err=True)
         raise typer.Exit(BAD_PLAN)
-    session.control.request(run, kind, asking)
+    session.request(run, kind, asking)
 
 
 @app.command()
@@ -161,7 +163,7 @@ def pause(plan: PlanFile) -> None:
         if not session.control.is_led(name):  # a request that is left would pause the next one at once
             typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; `tranship run` goes on")
             return
-        session.control.request(name, RequestKind.PAUSE)
+        session.request(name, RequestKind.PAUSE)
 
 
 # --- looking -----------------------------------------------------------------------------------------------------
@@ -221,6 +223,7 @@ def purge(plan: PlanFile, yes: Yes = False) -> None:
     """Remove tranship's tables in the state schema, with all runs and journals, and the schema if it is empty then."""
     with open_plan(plan) as session:
         _all_ended(session.unfinished())
+        session.guard(State(), moving=False)
         schema = session.plan.target.state_schema
         if not yes and not typer.confirm(f"Remove schema {schema} with all runs and journals in it?"):
             raise typer.Exit(BAD_PLAN)

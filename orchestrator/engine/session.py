@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from tranship.connectors.protocols import Finding
@@ -13,7 +13,7 @@ from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.failpoints import reached
-from tranship.orchestrator.journal.control import SqlControl
+from tranship.orchestrator.journal.control import RequestKind, SqlControl
 from tranship.orchestrator.journal.state import ENDED, State, fold_all
 from tranship.orchestrator.phases import PreflightError
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
@@ -21,6 +21,9 @@ from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Stream
 
 Observe = Callable[[Run, State], None]
+
+STOPPING = {RequestKind.WITHDRAW, RequestKind.PAUSE, RequestKind.ROLLBACK}
+"""Requests that let no more rows be moved."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,26 @@ class Session:
             raise PreflightError(errors)
         self.control.install()
         return self.control.create_run(self.plan.name, after=latest)
+
+    def guard(self, state: State, *, moving: bool = True) -> None:
+        """Refuse a command while the target does not allow what it writes, before anything is recorded.
+
+        A preflight looked before the run began; an address may lead to a pooler or a standby by now, and others may
+        have hung their objects on the run's tables. What undoes or stops (`moving` false), and what comes after the
+        switch, needs only that it may write. Raises `PreflightError`. Reads only.
+        """
+        with closing(self.connect.schema()) as schema:
+            found = schema.may_write()
+            if moving and not state.undoing and not state.switched:
+                found += schema.may_move(self.streams)
+        errors = [finding for finding in found if finding.severity == "error"]
+        if errors:
+            raise PreflightError(errors)
+
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
+        """Leave a request for the orchestrator at work, after a `guard`."""
+        self.guard(self.state(run), moving=kind not in STOPPING)
+        self.control.request(run, kind, asking, stream)
 
     def engine(self, observe: Observe) -> Engine:
         """An engine for the plan's runs."""

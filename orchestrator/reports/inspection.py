@@ -39,6 +39,8 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
             f"run {name} goes by a plan of another meaning than this file's, so the two sides would seem to differ. "
             "Nothing was compared. `tranship run` takes a change on, if it is one that a live run may take on."
         )
+    if state.status not in ENDED:
+        session.guard(state, moving=False)
     scope = Scope(name, state.round, state.epoch)
     clock = MonotonicClock()
     run = Run(

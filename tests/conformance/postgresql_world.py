@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from tests.conformance.target_world import STREAMS, Hook
 from tranship.connectors.postgresql import (
@@ -62,7 +63,17 @@ class PostgresWorld:
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Somebody else's session, in autocommit mode."""
-        return self.stack.enter_context(closing(connect(self.endpoint, autocommit=True)))
+        session = psycopg.connect(self.endpoint.uri, autocommit=True, application_name="shop")
+        return self.stack.enter_context(closing(session))
+
+    def role(self) -> Endpoint:
+        """The same target as a role that may use the state schema, and else nothing."""
+        name = f"role_{secrets.token_hex(4)}"
+        self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+        self.sql(f"GRANT USAGE ON SCHEMA {{state}} TO {name}")
+        self.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA {{state}} TO {name}")
+        self.stack.callback(self.sql, f"DROP OWNED BY {name}; DROP ROLE {name}")
+        return replace(self.endpoint, uri=make_conninfo(self.endpoint.uri, user=name, password=name))
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement behind tranship's back; {shop} and {state} stand for the quoted schemas."""

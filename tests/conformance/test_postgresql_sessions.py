@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import psycopg
@@ -23,7 +24,7 @@ from tranship.connectors.errors import (
     RefusedError,
     TransientError,
 )
-from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections
+from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections, epoch
 from tranship.connectors.postgresql.connections import PATIENCE, conninfo, engine
 from tranship.connectors.postgresql.errors import translate
 from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
@@ -245,15 +246,63 @@ def test_a_session_is_recorded_before_it_writes(postgres: PostgresWorld, migrati
         postgres.progress().start_capture(migration.scope, Position(b"x"), LANES)
 
 
-def test_a_process_id_that_belongs_to_somebody_else_now_is_left_alone(
-    postgres: PostgresWorld, migration: Migration
+def test_somebody_elses_lock_on_the_epoch_is_named_and_not_ended(
+    postgres: PostgresWorld, migration: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epoch, "BUMP_TRIES", 2)
+    session = postgres.session()
+    pid = session.info.backend_pid
+    with session.transaction():
+        session.execute(postgres.named("SELECT * FROM {state}.epoch FOR SHARE").encode())
+        with pytest.raises(TransientError, match=rf"locked by another session: shop \(process {pid}\)"):
+            postgres.take_over(migration.scope.run)
+        assert session.execute("SELECT pg_backend_pid()").fetchone() == (pid,)
+    assert postgres.take_over(migration.scope.run) == migration.scope.epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "started"),
+    [
+        ("shop", "now() - interval '1 day'"),  # its process id was that of a session of ours, a day ago
+        ("tranship 0123456789abcdef", "backend_start"),  # a pooler gave it the session that was ours
+    ],
+)
+def test_a_session_that_is_not_ours_any_more_is_left_alone(
+    postgres: PostgresWorld, migration: Migration, name: str, started: str
 ) -> None:
     session = postgres.session()
-    stale = f"INSERT INTO {{state}}.backend VALUES ('shop-1', 1, {session.info.backend_pid}, now() - interval '1 day')"
-    postgres.sql(stale)
+    _record(postgres, migration.scope, session.info.backend_pid, name, started)
     with postgres.engine.begin() as connection:
         terminate_backends(connection, postgres.tables, migration.scope.run)
     assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_session_of_another_role_is_known_and_ended_only_with_the_right_to(postgres: PostgresWorld) -> None:
+    """A role sees of other roles' sessions neither when they began nor what they do, but their names."""
+    old, new = postgres.role(), postgres.role()
+    scope = Scope("other-1", 0, postgres.take_over("other-1"))
+    session = connections.connect(old, autocommit=True)
+    postgres.stack.enter_context(closing(session))
+    pid, name = session.info.backend_pid, session.info.parameter_status("application_name") or ""
+    _record(postgres, scope, pid, name, "backend_start")
+    taker = engine(new)
+    postgres.stack.callback(taker.dispose)
+    with pytest.raises(RefusedError, match="GRANT pg_signal_backend"), taker.begin() as connection:
+        terminate_backends(connection, postgres.tables, scope.run)
+    assert session.execute("SELECT 1").fetchone() == (1,)
+    postgres.sql(f"GRANT pg_signal_backend TO {conninfo_to_dict(new.uri)['user']}")
+    with taker.begin() as connection:
+        terminate_backends(connection, postgres.tables, scope.run)
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("SELECT 1")
+
+
+def _record(postgres: PostgresWorld, scope: Scope, pid: int, name: str, started: str) -> None:
+    """Put a session on record as one of the run's."""
+    postgres.sql(
+        "INSERT INTO {state}.backend (run, epoch, pid, name, started) "
+        f"SELECT '{scope.run}', {scope.epoch}, pid, '{name}', {started} FROM pg_stat_activity WHERE pid = {pid}"
+    )
 
 
 def test_a_session_behind_a_pooler_is_never_recorded(
@@ -396,7 +445,8 @@ def test_a_server_that_says_nothing_is_not_waited_for() -> None:
             with pytest.raises(TransientError, match="cannot be reached"):
                 call()
     chosen, ours = (conninfo_to_dict(conninfo(replace(endpoint, uri=uri))) for uri in (endpoint.uri, address))
-    assert {**ours, "connect_timeout": "2"} == chosen
+    name = chosen["application_name"]  # each session has one of its own
+    assert {**ours, "connect_timeout": "2", "application_name": name} == chosen
     assert PATIENCE.items() <= ours.items()
 
 

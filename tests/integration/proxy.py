@@ -22,6 +22,7 @@ class Proxy:
     listener: socket.socket
     closed: threading.Event = field(default_factory=threading.Event)
     exchange: Mapping[bytes, bytes] = field(default_factory=dict)
+    pooling: bool = False
     pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,18 +64,47 @@ class Proxy:
             with self.lock:
                 self.pairs.append((client, server))
             back = {wanted: kept for kept, wanted in self.exchange.items()}
-            for source, sink, exchange in ((client, server, back), (server, client, self.exchange)):
-                threading.Thread(target=_forward, args=(source, sink, exchange), daemon=True).start()
+            blocks_of = _pooled if self.pooling else _blocks
+            for blocks, sink in (
+                (_exchanged(client, back), server),
+                (_exchanged(server, self.exchange) if self.exchange else blocks_of(server), client),
+            ):
+                ends = (client, server)
+                threading.Thread(target=_forward, args=(blocks, sink, ends), daemon=True).start()
 
 
-def _forward(source: socket.socket, sink: socket.socket, exchange: Mapping[bytes, bytes]) -> None:
+def _forward(blocks: Iterator[bytes], sink: socket.socket, ends: tuple[socket.socket, socket.socket]) -> None:
     with contextlib.suppress(OSError):
-        for block in _messages(source) if exchange else iter(lambda: source.recv(BLOCK), b""):
-            for kept, wanted in exchange.items():
-                block = block.replace(kept, wanted)  # noqa: PLW2901
+        for block in blocks:
             sink.sendall(block)
-    _end(source)
-    _end(sink)
+    for end in ends:
+        _end(end)
+
+
+def _blocks(source: socket.socket) -> Iterator[bytes]:
+    return iter(lambda: source.recv(BLOCK), b"")
+
+
+def _exchanged(source: socket.socket, exchange: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    for block in _messages(source) if exchange else _blocks(source):
+        for kept, wanted in exchange.items():
+            block = block.replace(kept, wanted)  # noqa: PLW2901
+        yield block
+
+
+def _pooled(source: socket.socket) -> Iterator[bytes]:
+    """What a pooler lets its client see of a login: a process id of its own, not the server's (BackendKeyData)."""
+    buffer, ready = bytearray(), False
+    while not ready and (block := source.recv(BLOCK)):
+        buffer += block
+        while len(buffer) >= 5 and len(buffer) >= (size := 1 + struct.unpack_from("!i", buffer, 1)[0]):
+            if buffer[:1] == b"K":
+                struct.pack_into("!i", buffer, 5, 4711)
+            ready = buffer[:1] == b"Z"
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    yield bytes(buffer)
+    yield from _blocks(source)
 
 
 def _messages(source: socket.socket) -> Iterator[bytes]:
@@ -94,9 +124,11 @@ def _end(end: socket.socket) -> None:
 
 
 @contextmanager
-def _proxy(connect: Callable[[], socket.socket], exchange: Mapping[bytes, bytes] | None = None) -> Iterator[Proxy]:
+def _proxy(
+    connect: Callable[[], socket.socket], exchange: Mapping[bytes, bytes] | None = None, *, pooling: bool = False
+) -> Iterator[Proxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = Proxy(connect, listener, exchange=exchange or {})
+        made = Proxy(connect, listener, exchange=exchange or {}, pooling=pooling)
         thread = threading.Thread(target=made.serve, daemon=True)
         thread.start()
         try:
@@ -124,8 +156,11 @@ def mongodb_proxy(uri: str, exchange: Mapping[bytes, bytes] | None = None) -> It
 
 
 @contextmanager
-def postgresql_proxy(uri: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before a PostgreSQL, on a unix socket or a port, and the URI that leads through it."""
+def postgresql_proxy(uri: str, *, pooling: bool = False) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before a PostgreSQL, on a unix socket or a port, and the URI that leads through it.
+
+    `pooling`: its clients are told process ids of its own, as by PgBouncer.
+    """
     address = urlsplit(uri)
     [folder] = parse_qs(address.query).get("host", [""])
 
@@ -136,6 +171,8 @@ def postgresql_proxy(uri: str) -> Iterator[tuple[Proxy, str]]:
         end.connect(f"{folder}/.s.PGSQL.5432")
         return end
 
-    with _proxy(connect) as made:
+    with _proxy(connect, pooling=pooling) as made:
         user, _, _ = address.netloc.rpartition("@")
-        yield made, address._replace(netloc=f"{user}@127.0.0.1:{made.port}", query="").geturl()
+        # An answer to a question for encryption is no message, which `_pooled` could not tell.
+        query = "sslmode=disable&gssencmode=disable" if pooling else ""
+        yield made, address._replace(netloc=f"{user}@127.0.0.1:{made.port}", query=query).geturl()

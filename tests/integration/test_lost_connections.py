@@ -81,7 +81,7 @@ def finish(route: Route, plan: Path, run: Child) -> None:
 def test_sessions_of_postgresql_are_ended_in_every_phase(route: Route, plan: Path) -> None:
     terminate = (
         "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-        "where datname = current_database() and application_name = 'tranship'"
+        "where datname = current_database() and application_name like 'tranship %%'"
     )
     run = disturbed(route, plan, lambda: int(route.query(terminate)[0][0]))
     finish(route, plan, run)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.route import SCHEMA, Route, wait_until
+from tests.integration.route import SCHEMA, STATE, Route, wait_until
+from tranship.orchestrator.cli.commands import PAUSED
+from tranship.orchestrator.journal.control import RequestKind
 
 POSTS: dict[str, Any] = {
     "posts": {
@@ -58,18 +60,32 @@ def test_rows_that_refer_to_changed_documents_stay(route: Route) -> None:
     assert len(route.rows("posts_tags", "_root_id")) == 45
 
 
-def test_a_foreign_key_that_nobody_accepted_stops_the_cutover_and_the_next_command(route: Route) -> None:
+def test_a_foreign_key_that_nobody_accepted_stops_the_cutover_and_every_command_but_those_that_stop(
+    route: Route,
+) -> None:
     plan = _posts(route)
     child = route.run_to_approval(plan)
     _application(route)
-    route.tranship("approve", plan)
+    journal = f"select count(*), max(hash) from {STATE}.journal"
+    with route.session(plan) as session:  # an approval that came just before
+        (run,) = session.unfinished()
+        session.control.request(run, RequestKind.APPROVE, session.state(run).asking)
     wait_until(lambda: "public.likes" in child.output, child, "the cutover to refuse")
     assert "target.accept: [public.likes]" in child.output
-    code, said = route.tranship("check", plan)
-    assert (code == 0, "target.foreign_key" in said) == (False, True)
+    for command in ("check", "approve"):
+        code, said = route.tranship(command, plan)
+        assert (code, "target.foreign_key" in said, "public.likes" in said) == (3, True, True)
+    assert route.tranship("pause", plan)[0] == 0
+    assert child.wait() == PAUSED
+    before = route.query(journal)
+    for command in ("run", "resume", "reseed"):
+        code, said = route.tranship(command, plan)
+        assert (code, "target.foreign_key" in said) == (3, True), (command, said)
+    assert route.query(journal) == before
+    assert route.query(f"select count(*) from {STATE}.request where consumed_at is null") == [(0,)]
     assert _likes(route) == COUNT
     route.query("drop table public.likes")
-    child.kill()
+    assert route.tranship("rollback", plan)[0] == 4
 
 
 def test_a_document_whose_row_is_held_waits_alone_and_holds_the_cutover(route: Route) -> None:
