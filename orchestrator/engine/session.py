@@ -94,7 +94,7 @@ class Session:
 
         A preflight looked before the run began; an address may lead to a pooler or a standby by now, and others may
         have hung their objects on the run's tables. What undoes or stops (`moving` false), and what comes after the
-        switch, needs only that it may write. Raises `PreflightError`. Reads only.
+        switch, needs only that it may write (`rules.md` K9). Raises `PreflightError`. Reads only.
         """
         with closing(self.connect.schema()) as schema:
             found = schema.may_write()
