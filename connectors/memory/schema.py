@@ -23,20 +23,19 @@ class MemorySchema:
         return f"memory:{self._store.name}:target"
 
     def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
-        catalog = self._store.state.catalog
-        taken = [s.table for s in streams if s.table in catalog and catalog[s.table].run != run]
-        return [
-            Finding("target.taken", "error", f"table {table} exists and is not this run's", "drop or rename it")
-            for table in taken
-        ]
+        return self.may_write() + self.may_move(streams, run)
 
     def may_write(self) -> list[Finding]:
         """Everybody may."""
         return []
 
-    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:  # noqa: ARG002
-        """Nobody else is here."""
-        return []
+    def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
+        catalog = self._store.state.catalog
+        taken = [s.table for s in streams if s.table in catalog and catalog[s.table].run != run]
+        return [
+            Finding("target.name_taken", "error", f"table {table} exists and is not this run's", "drop or rename it")
+            for table in taken
+        ]
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         def work(state: TargetState) -> list[str]:

@@ -214,7 +214,7 @@ class TargetState:
 
 def constraint_name(stream: Stream, column: str) -> str:
     """The name of a unique constraint."""
-    return f"{stream.table}_{column}_key"
+    return f"{stream.table}__{column}__key"
 
 
 def _value(value: Any) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from tranship.connectors.postgresql.layout import NAME_BYTES, Layout
-
-_HASH = 8
+from tranship.connectors.postgresql.layout import Layout
+from tranship.connectors.postgresql.naming import order_index
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,11 @@ def ddl(connection: Connection, statement: str) -> None:
 def relation_exists(connection: Connection, name: str) -> bool:
     """Whether anything (table, view, index…) has this quoted name."""
     return connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
+
+
+def type_exists(connection: Connection, name: str) -> bool:
+    """Whether a type has this quoted name: a table's rows are a type of its name, so that no table can be made."""
+    return connection.execute(text("SELECT to_regtype(:name)"), {"name": name}).scalar() is not None
 
 
 def schema_exists(connection: Connection, schema: str) -> bool:
@@ -122,20 +125,6 @@ def _primary_key(connection: Connection, table: Layout) -> list[str]:
 
 
 # --- indexes ----------------------------------------------------------------------------------------------------------
-
-
-def index_name(table: str, columns: Sequence[str], suffix: str) -> str:
-    """The deterministic name of an index; cut and made unique by a hash when it would be too long."""
-    whole = "_".join((table, *columns, suffix))
-    if len(whole.encode()) <= NAME_BYTES:
-        return whole
-    tail = f"_{hashlib.sha256(whole.encode()).hexdigest()[:_HASH]}_{suffix}"
-    return whole.encode()[: NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
-
-
-def order_index(table: Layout) -> str:
-    """The name of the index that serves reading a table with a long key in key order."""
-    return index_name(table.table, [field.name for field in table.key], "order")
 
 
 def index_state(connection: Connection, schema: str, name: str) -> IndexState | None:

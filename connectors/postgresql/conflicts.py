@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, UniqueConflictError
-from tranship.connectors.postgresql.catalog import index_name
 from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import Rows
 from tranship.connectors.postgresql.keyspace import KeySpace, expression, texts
 from tranship.connectors.postgresql.layout import Field, Layout, quote
+from tranship.connectors.postgresql.naming import derived
 from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import DirtyKey, Key
 
@@ -49,7 +49,7 @@ def _place(root: Layout, error: DuplicateError) -> tuple[Layout | None, str]:
     """The table and unique column that the error is about; not looked up, because the index may be gone already."""
     for table, _ in root.walk():
         for column in table.unique:
-            if (table.table, index_name(table.table, (column,), "key")) == (error.table, error.constraint):
+            if (table.table, derived(table.table, (column,), "key")) == (error.table, error.constraint):
                 return table, column
     return None, ""
 

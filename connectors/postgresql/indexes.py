@@ -15,9 +15,10 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, UniqueConflictError
 from tranship.connectors.postgresql import ownership
-from tranship.connectors.postgresql.catalog import IndexState, ddl, index_name, index_state
+from tranship.connectors.postgresql.catalog import IndexState, ddl, index_state
 from tranship.connectors.postgresql.errors import DuplicateError, translating
 from tranship.connectors.postgresql.layout import Layout, layout, quote
+from tranship.connectors.postgresql.naming import derived
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import StateTables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
@@ -62,7 +63,7 @@ def plain(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
     """The plan's non-unique indexes."""
     for stream in streams:
         for index in stream.indexes:
-            name = index_name(stream.table, index.columns, "idx")
+            name = derived(stream.table, index.columns, "idx")
             yield Wanted(stream.name, layout(stream, schema), index.columns, name)
 
 
@@ -71,7 +72,7 @@ def unique(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
     for stream in streams:
         for table, _ in layout(stream, schema).walk():
             for column in table.unique:
-                yield Wanted(stream.name, table, (column,), index_name(table.table, (column,), "key"))
+                yield Wanted(stream.name, table, (column,), derived(table.table, (column,), "key"))
 
 
 # --- non-unique -------------------------------------------------------------------------------------------------------
@@ -91,10 +92,10 @@ def drop_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wan
     """Drop those that the run made."""
     with sessions.write(scope) as connection:
         connection.execute(text(LOCK_TIMEOUT))
-        ours = ownership.owned_names(connection, tables, scope.run, "index")
+        made = ownership.made(connection, tables, scope.run, "index")
         for index in wanted:
-            if index.quoted in ours:
-                ddl(connection, f"DROP INDEX IF EXISTS {index.quoted}")
+            if index.quoted in made:
+                ddl(connection, f"DROP INDEX {made[index.quoted]}")
         ownership.forget(connection, tables, scope.run, "index", [index.quoted for index in wanted])
 
 
@@ -117,10 +118,7 @@ def differences(connection: Connection, wanted: Sequence[Wanted], *, constraint:
 def _ours(connection: Connection, tables: StateTables, run: str, index: Wanted) -> IndexState | None:
     """The index if it is there; `NotOursError` when the run did not make it."""
     state = index_state(connection, index.table.schema, index.name)
-    if state is not None and index.quoted not in (
-        ownership.owned_names(connection, tables, run, "index")
-        | ownership.owned_names(connection, tables, run, "constraint")
-    ):
+    if state is not None and ownership.maker(connection, tables, "index", index.quoted) != run:
         raise NotOursError(
             f"index {index.table.schema}.{index.name} exists and was not made by this run ({run}). "
             "Nothing was changed. Drop or rename it."
@@ -151,7 +149,8 @@ def create_unique(
             connection.execute(text(LOCK_TIMEOUT))
             name = quote(index.name)
             ddl(connection, f"ALTER TABLE {index.table.name} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
-            ownership.note(connection, tables, scope.run, "constraint", index.quoted)
+            for kind in ("index", "constraint"):  # it has a number by now
+                ownership.note(connection, tables, scope.run, kind, index.quoted)
 
 
 def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callable[[float], None]) -> None:
@@ -200,14 +199,19 @@ def drop_unique(sessions: ControlSessions, tables: StateTables, scope: Scope, wa
     """Drop the constraints that the run made, and indexes that did not become one."""
     with sessions.write(scope) as connection:
         connection.execute(text(LOCK_TIMEOUT))
-        ours = ownership.owned_names(connection, tables, scope.run, "index")
+        made = ownership.made(connection, tables, scope.run, "index")
         for index in wanted:
-            state = index_state(connection, index.table.schema, index.name)
-            if index.quoted not in ours or state is None:
-                continue
-            if state.constraint:
-                ddl(connection, f"ALTER TABLE {index.table.name} DROP CONSTRAINT {quote(index.name)}")
-            else:
-                ddl(connection, f"DROP INDEX {index.quoted}")
+            if index.quoted in made:
+                ddl(connection, _drop_statement(connection, made[index.quoted]))
         for kind in ("index", "constraint"):
             ownership.forget(connection, tables, scope.run, kind, [index.quoted for index in wanted])
+
+
+def _drop_statement(connection: Connection, index: str) -> str:
+    """How an index goes, by its present quoted name: with its constraint, if it has become one."""
+    statement = text(
+        "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint "
+        "WHERE conindid = CAST(:index AS regclass) AND contype = 'u'"
+    )
+    found: str | None = connection.execute(statement, {"index": index}).scalar()
+    return found or f"DROP INDEX {index}"

@@ -184,18 +184,3 @@ def _native(column: Column) -> str:
     if column.type is LogicalType.ARRAY:
         return _native(column.element) + "[]"
     return _NATIVE.get(column.type) or f"numeric({column.precision},{column.scale})"
-
-
-def collisions(root: Layout) -> list[str]:
-    """Names of the stream's tables that cannot stand: used twice in a table, or too long. Empty when all is well."""
-    problems = []
-    for table, _ in root.walk():
-        seen: set[str] = set()
-        digests = [field.identity for field in table.key if field.long]
-        for name in (*(field.name for field in table.fields), *digests):
-            if name in seen:
-                problems.append(f"table {table.table}: two columns would be named {name}; rename one in the plan")
-            seen.add(name)
-        too_long = [name for name in (table.table, *sorted(seen)) if len(name.encode()) > NAME_BYTES]
-        problems += [f"table {table.table}: the name {name} is longer than {NAME_BYTES} bytes" for name in too_long]
-    return problems

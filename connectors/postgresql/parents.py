@@ -11,18 +11,14 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, text
 
-from tranship.connectors.postgresql.catalog import ddl, index_name
+from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.errors import ReferredError, translating
 from tranship.connectors.postgresql.layout import Layout, layout, quote
+from tranship.connectors.postgresql.naming import foreign_key
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Stream
-
-
-def foreign_key(table: Layout) -> str:
-    """The name of a child table's foreign key to its parent."""
-    return index_name(table.table, table.primary[:-1], "fkey")
 
 
 def create(sessions: ControlSessions, scope: Scope, schema: str, streams: Sequence[Stream]) -> None:

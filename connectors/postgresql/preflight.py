@@ -8,8 +8,8 @@ from sqlalchemy import Connection, func, select, text
 
 from tranship.connectors.postgresql import strangers, tables
 from tranship.connectors.postgresql.catalog import schema_exists
-from tranship.connectors.postgresql.layout import collisions, layout
-from tranship.connectors.postgresql.state import STATE_VERSION, is_state, state_tables, table_names
+from tranship.connectors.postgresql.naming import clashes
+from tranship.connectors.postgresql.state import STATE_VERSION, StateTables, is_state, state_tables, table_names
 from tranship.connectors.protocols import Finding
 from tranship.plans.streams import Endpoint, Stream
 
@@ -19,20 +19,11 @@ OLDEST = 14
 def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """All of them, errors and warnings."""
     found = may_write(connection)
-    state, usable = _state(connection, endpoint.state_schema)
+    state, _ = _state(connection, endpoint.state_schema)
+    hint = "Give a shorter or another name in the plan."
     found += state
-    known = state_tables(endpoint.state_schema) if usable else None
-    hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
-    found += [
-        _error("target.name_taken", problem, hint)
-        for problem in tables.taken(connection, known, endpoint.schema, streams, run)
-    ]
-    found += [
-        _error("target.names", problem, "Give a shorter or another name in the plan.")
-        for stream in streams
-        for problem in collisions(layout(stream, endpoint.schema))
-    ]
-    return found + may_move(connection, endpoint, streams)
+    found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
+    return found + may_move(connection, endpoint, streams, run)
 
 
 def may_write(connection: Connection) -> list[Finding]:
@@ -40,9 +31,16 @@ def may_write(connection: Connection) -> list[Finding]:
     return [*_server(connection), *_pooler(connection)]
 
 
-def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream]) -> list[Finding]:
-    """What has to hold for every command that moves rows, or lets them be moved."""
+def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
+    """What has to hold for every command that moves rows, or lets them be moved. `run` is empty before it is there."""
+    _, known = _state(connection, endpoint.state_schema)
+    hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
+    where = (connection, known, endpoint.schema, streams, run)
     return [
+        *(
+            _error("target.name_taken", problem, hint)
+            for problem in (*tables.taken(*where), *tables.taken_indexes(*where))
+        ),
         *_replication_role(connection),
         *_privileges(connection, endpoint),
         *strangers.findings(connection, endpoint, streams),
@@ -129,15 +127,16 @@ def _privileges(connection: Connection, endpoint: Endpoint) -> Iterator[Finding]
         )
 
 
-def _state(connection: Connection, schema: str) -> tuple[list[Finding], bool]:
-    """Findings about the state schema, and whether its tables can be read."""
+def _state(connection: Connection, schema: str) -> tuple[list[Finding], StateTables | None]:
+    """Findings about the state schema, and its tables if they can be read."""
     if not schema_exists(connection, schema) or not table_names(connection, schema):
-        return [], False
+        return [], None
     if not is_state(connection, schema):
         message = f"state_schema {schema} exists and holds tables that tranship did not make"
-        return [_error("target.state_taken", message, "Name another schema as state_schema.")], False
-    version = connection.execute(select(func.max(state_tables(schema).version.c.number))).scalar()
+        return [_error("target.state_taken", message, "Name another schema as state_schema.")], None
+    tables = state_tables(schema)
+    version = connection.execute(select(func.max(tables.version.c.number))).scalar()
     if version is not None and version > STATE_VERSION:
         message = f"state_schema {schema} was made by a newer tranship (version {version})"
-        return [_error("target.state_newer", message, "Use that version of tranship or a later one.")], False
-    return [], True
+        return [_error("target.state_newer", message, "Use that version of tranship or a later one.")], None
+    return [], tables

@@ -15,11 +15,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
-from tranship.connectors.postgresql import strangers
-from tranship.connectors.postgresql.catalog import ddl, relation_exists
+from tranship.connectors.postgresql import ownership, strangers
+from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
 from tranship.connectors.postgresql.divergences import Divergences
-from tranship.connectors.postgresql.ownership import owned_names
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
@@ -179,9 +178,8 @@ class PostgresProgress:
 
     def _empty(self, connection: Connection, scope: Scope, streams: Sequence[Stream]) -> None:
         """TRUNCATE those of the streams' tables that this run made and that are still there."""
-        ours = owned_names(connection, self._tables, scope.run, "table")
-        wanted = [table.name for table, _ in walk(streams, self._schema)]
-        there = [name for name in wanted if name in ours and relation_exists(connection, name)]
+        made = ownership.made(connection, self._tables, scope.run, "table")
+        there = [made[table.name] for table, _ in walk(streams, self._schema) if table.name in made]
         if there:
             strangers.refuse_referring(connection, self._endpoint, streams)
             ddl(connection, f"TRUNCATE {', '.join(there)}")

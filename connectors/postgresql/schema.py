@@ -48,9 +48,9 @@ class PostgresSchema:
         with self._sessions.read() as connection:
             return preflight.may_write(connection)
 
-    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:
+    def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         with self._sessions.read() as connection:
-            return preflight.may_move(connection, self._endpoint, streams)
+            return preflight.may_move(connection, self._endpoint, streams, run)
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.write(scope) as connection:

@@ -17,7 +17,7 @@ from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
 from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.layout import quote
-from tranship.connectors.postgresql.statetables import StateTables, quoted, state_tables
+from tranship.connectors.postgresql.statetables import StateTables, in_text, quoted, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
@@ -128,6 +128,7 @@ __all__ = [
     "check_epoch",
     "drop_state",
     "ensure_epoch",
+    "in_text",
     "install_state",
     "is_state",
     "state_tables",

@@ -24,7 +24,7 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, OID
 
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.protocols import Key
@@ -90,7 +90,7 @@ def state_tables(schema: str) -> StateTables:
         Column("name", Text, nullable=False),
         Column("started", DateTime(timezone=True), nullable=False),
     )
-    owned = Table("owned", metadata, _key("run", Text), _key("kind", Text), _key("name", Text))
+    owned = Table("owned", metadata, _key("run", Text), _key("kind", Text), _key("name", Text), Column("oid", OID))
     chunk = Table(
         "chunk",
         metadata,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from tranship.connectors.errors import RefusedError
 from tranship.connectors.postgresql.layout import Layout
-from tranship.connectors.postgresql.parents import foreign_key
+from tranship.connectors.postgresql.naming import foreign_key
 from tranship.connectors.postgresql.tables import walk
 from tranship.connectors.protocols import Finding
 from tranship.plans.streams import Endpoint, Stream

@@ -8,9 +8,18 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, RefusedError
 from tranship.connectors.postgresql import ownership
-from tranship.connectors.postgresql.catalog import ddl, order_index, relation_exists, schema_exists, schema_is_empty
+from tranship.connectors.postgresql.catalog import (
+    ddl,
+    dependents,
+    index_state,
+    relation_exists,
+    schema_exists,
+    schema_is_empty,
+    type_exists,
+)
 from tranship.connectors.postgresql.keyspace import order_terms
-from tranship.connectors.postgresql.layout import Layout, collisions, layout, quote
+from tranship.connectors.postgresql.layout import Layout, layout, quote
+from tranship.connectors.postgresql.naming import clashes, order_index, primary_key, relations
 from tranship.connectors.postgresql.statetables import StateTables
 from tranship.plans.streams import Stream
 
@@ -33,18 +42,39 @@ def taken(
     """
     problems = []
     for table, _ in walk(streams, schema):
+        label = f"{schema}.{table.table}"
         if not relation_exists(connection, table.name):
+            if type_exists(connection, table.name):
+                problems.append(f"{label} is the name of a type, which a table's rows need")
             continue
-        maker = ownership.owner(connection, tables, "table", table.name) if tables is not None else None
+        maker = ownership.maker(connection, tables, "table", table.name) if tables is not None else None
         if maker != run:
             by = f"it was made by run {maker}" if maker else "it was not made by tranship"
-            problems.append(f"{schema}.{table.table} exists and was not made by this run: {by}")
+            problems.append(f"{label} exists and was not made by this run: {by}")
+    return problems
+
+
+def taken_indexes(
+    connection: Connection, tables: StateTables | None, schema: str, streams: Sequence[Stream], run: str
+) -> list[str]:
+    """Names of indexes and constraints that something else has, on a table that is not the run's."""
+    problems = []
+    own = {table.table for table, _ in walk(streams, schema)}
+    for name, what in relations(streams, schema):
+        quoted = f"{quote(schema)}.{quote(name)}"
+        if name in own or not relation_exists(connection, quoted):
+            continue
+        on = index_state(connection, schema, name)
+        table = f"{quote(schema)}.{quote(on.table)}" if on is not None else quoted
+        maker = ownership.maker(connection, tables, "table", table) if tables is not None else None
+        if maker is None or maker != run:
+            problems.append(f"{schema}.{name} exists and is not this run's; {what} would be named so")
     return problems
 
 
 def create(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:
     """Create what is missing and note that the run owns it, in the caller's transaction. Returns what was made."""
-    problems = [problem for stream in streams for problem in collisions(layout(stream, schema))]
+    problems = clashes(streams, schema)
     if problems:
         raise RefusedError("; ".join(problems))
     blockers = taken(connection, tables, schema, streams, run)
@@ -70,7 +100,7 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
 
 def _create_table(table: Layout) -> str:
     parts = [field.definition for field in table.fields]
-    parts.append(f"PRIMARY KEY ({_quoted(table.primary)})")
+    parts.append(f"CONSTRAINT {quote(primary_key(table))} PRIMARY KEY ({_quoted(table.primary)})")
     return f"CREATE TABLE {table.name} ({', '.join(parts)})"
 
 
@@ -79,20 +109,28 @@ def _quoted(columns: Sequence[str]) -> str:
 
 
 def drop(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:
-    """Drop what the run made, in the caller's transaction. Returns what was there and is gone."""
+    """Drop what the run made, under whatever name, in the caller's transaction. Returns what is gone.
+
+    Raises `RefusedError` with the names of what others have hung on the tables.
+    """
     connection.execute(text(LOCK_TIMEOUT))
-    ours = ownership.owned_names(connection, tables, run, "table")
-    mine = [table for table, _ in walk(streams, schema) if table.name in ours]
-    there = [table for table in mine if relation_exists(connection, table.name)]
+    wanted = {table.name: f"{schema}.{table.table}" for table, _ in walk(streams, schema)}
+    made = ownership.made(connection, tables, run, "table")
+    there = {name: made[name] for name in wanted if name in made}
+    hung = dependents(connection, list(there.values()))
+    if hung:
+        raise RefusedError(
+            f"tables of run {run} cannot be dropped, because others have hung on them: {', '.join(hung)}. Nothing was "
+            "changed. Drop these, then do the same again"
+        )
     if there:
         # One command: their foreign keys to each other do not stand in its way, other people's objects do.
-        ddl(connection, f"DROP TABLE {', '.join(table.name for table in there)}")
-    ownership.forget(connection, tables, run, "table", [table.name for table in mine])
-    dropped = [f"{schema}.{table.table}" for table in there]
-    if quote(schema) in ownership.owned_names(connection, tables, run, "schema") and schema_is_empty(
-        connection, schema
-    ):
-        ddl(connection, f"DROP SCHEMA IF EXISTS {quote(schema)}")
+        ddl(connection, f"DROP TABLE {', '.join(there.values())}")
+    ownership.forget(connection, tables, run, "table", wanted)
+    dropped = [wanted[name] for name in there]
+    own_schema = ownership.made(connection, tables, run, "schema").get(quote(schema))
+    if own_schema is not None and schema_is_empty(connection, schema):
+        ddl(connection, f"DROP SCHEMA {own_schema}")
         ownership.forget(connection, tables, run, "schema", [quote(schema)])
         dropped.append(schema)
     return dropped

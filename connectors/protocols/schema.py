@@ -22,9 +22,9 @@ class TargetSchema(Protocol):
     def may_write(self) -> list[Finding]:
         """Reads only, part of `findings`: what keeps every command from writing, also one that undoes."""
 
-    def may_move(self, streams: Sequence[Stream]) -> list[Finding]:
-        """Reads only, part of `findings`: what keeps rows from being moved: rights, and what others have hung on the
-        streams' tables."""
+    def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
+        """Reads only, part of `findings`: what keeps rows from being moved: rights, names that something else has which
+        is not the run's, and what others have hung on the streams' tables."""
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         """Create schema and tables with primary keys and note in the same transaction that this run owns them."""

@@ -99,7 +99,7 @@ class Session:
         with closing(self.connect.schema()) as schema:
             found = schema.may_write()
             if moving and not state.undoing and not state.switched:
-                found += schema.may_move(self.streams)
+                found += schema.may_move(self.streams, state.run)
         errors = [finding for finding in found if finding.severity == "error"]
         if errors:
             raise PreflightError(errors)

@@ -275,7 +275,7 @@ class SqlControl:
         """None when the lease is ours now; else when the other one's ends."""
         lease = self._tables.lease
         statement = text(
-            f"INSERT INTO {lease} AS l (run, holder, expires_at) "
+            f"INSERT INTO {progress_state.in_text(lease)} AS l (run, holder, expires_at) "
             "VALUES (:run, :holder, clock_timestamp() + make_interval(secs => :ttl)) "
             "ON CONFLICT (run) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at "
             "WHERE l.expires_at < clock_timestamp() RETURNING holder"
@@ -300,8 +300,9 @@ class SqlControl:
         return epoch
 
     def renew(self, run: str, ttl_s: float) -> None:
+        lease = progress_state.in_text(self._tables.lease)
         statement = text(
-            f"UPDATE {self._tables.lease} SET expires_at = clock_timestamp() + make_interval(secs => :ttl) "
+            f"UPDATE {lease} SET expires_at = clock_timestamp() + make_interval(secs => :ttl) "
             "WHERE run = :run AND holder = :holder RETURNING holder"
         )
         with self._begin() as connection:

@@ -108,7 +108,7 @@ def _check_strangers(run: Run) -> None:
             f"rows that have to change are held by foreign keys: {held}. Nothing was switched. Delete those rows, or "
             "drop the foreign key"
         )
-    errors = [found for found in run.schema.may_move(run.streams) if found.severity == "error"]
+    errors = [found for found in run.schema.may_move(run.streams, run.scope.run) if found.severity == "error"]
     if errors:
         raise RefusedToActError("; ".join(f"{found.message}. {found.hint}" for found in errors))
 

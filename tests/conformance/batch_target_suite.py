@@ -347,7 +347,7 @@ class BatchTargetSuite(MigrationSuite):
         with pytest.raises(UniqueConflictError) as caught:
             migration.target.replace(ORDERS, dirty, batch([order(2, number=100)]), [mark])
         assert (caught.value.claimants, caught.value.owners) == ((key(2),), (key(1),))
-        assert (caught.value.stream, caught.value.constraint) == ("orders", "orders_number_key")
+        assert (caught.value.stream, caught.value.constraint) == ("orders", "orders__number__key")
         assert [row["number"] for row in migration.rows()] == [100, 200, None]
 
         migration.change(1)

@@ -26,9 +26,9 @@ from tests.conformance.target_world import (
 )
 from tranship.connectors.errors import ConnectorError, NotOursError, RefusedError
 from tranship.connectors.postgresql import connect_schema, indexes
-from tranship.connectors.postgresql.catalog import index_name
 from tranship.connectors.postgresql.connections import conninfo
-from tranship.connectors.postgresql.layout import NAME_BYTES, collisions, layout
+from tranship.connectors.postgresql.layout import NAME_BYTES
+from tranship.connectors.postgresql.naming import Kind, clashes, derived
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Child, Column, LogicalType, Stream
@@ -77,7 +77,7 @@ def test_a_schema_with_something_else_in_it_stays(postgres: PostgresWorld, migra
 
 def test_a_view_on_a_table_stops_its_drop(postgres: PostgresWorld, migration: Migration) -> None:
     postgres.sql("CREATE VIEW {shop}.report AS SELECT number FROM {shop}.orders")
-    with pytest.raises(RefusedError, match="depend"):
+    with pytest.raises(RefusedError, match=r"view .*report"):
         migration.schema.drop_tables(migration.scope, STREAMS)
     assert migration.schema.table_differences(STREAMS) == []
 
@@ -117,7 +117,7 @@ def test_runs_share_a_schema(postgres: PostgresWorld, migration: Migration) -> N
         ("ALTER TABLE {shop}.orders ALTER COLUMN total TYPE numeric(13,2)", "the plan wants numeric(12,2)"),
         ("ALTER TABLE {shop}.orders ALTER COLUMN paid SET NOT NULL", "paid is boolean NOT NULL"),
         ('ALTER TABLE {shop}.orders ALTER COLUMN status TYPE text COLLATE "C"', 'status is text COLLATE "C"'),
-        ("ALTER TABLE {shop}.notes DROP CONSTRAINT notes_pkey", "notes: its primary key is ()"),
+        ("ALTER TABLE {shop}.notes DROP CONSTRAINT notes__pkey", "notes: its primary key is ()"),
     ],
 )
 def test_differences_from_the_plan_are_named(
@@ -132,7 +132,7 @@ def test_names_that_collide_are_refused(postgres: PostgresWorld) -> None:
     number = Column("_id", ("_id",), LogicalType.INT64, "int64")
     child = Child("lines", ("lines",), (column("_root_id", LogicalType.INT32), column("_ordinal", LogicalType.INT32)))
     stream = Stream("odd", "odd", "odd", (number,), (column("n" * 64, LogicalType.INT32),), (child,))
-    problems = collisions(layout(stream, "shop"))
+    problems = clashes([stream], "shop")
     assert [word in problem for word, problem in zip(["n" * 64, "_root_id", "_ordinal"], problems, strict=True)]
     schema = connect_schema(postgres.endpoint, [stream])
     postgres.stack.callback(schema.close)
@@ -195,10 +195,10 @@ def test_foreign_keys_of_child_tables_come_after_the_copy_and_go_again(
     assert postgres.sql(keys) == []
     for _ in range(2):
         migration.schema.create_constraints(migration.scope, STREAMS)
-        made = [("items__root_id_fkey", True), ("notes__root_id_fkey", True), ("parts__root_id__ordinal_fkey", True)]
+        made = [("items__fkey", True), ("notes__fkey", True), ("parts__fkey", True)]
         assert postgres.sql(keys) == made
         assert migration.schema.constraint_differences(STREAMS) == []
-    postgres.sql("ALTER TABLE {shop}.items DROP CONSTRAINT items__root_id_fkey")
+    postgres.sql("ALTER TABLE {shop}.items DROP CONSTRAINT items__fkey")
     (problem,) = migration.schema.constraint_differences(STREAMS)
     assert problem.endswith("items: its foreign key to orders is missing or does not cascade")
     migration.schema.drop_constraints(migration.scope, STREAMS)
@@ -253,25 +253,60 @@ def test_foreign_keys_are_made_while_rows_change(postgres: PostgresWorld, migrat
 # --- indexes and constraints ------------------------------------------------------------------------------------------
 
 
-def test_long_index_names_are_cut_and_stay_apart() -> None:
-    short = index_name("orders", ("status", "placed"), "idx")
-    assert short == "orders_status_placed_idx"
-    long = [index_name("é" * 20, ("long" * 10, last), "idx") for last in "ab"]
-    assert len(set(long)) == 2
-    assert all(len(name.encode()) <= NAME_BYTES for name in long)
+def test_names_of_indexes_and_constraints_stay_apart() -> None:
+    assert derived("orders", ("status", "placed_at"), "idx") == "orders__status__placed_at__idx"
+    parts = ["a", "b", "a_b", "a__b", "_a", "a_", "_", "__", "é" * 20, "é" * 21, "a__b__key"]
+    kinds: tuple[Kind, ...] = ("idx", "key", "pkey", "fkey", "order")
+    asked = [
+        (table, columns, kind)
+        for table in parts
+        for columns in ((), *((one,) for one in parts), *itertools.product(parts, repeat=2))
+        for kind in kinds
+    ]
+    assert len({derived(*one) for one in asked}) == len(asked)
+    assert all(len(derived(*one).encode()) <= NAME_BYTES for one in asked)
+
+
+def test_a_name_that_a_table_and_an_index_would_have_is_found() -> None:
+    number = Column("_id", ("_id",), LogicalType.INT64, "int64")
+    unique = replace(column("b", LogicalType.INT32), unique=True)
+    one = Stream("a", "a", "a", (number,), (unique,))
+    assert clashes([one, Stream("c", "c", "a__b", (number,), ())], "shop") == []
+    (problem,) = clashes([one, Stream("c", "c", "a__b__key", (number,), ())], "shop")
+    assert "the unique column b of a and table a__b__key would both be named a__b__key" in problem
+    (problem,) = clashes([one, Stream("c", "c", "a__pkey", (number,), ())], "shop")
+    assert "primary key of a" in problem
+
+
+@pytest.mark.parametrize(
+    "object",
+    [
+        "TYPE {shop}.orders AS ENUM ('a')",
+        "DOMAIN {shop}.orders AS int",
+        "TYPE {shop}.orders AS (a int)",
+        "SEQUENCE {shop}.orders__pkey",
+        "TABLE {shop}.orders__number__key (a int)",
+        "VIEW {shop}.orders__status__placed__idx AS SELECT 1",
+    ],
+)
+def test_what_has_a_name_of_the_plan_is_found_before_anything_is_made(postgres: PostgresWorld, object: str) -> None:  # noqa: A002
+    postgres.sql(f"CREATE SCHEMA {{shop}}; CREATE {object}")
+    (finding,) = postgres.schema().findings(STREAMS, "")
+    assert (finding.code, finding.severity) == ("target.name_taken", "error")
+    assert object.split("}.")[1].split(maxsplit=1)[0] in finding.message
 
 
 def test_somebody_elses_index_is_never_touched(postgres: PostgresWorld, migration: Migration) -> None:
-    postgres.sql("CREATE INDEX orders_status_placed_idx ON {shop}.orders (priority)")
-    postgres.sql("CREATE INDEX orders_number_key ON {shop}.orders (priority)")
-    with pytest.raises(NotOursError, match="orders_status_placed_idx"):
+    postgres.sql("CREATE INDEX orders__status__placed__idx ON {shop}.orders (priority)")
+    postgres.sql("CREATE INDEX orders__number__key ON {shop}.orders (priority)")
+    with pytest.raises(NotOursError, match="orders__status__placed__idx"):
         migration.schema.create_indexes(migration.scope, STREAMS)
-    with pytest.raises(NotOursError, match="orders_number_key"):
+    with pytest.raises(NotOursError, match="orders__number__key"):
         migration.schema.create_constraints(migration.scope, STREAMS)
     assert "something else" in migration.schema.index_differences(STREAMS)[0]
     migration.schema.drop_indexes(migration.scope, STREAMS)
     migration.schema.drop_constraints(migration.scope, STREAMS)
-    names = "SELECT indexname FROM pg_indexes WHERE indexname IN ('orders_number_key', 'orders_status_placed_idx')"
+    names = "SELECT indexname FROM pg_indexes WHERE indexname IN ('orders__number__key', 'orders__status__placed__idx')"
     assert len(postgres.sql(f"{names} AND schemaname = '{postgres.endpoint.schema}'")) == 2
 
 
@@ -291,7 +326,7 @@ def test_duplicates_that_stay_fail_a_constraint_and_leave_no_index(
         _create_unique(postgres, migration, lambda: pauses.append(1))
     assert "same" not in str(caught.value)
     assert len(pauses) == 2 * indexes.UNIQUE_WAIT_S / indexes.PAUSE_S
-    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers_email_key' {_here(postgres)}") == []
+    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers__email__key' {_here(postgres)}") == []
     postgres.sql("UPDATE {shop}.customers SET email = _id")
     migration.schema.create_constraints(migration.scope, [CUSTOMERS])
     assert migration.schema.constraint_differences([CUSTOMERS]) == []
@@ -304,7 +339,7 @@ def test_an_index_that_a_crash_left_invalid_is_built_anew(postgres: PostgresWorl
     # As if the process had ended in the middle of the next build.
     with postgres.engine.connect() as connection:
         automatic = connection.execution_options(isolation_level="AUTOCOMMIT")
-        build = postgres.named("CREATE UNIQUE INDEX CONCURRENTLY customers_email_key ON {shop}.customers (email)")
+        build = postgres.named("CREATE UNIQUE INDEX CONCURRENTLY customers__email__key ON {shop}.customers (email)")
         with pytest.raises(Exception, match="could not create unique index"):
             automatic.execute(text(build))
     assert "is not valid" in migration.schema.constraint_differences([CUSTOMERS])[0]
@@ -312,7 +347,7 @@ def test_an_index_that_a_crash_left_invalid_is_built_anew(postgres: PostgresWorl
     migration.schema.create_constraints(migration.scope, [CUSTOMERS])
     assert migration.schema.constraint_differences([CUSTOMERS]) == []
     migration.schema.drop_constraints(migration.scope, [CUSTOMERS])
-    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers_email_key' {_here(postgres)}") == []
+    assert postgres.sql(f"SELECT 1 FROM pg_indexes WHERE indexname = 'customers__email__key' {_here(postgres)}") == []
 
 
 def test_a_unique_index_that_somebody_added_is_told(postgres: PostgresWorld, migration: Migration) -> None:

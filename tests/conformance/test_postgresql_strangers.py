@@ -56,7 +56,7 @@ def test_a_foreign_key_on_a_key_is_an_error_unless_it_is_accepted(
     assert f"target.accept: [{postgres.endpoint.schema}.review]" in finding.hint
     for name in ("review", f"{postgres.endpoint.schema}.review"):
         assert codes(found(postgres, name)) == [("target.foreign_key", "warning")]
-    assert migration.schema.may_move(STREAMS) == [finding]
+    assert migration.schema.may_move(STREAMS, migration.scope.run) == [finding]
 
 
 def test_a_foreign_key_on_a_unique_column_is_never_accepted(postgres: PostgresWorld, migration: Migration) -> None:
@@ -91,7 +91,7 @@ def test_what_acts_on_rows_is_found(
     assert found(postgres) == []
     postgres.sql(statement)
     assert codes(found(postgres)) == [(code, severity)]
-    assert codes(migration.schema.may_move(STREAMS)) == [(code, severity)]
+    assert codes(migration.schema.may_move(STREAMS, migration.scope.run)) == [(code, severity)]
 
 
 def test_tables_to_which_others_refer_are_not_emptied_and_the_referring_one_is_named(

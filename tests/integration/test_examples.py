@@ -152,9 +152,9 @@ SHOP = Case(
             (2**62, "view", NOON.replace(tzinfo=None), "Infinity", '{"x": null}'),
         ],
         "select indexname from pg_indexes where schemaname = 'shop' and indexname not like '%%_pkey' order by 1": [
-            ("customers_email_key",),
-            ("orders_customer_id_placed_at_idx",),
-            ("orders_order_no_key",),
+            ("customers__email__key",),
+            ("orders__customer_id__placed_at__idx",),
+            ("orders__order_no__key",),
         ],
     },
 )
@@ -278,7 +278,7 @@ WEATHER = Case(
             ("north", date(2026, 1, 1), "-0", 2**60, False),
             ("north", date(2026, 1, 31), "3.25", 96, False),
         ],
-        "select indexname from pg_indexes where indexname = 'readings_day_idx'": [("readings_day_idx",)],
+        "select indexname from pg_indexes where indexname = 'readings__day__idx'": [("readings__day__idx",)],
     },
     quarantined=2,
 )

@@ -161,9 +161,9 @@ def constraint_left_invalid(work: Direct) -> None:
     """A concurrent build was interrupted: its index is there, noted as ours, and not valid."""
     constraint_made_by_half(work)
     work.route.query(
-        f"alter table {SCHEMA}.people drop constraint people_email_key; "
-        f"create unique index people_email_key on {SCHEMA}.people (email); "
-        f"update pg_index set indisvalid = false where indexrelid = '{SCHEMA}.people_email_key'::regclass"
+        f"alter table {SCHEMA}.people drop constraint people__email__key; "
+        f"create unique index people__email__key on {SCHEMA}.people (email); "
+        f"update pg_index set indisvalid = false where indexrelid = '{SCHEMA}.people__email__key'::regclass"
     )
 
 
@@ -238,8 +238,8 @@ def _tasks(work: Direct) -> Generator[tuple[Any, Any, copier.CopyTask], None, No
 DAMAGE = {
     PhaseName.EXPAND: f"alter table {SCHEMA}.people drop column city",
     PhaseName.BACKFILL: f"delete from {SCHEMA}.people where _id = 'p00003'",
-    PhaseName.INDEX: f"drop index {SCHEMA}.people_city_idx",
-    PhaseName.CONSTRAIN: f"alter table {SCHEMA}.people drop constraint people_email_key",
+    PhaseName.INDEX: f"drop index {SCHEMA}.people__city__idx",
+    PhaseName.CONSTRAIN: f"alter table {SCHEMA}.people drop constraint people__email__key",
 }
 
 

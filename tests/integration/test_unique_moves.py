@@ -159,7 +159,7 @@ def test_a_duplicate_that_comes_later_is_a_clear_failure(
     put(route, 1, "g0")
     failure = classify(work.failure())
     assert (type(failure.error), failure.outcome) == (UniqueConflictError, Outcome.POLICY)
-    assert "seats_guest_key" in failure.reason
+    assert "seats__guest__key" in failure.reason
     assert ("s00", "g0") in route.rows("seats", "_id", "guest"), "the row that was there first stays"
 
 
