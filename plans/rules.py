@@ -23,6 +23,8 @@ MANY_COLUMNS = 200
 """Wider rows may not fit a page (8,160 bytes)."""
 
 MARKER_COLLECTION = "tranship_markers"
+SWITCH_COLLECTION = "tranship_switches"
+OWN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION)
 """The collection of the source database that the drain proof writes to; never a stream."""
 
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)
@@ -143,7 +145,7 @@ def source_is_data(subject: Subject) -> Iterator[Problem]:
         yield Problem("P112", ("source", "database"), "this database belongs to MongoDB", database)
     for stream in subject.streams:
         path: Path = ("streams", stream.name, "from")
-        if stream.collection == MARKER_COLLECTION:
+        if stream.collection in OWN_COLLECTIONS:
             yield Problem("P112", path, "tranship writes its markers into this collection", stream.collection)
         elif stream.collection.startswith("system."):
             yield Problem("P112", path, "this collection belongs to MongoDB", stream.collection)

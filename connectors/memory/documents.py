@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tranship.connectors.batch import KEY, Quarantined
 from tranship.connectors.errors import PositionLostError
 from tranship.connectors.memory.rows import Row
-from tranship.connectors.protocols import Key
+from tranship.connectors.protocols import Key, SwitchNote
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Documents:
         self._changed = threading.Condition()
         self.head = 0
         self.markers: set[str] = set()
+        self.switches: dict[str, SwitchNote] = {}
+        self.ids: dict[str, str] = {}
+        """Ids of collections that a test has put in the place of others, by stream."""
 
     def put(self, stream: str, row: Row) -> int:
         """Insert or replace a document, given as its row. Returns the event's sequence number."""

@@ -56,7 +56,7 @@ class MemoryProgress:
             now = self._store.clock()
             for key in changes.keys:
                 round_.make_dirty(key, now)
-            round_.markers.update(changes.markers)
+            round_.markers |= dict.fromkeys(changes.markers)
             round_.position = changes.position
             round_.kept_at = now - changes.behind_s
             if changes.keys:
@@ -75,11 +75,16 @@ class MemoryProgress:
             round_ = _capturing(state, scope)
             round_.position = position
             round_.kept_at = self._store.clock()
+            round_.markers.clear()
 
         self._store.transact("restart_capture", scope, work)
 
     def marker_seen(self, scope: Scope, name: str) -> bool:
         return name in self._round(scope).markers
+
+    def newest_marker(self, scope: Scope, owner: str) -> str | None:
+        own = (name for name in reversed(self._round(scope).markers) if name.startswith(f"{owner}."))
+        return next(own, None)
 
     def stop_capture(self, scope: Scope) -> None:
         def work(state: TargetState) -> None:

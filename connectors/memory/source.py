@@ -12,7 +12,16 @@ from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.memory.rows import Row, holds, make_batch
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.printable import printable
-from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Finding, Key, Position, Span
+from tranship.connectors.protocols import (
+    BatchSource,
+    Changes,
+    ChangeSource,
+    Finding,
+    Key,
+    Position,
+    Span,
+    SwitchNote,
+)
 from tranship.plans.streams import Stream
 
 IDLE_S = 1.0
@@ -32,6 +41,9 @@ class MemorySource:
 
     def identity(self) -> str:
         return f"memory:{self._store.name}:source"
+
+    def collections(self, streams: Sequence[Stream]) -> dict[str, str]:
+        return {s.name: self._documents.ids.get(s.name, f"collection {s.name}") for s in streams}
 
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """A stream without documents is worth a look, as a misspelt collection would be."""
@@ -89,8 +101,20 @@ class MemorySource:
     def put_marker(self, name: str) -> None:
         self._documents.put_marker(name)
 
-    def drop_markers(self) -> None:
-        self._documents.markers.clear()
+    def has_marker(self, name: str) -> bool:
+        return name in self._documents.markers
+
+    def drop_markers(self, owner: str) -> None:
+        self._documents.markers -= {name for name in self._documents.markers if name.startswith(f"{owner}.")}
+
+    def note_switch(self, note: SwitchNote) -> None:
+        self._documents.switches[note.id] = note
+
+    def switch_notes(self) -> list[SwitchNote]:
+        return list(self._documents.switches.values())
+
+    def forget_switch(self, id: str) -> None:  # noqa: A002
+        self._documents.switches.pop(id, None)
 
     def close(self) -> None:
         """Nothing to release; the store lives on."""

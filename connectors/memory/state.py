@@ -51,7 +51,7 @@ class Round:
     kept_at: float = 0.0
     changed_at: float = 0.0
     lanes: list[int] = field(default_factory=list)
-    markers: set[str] = field(default_factory=set)
+    markers: dict[str, None] = field(default_factory=dict)  # oldest first
     dirty: dict[StreamKey, Dirty] = field(default_factory=dict)  # oldest first
     touched: dict[StreamKey, int] = field(default_factory=dict)
     touches: int = 0
@@ -65,7 +65,7 @@ class Round:
         return replace(
             self,
             lanes=list(self.lanes),
-            markers=set(self.markers),
+            markers=dict(self.markers),
             dirty=dict(self.dirty),
             touched=dict(self.touched),
             quarantine=dict(self.quarantine),

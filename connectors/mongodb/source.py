@@ -16,9 +16,10 @@ from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.mapper import PROJECTION
 from tranship.connectors.mongodb.reader import BY_ID, MongoReader
+from tranship.connectors.mongodb.traces import MongoTraces
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
-from tranship.plans.rules import MARKER_COLLECTION as MARKERS
+from tranship.plans.rules import OWN_COLLECTIONS
 from tranship.plans.streams import LONG_KEY_BYTES, Column, Stream, key_entries
 
 MIN_WIRE_VERSION = 17
@@ -34,7 +35,7 @@ KEY_TIME_MS = 60_000
 """How long it lets the server look for an `_id` that is too long: less than the client waits for any reply."""
 
 
-class MongoSource(MongoReader, MongoWatcher):
+class MongoSource(MongoReader, MongoWatcher, MongoTraces):
     """One MongoDB database as `BatchSource` and `ChangeSource`. Used by one thread at a time."""
 
     projection = PROJECTION
@@ -46,6 +47,13 @@ class MongoSource(MongoReader, MongoWatcher):
         replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
         return f"mongodb:{replica_set}/{self._database.name}"
 
+    def collections(self, streams: Sequence[Stream]) -> dict[str, str]:
+        """By UUID, which a collection keeps when it is renamed, and which one that is made anew does not have."""
+        with translated("asking which collections are there"):
+            infos = list(self._database.list_collections())
+        uuids = {info["name"]: info.get("info", {}).get("uuid") for info in infos}
+        return {s.name: uuids[s.collection].hex() for s in streams if isinstance(uuids.get(s.collection), bytes)}
+
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Whether the server and each stream can be read and watched."""
         try:
@@ -55,7 +63,7 @@ class MongoSource(MongoReader, MongoWatcher):
             self.identity()  # which a run asks for before all else
             for stream in streams:
                 found += self._stream_findings(stream)
-            return found + self._watch_findings() + self._marker_findings()
+            return found + self._watch_findings() + self._trace_findings()
         except (RefusedError, TransientError) as error:
             return [Finding("source.unusable", "error", str(error), "check the URI, the server and the user's roles")]
 
@@ -75,8 +83,8 @@ class MongoSource(MongoReader, MongoWatcher):
 
     def _stream_findings(self, stream: Stream) -> list[Finding]:
         where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"
-        if stream.collection == MARKERS:
-            return [Finding("source.markers", "error", f"{where} is kept for markers", "copy another collection")]
+        if stream.collection in OWN_COLLECTIONS:
+            return [Finding("source.markers", "error", f"{where} is kept for tranship", "copy another collection")]
         with translated(f"reading the options of {stream.collection}"):
             infos = list(self._database.list_collections(filter={"name": stream.collection}))
         if not infos:
@@ -154,19 +162,6 @@ class MongoSource(MongoReader, MongoWatcher):
                 "the featureCompatibilityVersion of its own version, 6.0 or later"
             )
             return [Finding("source.unwatchable", "error", str(error), hint)]
-        return []
-
-    def _marker_findings(self) -> list[Finding]:
-        """Whether markers may be written, by an update that meets no document: authorised, it changes nothing."""
-        try:
-            with translated(f"checking that {MARKERS} may be written"):
-                there = MARKERS in self._database.list_collection_names()
-                self._database[MARKERS].update_one({"_id": ""}, {"$inc": {"written": 1}})
-                if not there:  # some servers make a collection for an update that meets nothing
-                    self._database.drop_collection(MARKERS)
-        except ConnectorError as error:
-            hint = f"the user needs `insert`, `update` and `dropCollection` on {MARKERS} (role `readWrite`)"
-            return [Finding("source.unwritable", "error", str(error), hint)]
         return []
 
 

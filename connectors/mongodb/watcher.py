@@ -84,16 +84,6 @@ class MongoWatcher(MongoConnection):
         ):
             yield from self._follow(events, session, watched)
 
-    def put_marker(self, name: str) -> None:
-        """Write a marker; majority committed, in the same database, hence behind all earlier writes in the stream."""
-        with translated("writing a marker"):
-            self._database[MARKERS].update_one({"_id": name}, {"$inc": {"written": 1}}, upsert=True)
-
-    def drop_markers(self) -> None:
-        """Drop the collection of markers; the change stream does not mind."""
-        with translated("dropping the markers"):
-            self._database[MARKERS].drop()
-
     def _watch(
         self, collections: Sequence[str], session: ClientSession, **options: Any
     ) -> ChangeStream[RawBSONDocument]:

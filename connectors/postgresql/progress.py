@@ -100,8 +100,10 @@ class PostgresProgress:
             raise ConnectorError(f"run {scope.run}, round {scope.round}: capture has not started or was stopped")
 
     def restart_capture(self, scope: Scope, position: Position) -> None:
-        now = func.clock_timestamp()
+        now, marker = func.clock_timestamp(), self._tables.marker
         with self._sessions.write(scope) as connection:
+            # On a source that was restored they are gone, and that is known by now.
+            connection.execute(delete(marker).where(_of(marker, scope)))
             self._move(connection, scope, {"token": position.token, "kept_at": now, "changed_at": now})
 
     def marker_seen(self, scope: Scope, name: str) -> bool:
@@ -109,6 +111,13 @@ class PostgresProgress:
         with self._sessions.read() as connection:
             found = connection.execute(select(table.c.name).where(_of(table, scope), table.c.name == name)).first()
         return found is not None
+
+    def newest_marker(self, scope: Scope, owner: str) -> str | None:
+        table = self._tables.marker
+        own = select(table.c.name).where(_of(table, scope), func.starts_with(table.c.name, f"{owner}."))
+        with self._sessions.read() as connection:
+            name: str | None = connection.execute(own.order_by(table.c.kept_at.desc()).limit(1)).scalar()
+        return name
 
     def stop_capture(self, scope: Scope) -> None:
         tables = self._tables

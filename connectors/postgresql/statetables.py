@@ -115,7 +115,7 @@ def state_tables(schema: str) -> StateTables:
         _clock("kept_at"),
         _clock("changed_at"),
     )
-    marker = Table("marker", metadata, *_round(), _key("name", Text))
+    marker = Table("marker", metadata, *_round(), _key("name", Text), _clock("kept_at"))
     dirty = Table(
         "dirty",
         metadata,

@@ -26,6 +26,7 @@ from tranship.connectors.protocols.forms import (
     Position,
     Scope,
     Span,
+    SwitchNote,
     TouchedKey,
     is_nameless,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "Progress",
     "Scope",
     "Span",
+    "SwitchNote",
     "TargetSchema",
     "TouchedKey",
     "is_nameless",

@@ -153,3 +153,13 @@ class Mismatch:
     kind: Literal["missing", "extra", "different", "quarantine"]
     columns: tuple[str, ...] = ()
     noted: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class SwitchNote:
+    """That a run, known by its id and name, has switched to a target, named by its identity and the state schema."""
+
+    id: str
+    run: str
+    target: str
+    state_schema: str

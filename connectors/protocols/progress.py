@@ -42,10 +42,16 @@ class Progress(Protocol):
         """The durable capture position, or None before capture started."""
 
     def restart_capture(self, scope: Scope, position: Position) -> None:
-        """Reseed: replace a lost position by a new one. The caller then compares everything (`tranship reseed`)."""
+        """Reseed: replace a lost position by a new one, and forget the markers that came before it.
+
+        The caller then compares everything (`tranship reseed`).
+        """
 
     def marker_seen(self, scope: Scope, name: str) -> bool:
         """Whether this marker has come through capture and been kept."""
+
+    def newest_marker(self, scope: Scope, owner: str) -> str | None:
+        """The name of the marker of an owner that was kept last."""
 
     def stop_capture(self, scope: Scope) -> None:
         """Delete position, lanes, markers, dirty and touched keys of the round. Idempotent."""

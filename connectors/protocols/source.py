@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from tranship.connectors.batch import Batch
-from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span
+from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span, SwitchNote
 from tranship.plans.streams import Stream
 
 
@@ -23,6 +23,12 @@ class BatchSource(Protocol):
 
     def identity(self) -> str:
         """Stable name of the server and database (not its address), for the plan's fingerprint."""
+
+    def collections(self, streams: Sequence[Stream]) -> dict[str, str]:
+        """By stream, the id of what it is read from: another one under the same name has another id.
+
+        A stream is left out when its collection is not there, and when the server tells no id.
+        """
 
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Reads only: reachability, topology, privileges, and whether each stream can be read and watched."""
@@ -62,7 +68,25 @@ class ChangeSource(Protocol):
         """
 
     def put_marker(self, name: str) -> None:
-        """Write a marker that comes through `changes` after all earlier acknowledged writes (`rules.md` E3)."""
+        """Write a marker that comes through `changes` after all earlier acknowledged writes (`rules.md` E3).
 
-    def drop_markers(self) -> None:
-        """Remove what `put_marker` left on the source. Idempotent."""
+        It stays until it is dropped. The name begins with its owner's id and a dot.
+        """
+
+    def has_marker(self, name: str) -> bool:
+        """Whether a marker is still there: on another server, or one that was restored, it is not."""
+
+    def drop_markers(self, owner: str) -> None:
+        """Remove the markers of one owner, and what held them once it is empty. Idempotent."""
+
+    def note_switch(self, note: SwitchNote) -> None:
+        """Keep a note on the source, durably, until it is forgotten: it outlives a target that loses its journal.
+
+        Idempotent: one note for each run's id.
+        """
+
+    def switch_notes(self) -> list[SwitchNote]:
+        """All notes that are kept on the source. Reads only."""
+
+    def forget_switch(self, id: str) -> None:  # noqa: A002
+        """Remove the note of one run, and what held it once it is empty. Idempotent."""

@@ -25,6 +25,7 @@ from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.inbox import refusal
+from tranship.orchestrator.engine.recognition import TargetRestoredError
 from tranship.orchestrator.engine.session import Observe, Session, open_session
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.journal.person import person
@@ -54,6 +55,7 @@ ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (PlanError, BAD_PLAN),
     (PreflightError, REFUSED),
     (PlanChangedError, REFUSED),
+    (TargetRestoredError, REFUSED),
     (JournalError, REFUSED),
     (TimeoutError, REFUSED),
     (TooManyApartError, 1),

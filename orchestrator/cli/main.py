@@ -228,7 +228,7 @@ def purge(plan: PlanFile, yes: Yes = False) -> None:
         if not yes and not typer.confirm(f"Remove schema {schema} with all runs and journals in it?"):
             raise typer.Exit(BAD_PLAN)
         # A run may have begun while the question stood.
-        _all_ended(session.control.purge(session.unfinished))
+        _all_ended(session.purge())
 
 
 def _all_ended(unfinished: list[str]) -> None:

@@ -223,7 +223,7 @@ def recheck(run: Run, target: BatchTarget, result: Reconciled) -> None:
     for number in range(MOST_ROUNDS):
         if not suspects:
             break
-        pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
+        pass_marker(run, MARKER_LIMIT_S)
         _wait_clean(run, suspects)
         for stream in run.streams:
             keys = sorted(key for name, key in suspects if name == stream.name)

@@ -35,13 +35,15 @@ class Connect:
 
 @dataclass
 class Run:
-    """One run under one epoch. `tick` raises when the phase must stop: pause, rollback, lost lease, failed service.
+    """One run under one epoch. `id`: what its traces on the source are known by; no other run has it.
+    `tick` raises when the phase must stop: pause, rollback, lost lease, failed service.
 
-    `facts`: what a phase has observed so far, as the journal says.
+       `facts`: what a phase has observed so far, as the journal says.
 
-    `sealed`: nothing is applied any more (`State.sealed`).
+       `sealed`: nothing is applied any more (`State.sealed`).
     """
 
+    id: str
     plan: Plan
     streams: tuple[Stream, ...]
     scope: Scope

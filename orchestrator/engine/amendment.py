@@ -36,8 +36,10 @@ def goes_back(book: Book) -> bool:
     return book.state.undoing or (asked and not book.state.switched)
 
 
-def check_plan(book: Book, run: Run) -> None:
+def check_plan(book: Book, run: Run) -> bool:
     """Compare the plan with what the run was started with, and take on a more lenient `rest`.
+
+    False when a run that goes back could not ask its servers who they are.
 
     Raises `PlanChangedError` for any other change of meaning, and for that one after the switch. While a run is undone
     the plan is left as it is: what is undone does not depend on `rest`.
@@ -51,10 +53,10 @@ def check_plan(book: Book, run: Run) -> None:
             log.warning(
                 "the servers cannot be asked who they are; what is left to undo does not need it", why=str(error)
             )
-            return
+            return False
         raise
     if fingerprint_of(new, *servers) == state.fingerprint:
-        return
+        return True
     changed = differences(old, new)
     streams = relaxed(old, new) if fingerprint_of(old, *servers) == state.fingerprint else ()
     if not streams:
@@ -64,7 +66,7 @@ def check_plan(book: Book, run: Run) -> None:
             f"back, to go on or to roll the run back before a new one. {MAY_CHANGE}"
         )
     if state.undoing:
-        return
+        return True
     if state.switched:
         raise PlanChangedError(
             f"run {state.run} has switched: nothing is applied any more, so {'; '.join(changed)} would have no effect. "
@@ -73,3 +75,4 @@ def check_plan(book: Book, run: Run) -> None:
     retry.call(lambda: requeue(run.progress, run.scope, [run.by_name[name] for name in streams]))
     data = {"fingerprint": fingerprint_of(new, *servers), "meaning": new, "changed": changed}
     book.write(Record(Kind.AMENDED, data=data))
+    return True

@@ -8,6 +8,7 @@ is committed before a phase acts, and the phase then looks at the world instead 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,11 +17,12 @@ from typing import Any
 import structlog
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import Scope, SwitchNote
 from tranship.orchestrator import retry
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
+from tranship.orchestrator.engine import recognition
 from tranship.orchestrator.engine.amendment import check_plan
 from tranship.orchestrator.engine.inbox import Inbox, InterruptedRunError
 from tranship.orchestrator.engine.outcomes import Failure, Outcome, classify
@@ -28,7 +30,7 @@ from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Control, Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
-from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State
+from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State, fold_all
 from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
 from tranship.orchestrator.phases import Diverged, Phase
 from tranship.orchestrator.phases.registry import PHASES
@@ -68,6 +70,7 @@ class Engine:
     _heartbeat: Heartbeat | None = field(default=None, init=False)
     _outages: retry.Outages = field(default_factory=retry.Outages, init=False)
     _refusal: BaseException | None = field(default=None, init=False)
+    _recognised: bool = field(default=False, init=False)
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
@@ -102,7 +105,8 @@ class Engine:
         if not self.state.run:
             self._create(run)
         self.book.write_claim(self._current.source.projection)
-        check_plan(self.book, self._current)
+        if check_plan(self.book, self._current):
+            recognition.check_target(self._current, lambda name: fold_all(e.record for e in self.control.journal(name)))
 
     def _resume(self, by: str, *, held_too: bool) -> None:
         resumable = {RunStatus.PAUSED, RunStatus.HELD} if held_too else {RunStatus.PAUSED}
@@ -113,12 +117,15 @@ class Engine:
         source, target = self._current.source.identity(), self._current.schema.identity()
         data = {
             "run": run,
+            "id": uuid.uuid4().hex,
+            "collections": self._current.source.collections(self.streams),
             "phases": list(STRATEGIES[self.plan.strategy]),
             "approvals": list(self.plan.approval),
             "fingerprint": fingerprint(self.plan, source, target),
             "meaning": meaning_document(self.plan),
         }
         self.book.write(Record(Kind.CREATED, data=data))
+        self._current.id = self.state.id
 
     @property
     def _current(self) -> Run:
@@ -141,6 +148,7 @@ class Engine:
         self._close_run()
         scope = Scope(self.book.run, self.state.round, self.book.epoch)
         self._run = Run(
+            id=self.state.id,
             plan=self.plan,
             streams=self.streams,
             scope=scope,
@@ -170,6 +178,7 @@ class Engine:
             try:
                 # Requests come before services: a reseed must be known before capture looks for the lost position.
                 self._tick()
+                self._recognise()
                 self._services()
                 self._take(next_step(self.state))
                 self._outages.forget()
@@ -177,6 +186,12 @@ class Engine:
                 self._interrupted(interrupted)
             except Exception as error:  # noqa: BLE001  every failure has an outcome, and the outcome is recorded
                 self._fail(error)
+
+    def _recognise(self) -> None:
+        """Once, before anything follows the source; behind requests, because one may be to go back without it."""
+        if not self._recognised:
+            recognition.check_source(self._current, self.state)
+            self._recognised = True
 
     def _services(self) -> None:
         assert self._supervisor is not None
@@ -248,6 +263,7 @@ class Engine:
             self.clock.sleep(POLL_S)
 
     def _reseed(self) -> None:
+        recognition.check_collections(self._current, self.state)
         marked = reseed.reseed(self._current)
         self.book.write(Record(Kind.RESEEDED, data={"marked": marked}))
 
@@ -255,10 +271,14 @@ class Engine:
         if kind is Kind.FINISHED:
             assert self._supervisor is not None
             self._supervisor.close()
+            run = self._current
+            note = SwitchNote(run.id, run.scope.run, run.schema.identity(), run.plan.target.state_schema)
             try:
-                self._current.source.drop_markers()
+                # The note first: from the end of the run on applications write to the target.
+                run.source.note_switch(note)
+                run.source.drop_markers(run.id)
             except RefusedError as error:  # a source that is closed to all writes must not keep the run from its end
-                log.warning("the collection of markers stays on the source", reason=str(error))
+                log.warning("the source is closed: it has no note of the switch, and keeps markers", reason=str(error))
         self.book.write(Record(kind))
 
     # --- requests, signals, failures ------------------------------------------------------------------------------

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.protocols import Finding
-from tranship.connectors.registry import open_progress, open_schema, open_source, open_target
+from tranship.connectors.registry import Source, open_progress, open_schema, open_source, open_target
 from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
 from tranship.orchestrator.engine.engine import Engine
+from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.control import RequestKind, SqlControl
 from tranship.orchestrator.journal.state import ENDED, State, fold_all
@@ -39,10 +41,40 @@ class Session:
         """Preflight, and for a run whether the plan still is the one that it was started with. Reads only."""
         source, schema = self.connect.source(), self.connect.schema()
         try:
-            return self._changes(run) + source.findings(self.streams) + schema.findings(self.streams, run)
+            found = self._changes(run) + source.findings(self.streams) + schema.findings(self.streams, run)
+            if not any(finding.severity == "error" for finding in found):  # else the servers might not answer
+                found += self._lost_switches(source, schema.identity())
+            return found
         finally:
             source.close()
             schema.close()
+
+    def _lost_switches(self, source: Source, target: str) -> list[Finding]:
+        state_of = self.state if self.control.installed() else lambda _run: State()
+        lost = lost_switches(source, target, self.plan.target.state_schema, state_of)
+        return [Finding("target.restored", "error", lost_switch(note), "") for note in lost]
+
+    def purge(self) -> list[str]:
+        """Remove the state schema's tables and then the notes of its runs' switches from the source.
+
+        Returns the runs that have not ended: then nothing was removed. Raises `RefusedError` with the tables gone where
+        the notes could not be removed.
+        """
+        runs = self.control.all_runs() if self.control.installed() else []
+        switched = [state.id for state in map(self.state, runs) if state.switched]
+        unfinished = self.control.purge(self.unfinished)
+        if unfinished or not switched:
+            return unfinished
+        try:
+            with closing(self.connect.source()) as source:
+                for run in switched:
+                    source.forget_switch(run)
+        except ConnectorError as error:
+            raise RefusedError(
+                f"the state schema is purged, but the source keeps the notes of its switches: {error}. No new run will "
+                "begin from it to this target before they are removed from its collection tranship_switches"
+            ) from None
+        return []
 
     def _changes(self, run: str) -> list[Finding]:
         if not run:

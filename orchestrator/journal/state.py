@@ -57,12 +57,15 @@ class IllegalTransitionError(Exception):
 class State:
     """Everything that the journal says about a run.
 
+    `id` is the run's alone, whatever its name; `collections` are the ids of the streams' collections at its start.
     `records` is how many it has. `reason` explains the status for a person, `undone_for` why the run is rolled back.
     `resumed_to` is what a paused or held run goes on as. `projection` names the version of what the source's documents
     become, under which everything was compared.
     """
 
     run: str = ""
+    id: str = ""
+    collections: Mapping[str, str] = field(default_factory=dict)
     epoch: int = 0
     records: int = 0
     approvals: frozenset[PhaseName] = frozenset()
@@ -172,6 +175,8 @@ def _created(state: State, record: Record) -> State:
     data = record.data
     return State(
         run=data["run"],
+        id=data.get("id", data["run"]),  # journals of earlier versions have none
+        collections=data.get("collections", {}),
         records=state.records,
         approvals=frozenset(PhaseName(p) for p in data["approvals"]),
         fingerprint=data["fingerprint"],

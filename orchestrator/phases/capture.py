@@ -36,7 +36,7 @@ class Capture:
     def verify(self, run: Run) -> Verdict:
         """A write to the source comes through; an idle source's own position may stand still."""
         try:
-            pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
+            pass_marker(run, MARKER_LIMIT_S)
         except TimeoutError as error:
             return Diverged(f"{error}. Is a majority of the source's members up, and do they keep up?")
         return Verified()
@@ -44,10 +44,10 @@ class Capture:
     def undo(self, run: Run) -> Iterator[Record]:
         run.progress.stop_capture(run.scope)
         try:
-            retry.call(run.source.drop_markers)
+            retry.call(lambda: run.source.drop_markers(run.id))
         except (TransientError, RefusedError) as error:
             # A source that is gone for good, or closed to writes, must not keep the target from being cleaned.
-            log.warning("the collection of markers stays on the source", reason=str(error))
+            log.warning("the run's markers stay on the source", reason=str(error))
             yield observed(self.name, stopped=True, markers_left=True)
         else:
             yield observed(self.name, stopped=True)

@@ -48,7 +48,7 @@ class Cutover:
         _check_strangers(run)
         _prove_quiet(run)
         reached("cutover.after_quiet")
-        drain(run.source, run.progress, run.scope, run.wait, DRAIN_LIMIT_S)
+        drain(run, DRAIN_LIMIT_S)
         yield Record(Kind.SEALED, self.name)
 
     def _switch(self, run: Run) -> Iterator[Record]:
@@ -78,7 +78,7 @@ class Cutover:
 
     def verify(self, run: Run) -> Verdict:
         """Nothing has been written to the source since the switch."""
-        pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
+        pass_marker(run, MARKER_LIMIT_S)
         rogue = run.progress.backlog(run.scope).dirty
         if rogue:
             return Diverged(f"{rogue} keys were written on the source after the switch; stop those writers and decide")
@@ -135,7 +135,7 @@ def _prove_quiet(run: Run) -> None:
     """No event of a migrated collection for `cutover.quiet`, up to where capture has looked."""
     wanted, limit = run.plan.cutover.quiet, run.plan.cutover.deadline
     # Before it, capture may have looked last before a pause: the quiet time that it knows of would be that of then.
-    pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
+    pass_marker(run, MARKER_LIMIT_S)
 
     def quiet() -> bool:
         backlog = run.progress.backlog(run.scope)
@@ -152,7 +152,7 @@ def _prove_quiet(run: Run) -> None:
 
 def _prove_still(run: Run, since: float | None = None) -> None:
     """Past a marker nothing is left to apply, and nothing has come `since`: nobody wrote after all was applied."""
-    pass_marker(run.source, run.progress, run.scope, run.wait, MARKER_LIMIT_S)
+    pass_marker(run, MARKER_LIMIT_S)
     backlog = run.progress.backlog(run.scope)
     written = since is not None and backlog.quiet_s < run.clock.now() - since
     if backlog.dirty or written:

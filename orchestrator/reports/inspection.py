@@ -44,6 +44,7 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
     scope = Scope(name, state.round, state.epoch)
     clock = MonotonicClock()
     run = Run(
+        id=state.id,
         plan=session.plan,
         streams=session.streams,
         scope=scope.reading,
@@ -71,7 +72,7 @@ def _beside(session: Session, run: Run, target: BatchTarget) -> Reconciled:
         return reconcile.full(run, target)
     finally:
         if not services(session.state(run.scope.run)):
-            run.source.drop_markers()
+            run.source.drop_markers(run.id)
 
 
 def _note(run: Run, scope: Scope, result: Reconciled) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tranship.connectors.batch import KEY, Batch, schema
 from tranship.connectors.errors import PositionLostError
 from tranship.connectors.keys import KeyForm
-from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Key, Position, Span
+from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Key, Position, Span, SwitchNote
 from tranship.plans.streams import Column, LogicalType, Stream
 
 PATIENCE_S = 30.0
@@ -36,6 +36,10 @@ def _stream(name: str) -> Stream:
 
 THINGS = _stream("things")
 OTHERS = _stream("others")
+
+
+OWNER = "owner"
+"""Of the markers that tests put."""
 
 
 class Source(BatchSource, ChangeSource, Protocol):
@@ -244,13 +248,43 @@ class SourceSuite:
 
     def test_dropping_markers_is_idempotent(self, world: SourceWorld) -> None:
         source = world.connect()
-        source.drop_markers()
+        source.drop_markers(OWNER)
         since = source.position()
         mark(source)
-        source.drop_markers()
-        source.drop_markers()
+        source.drop_markers(OWNER)
+        source.drop_markers(OWNER)
         fill(world, [1])
         assert until_marker(source, since) == things([1])
+
+    def test_a_marker_stays_until_its_owner_drops_it(self, world: SourceWorld) -> None:
+        source = world.connect()
+        mine, other, near = mark(source), mark(source, "another"), mark(source, f"{OWNER}s")
+        assert world.connect().has_marker(mine)
+        source.drop_markers(OWNER)
+        assert [world.connect().has_marker(name) for name in (mine, other, near)] == [False, True, True]
+        source.drop_markers("another")
+        assert not world.connect().has_marker(other)
+
+    def test_a_note_of_a_switch_stays_until_it_is_forgotten(self, world: SourceWorld) -> None:
+        source = world.connect()
+        assert source.switch_notes() == []
+        one, two = (SwitchNote(id, f"shop-{id}", "the target", "state") for id in "12")  # noqa: A001
+        for note in (one, two, one):
+            source.note_switch(note)
+        source.drop_markers("1")
+        assert sorted(world.connect().switch_notes(), key=str) == [one, two]
+        for _ in range(2):
+            source.forget_switch("1")
+        assert world.connect().switch_notes() == [two]
+        source.forget_switch("2")
+        assert world.connect().switch_notes() == []
+
+    def test_a_collection_keeps_its_id(self, world: SourceWorld) -> None:
+        fill(world, [1])
+        before = world.connect().collections([THINGS])
+        fill(world, [2])
+        assert world.connect().collections([THINGS]) == before
+        assert list(before) == [THINGS.name]
 
     def test_resuming_from_any_position_loses_nothing(self, world: SourceWorld) -> None:
         source = world.connect()
@@ -321,9 +355,9 @@ def check_tiles(spans: list[Span]) -> None:
 _names: Callable[[], str] = (f"suite.{n}" for n in range(10**9)).__next__
 
 
-def mark(source: Source) -> str:
+def mark(source: Source, owner: str = OWNER) -> str:
     """Put a marker with a fresh name."""
-    name = f"{_names()}.{time.monotonic_ns()}"
+    name = f"{owner}.{_names()}.{time.monotonic_ns()}"
     source.put_marker(name)
     return name
 

@@ -33,13 +33,14 @@ from tranship.connectors.errors import ConnectorError, RefusedError, SourceChang
 from tranship.connectors.mongodb import MongoSource, connect
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.mongodb.mapper import key_of as key_of_raw
-from tranship.connectors.protocols import Key, Position, Span
+from tranship.connectors.protocols import Key, Position, Span, SwitchNote
 from tranship.orchestrator.sandbox import ServerMissingError
 from tranship.orchestrator.sandbox.databases import SourceDatabase
 from tranship.orchestrator.sandbox.embedded import mongodb_executable
 from tranship.orchestrator.sandbox.processes import ServerProcess, start
 from tranship.orchestrator.sandbox.readiness import mongodb_answers, wait_until
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
+from tranship.plans.rules import SWITCH_COLLECTION as SWITCHES
 from tranship.plans.streams import Column, Endpoint, LogicalType, Stream
 
 OPEN = Span(None, None)
@@ -366,10 +367,26 @@ class TestWatching:
 
     def test_markers_leave_nothing_behind(self, world: MongoWorld) -> None:
         source = world.connect(THINGS)
-        source.put_marker("one")
+        source.put_marker("one.1")
         assert MARKERS in world.db.list_collection_names()
-        source.drop_markers()
+        source.drop_markers("one")
         assert MARKERS not in world.db.list_collection_names()
+
+    def test_notes_of_switches_leave_nothing_behind(self, world: MongoWorld) -> None:
+        source = world.connect(THINGS)
+        source.note_switch(SwitchNote("1", "shop-1", "target", "state"))
+        assert SWITCHES in world.db.list_collection_names()
+        source.forget_switch("1")
+        assert SWITCHES not in world.db.list_collection_names()
+
+    def test_a_collection_that_is_made_anew_has_another_id(self, world: MongoWorld) -> None:
+        source = world.connect(THINGS)
+        world.insert(THINGS, 1, "before")
+        before = source.collections([THINGS])
+        world.db.drop_collection(THINGS.collection)
+        assert source.collections([THINGS]) == {}
+        world.insert(THINGS, 1, "before")
+        assert source.collections([THINGS])[THINGS.name] != before[THINGS.name]
 
 
 def _cluster_time(world: MongoWorld) -> int:
@@ -521,7 +538,7 @@ class TestPrivileges:
         ("user", "password", "codes"),
         [
             ("writer", "hunter2", []),
-            ("reader", "hunter2", ["source.unwritable"]),
+            ("reader", "hunter2", ["source.unwritable"] * 2),
             ("finder", "hunter2", ["source.unusable"]),
             ("writer", "hunter3", ["source.unusable"]),
         ],

@@ -130,7 +130,7 @@ class Direct:
     def follow(self) -> None:
         """Run capture and applier until nothing that was written before this call is left to apply."""
         self.supervisor.ensure(FOLLOWING)
-        drain(self.run.source, self.run.progress, self.run.scope, self.run.wait, LIMIT_S)
+        drain(self.run, LIMIT_S)
 
     def _serve(self, name: PhaseName) -> None:
         if name in (PhaseName.CATCH_UP, PhaseName.CONSTRAIN, PhaseName.RECONCILE, PhaseName.CUTOVER):
@@ -163,6 +163,7 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
             {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body},
         )
         run = Run(
+            id="direct",
             plan=session.plan,
             streams=session.streams,
             scope=scope,

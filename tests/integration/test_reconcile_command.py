@@ -64,7 +64,7 @@ def test_no_marker_stays_behind_a_run_that_ends_meanwhile(route: Route, monkeypa
     def full(looking: Run, _: BatchTarget) -> Reconciled:
         assert route.tranship("rollback", plan)[0] in (FINISHED, ROLLED_BACK)  # left to the run, or over already
         assert run.wait() == ROLLED_BACK, run.output
-        looking.source.put_marker("too late")
+        looking.source.put_marker(f"{looking.id}.too late")
         there.extend(route.client[route.source.name].list_collection_names())
         raise TimeoutError("waited for the marker")
 

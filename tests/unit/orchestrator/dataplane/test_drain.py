@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.support import scope_of
-from tranship.connectors.memory import MemoryProgress, MemorySource, MemoryStore
+from tranship.connectors.memory import MemoryProgress, MemoryStore
 from tranship.connectors.protocols import Changes, Position
 from tranship.orchestrator.dataplane.drain import pass_marker
+from tranship.orchestrator.dataplane.run import Run
 
 RUN = "small-1"
 HERE = Position(b"here")
@@ -41,6 +44,11 @@ class Capture:
             self.step()
         raise TimeoutError(what)
 
+    def run(self) -> Run:
+        """What the wait for a marker needs of a run."""
+        needed = SimpleNamespace(id="one", source=self, progress=self.progress, scope=self.scope, wait=self.wait)
+        return cast(Run, needed)
+
     def step(self) -> None:
         """Keep what comes within a second."""
         behind = next(self.steps, None)
@@ -48,21 +56,13 @@ class Capture:
         self.progress.keep(self.scope, Changes((), HERE, markers, behind or 0.0))
 
 
-class Source(MemorySource):
-    """Puts its markers into the capture above."""
-
-    def __init__(self, capture: Capture) -> None:
-        super().__init__(capture.store)
-        self.put_marker = capture.put_marker  # type: ignore[method-assign]
-
-
 def test_the_time_in_which_capture_catches_up_does_not_count() -> None:
     capture = Capture([1000.0 - second for second in range(990)], arrives=True)
-    pass_marker(Source(capture), capture.progress, capture.scope, capture.wait, LIMIT_S)
+    pass_marker(capture.run(), LIMIT_S)
     assert capture.progress.marker_seen(capture.scope, capture.markers[0])
 
 
 def test_a_marker_that_does_not_come_is_not_waited_for_longer() -> None:
     capture = Capture([1000.0 - second for second in range(990)], arrives=False)
     with pytest.raises(TimeoutError, match="a marker on the source"):
-        pass_marker(Source(capture), capture.progress, capture.scope, capture.wait, LIMIT_S)
+        pass_marker(capture.run(), LIMIT_S)

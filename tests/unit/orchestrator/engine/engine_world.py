@@ -138,6 +138,14 @@ def with_rest(world: World, rest: Rest) -> None:
     world.engine = Engine(world.plan, resolve(world.plan), world.engine.connect, world.control, 2.0)
 
 
+def approved(world: World) -> threading.Thread:
+    """A run whose cutover has just been approved."""
+    thread = world.start()
+    world.wait_for_approval()
+    world.approve()
+    return thread
+
+
 def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
     """The journal is as if the process had died right after a record that a request at the approval led to."""
     thread = world.start()
@@ -146,6 +154,9 @@ def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
     world.finish(thread)
     kinds = [e.record.kind for e in world.control.entries]
     del world.control.entries[kinds.index(last) + 1 :]
+    # Nor has it come to clean up the source.
+    world.store.documents.switches.clear()
+    world.store.documents.markers.update(world.store.state.round(scope_of(world.store, RUN)).markers)
     world.result.clear()
 
 

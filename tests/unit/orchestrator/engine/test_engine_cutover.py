@@ -11,6 +11,7 @@ from tests.support import scope_of
 from tests.unit.orchestrator.engine.engine_world import (
     RUN,
     World,
+    approved,
     change_target,
     crashed_after,
     done_behind,
@@ -31,14 +32,6 @@ from tranship.orchestrator.phases import cutover
 from tranship.orchestrator.services import reconciler
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import LogicalType, Stream
-
-
-def approved(world: World) -> threading.Thread:
-    """A run whose cutover has just been approved."""
-    thread = world.start()
-    world.wait_for_approval()
-    world.approve()
-    return thread
 
 
 def withdrawn(world: World) -> str:
@@ -355,8 +348,9 @@ def test_a_write_after_the_switch_is_held_for_a_person(world: World) -> None:
 
 
 def test_markers_that_cannot_be_dropped_keep_no_run_from_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: MemorySource) -> None:
+    def refuse(_: MemorySource, *__: object) -> None:
         raise RefusedError("writes are blocked")
 
-    monkeypatch.setattr(MemorySource, "drop_markers", refuse)
+    for name in ("drop_markers", "note_switch"):
+        monkeypatch.setattr(MemorySource, name, refuse)
     assert world.finish(approved(world)).status is RunStatus.FINISHED

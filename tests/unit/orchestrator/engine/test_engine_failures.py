@@ -97,7 +97,7 @@ def test_a_run_whose_source_is_gone_for_good_is_rolled_back(
         world.engine.interrupt.set()
         world.finish(thread)
 
-    def gone(self: MemorySource) -> str:  # noqa: ARG001
+    def gone(self: MemorySource, *_: object) -> str:  # noqa: ARG001
         raise TransientError("no server answers")
 
     for name in ("identity", "drop_markers", "position"):

@@ -1,0 +1,81 @@
+"""What tranship itself writes to a source: markers, and notes of switches. Each in a collection of its own.
+
+Several runs may share them, so each removes what is its own, and the collection only when it is empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo.collection import Collection
+
+from tranship.connectors.errors import ConnectorError
+from tranship.connectors.mongodb.connection import MongoConnection
+from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.protocols import Finding, SwitchNote
+from tranship.plans.rules import MARKER_COLLECTION as MARKERS
+from tranship.plans.rules import OWN_COLLECTIONS
+from tranship.plans.rules import SWITCH_COLLECTION as SWITCHES
+
+
+class MongoTraces(MongoConnection):
+    """Of `ChangeSource`, what writes. Majority committed."""
+
+    def put_marker(self, name: str) -> None:
+        """In the same database as the streams, hence behind all earlier writes in the change stream."""
+        with translated("writing a marker"):
+            self._database[MARKERS].update_one({"_id": name}, {"$inc": {"written": 1}}, upsert=True)
+
+    def has_marker(self, name: str) -> bool:
+        with translated("looking for a marker"):
+            return self._database[MARKERS].find_one({"_id": name}) is not None
+
+    def drop_markers(self, owner: str) -> None:
+        """The change stream does not mind."""
+        with translated("dropping the markers"):
+            self._remove(MARKERS, {"_id": {"$gte": f"{owner}.", "$lt": f"{owner}/"}})  # the slash comes after the dot
+
+    def note_switch(self, note: SwitchNote) -> None:
+        said = {"run": note.run, "target": note.target, "state_schema": note.state_schema}
+        with translated("noting the switch"):
+            self._database[SWITCHES].update_one(
+                {"_id": note.id}, {"$set": said, "$currentDate": {"at": True}}, upsert=True
+            )
+
+    def switch_notes(self) -> list[SwitchNote]:
+        with translated("reading the notes of switches"):
+            found = list(self._database[SWITCHES].find())
+        return [
+            SwitchNote(*(str(note.get(name, "")) for name in ("_id", "run", "target", "state_schema")))
+            for note in found
+        ]
+
+    def forget_switch(self, id: str) -> None:  # noqa: A002
+        with translated("removing the note of a switch"):
+            self._remove(SWITCHES, {"_id": id})
+
+    def _remove(self, name: str, which: dict[str, Any]) -> None:
+        collection = self._database[name]
+        collection.delete_many(which)
+        self._drop_empty(collection)
+
+    def _drop_empty(self, collection: Collection[dict[str, Any]]) -> None:
+        if collection.find_one() is None:
+            collection.drop()
+
+    def _trace_findings(self) -> list[Finding]:
+        """Whether these collections may be written and removed, by writes that meet no document: authorised, they
+        change nothing."""
+        found = []
+        for name in OWN_COLLECTIONS:
+            try:
+                with translated(f"checking that {name} may be written"):
+                    there = name in self._database.list_collection_names()
+                    self._database[name].update_one({"_id": ""}, {"$inc": {"written": 1}})
+                    self._database[name].delete_many({"_id": ""})
+                    if not there:  # some servers make a collection for an update that meets nothing
+                        self._drop_empty(self._database[name])
+            except ConnectorError as error:
+                hint = f"the user needs `insert`, `update`, `remove` and `dropCollection` on {name} (role `readWrite`)"
+                found.append(Finding("source.unwritable", "error", str(error), hint))
+        return found
