@@ -10,6 +10,7 @@ stream are comparable column by column.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -92,3 +93,13 @@ class Batch:
         """Canonical keys of the rows, in batch order."""
         keys: list[bytes] = self.rows.column(KEY).to_pylist()
         return keys
+
+
+def combined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several of the same stream, with the rows in their order; of at least one."""
+    return Batch(
+        pa.concat_batches([batch.rows for batch in batches]),
+        tuple(entry for batch in batches for entry in batch.quarantined),
+        sum(batch.size for batch in batches),
+        sum((batch.residues for batch in batches), Counter()),
+    )

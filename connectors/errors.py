@@ -6,6 +6,8 @@ say what happened, where and what to do; they never hold a URI, a password or a 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ConnectorError(Exception):
     """Base of all errors that a connector raises."""
@@ -38,28 +40,40 @@ class EpochMovedError(ConnectorError):
 class UniqueConflictError(ConnectorError):
     """Rows of the batch hold unique values that other rows hold (SQLSTATE 23505). Nothing was kept.
 
-    `stream` and `constraint` name the place; `claimants` are the canonical keys of those rows of the batch, `owners`
-    those of the rows outside the batch that hold their values (none when two rows of the batch hold the same one).
+    `stream`, `constraint` and `column` name the place; `claimants` are the canonical keys of those rows of the batch,
+    `owners` those of the rows outside the batch that hold their values (none when two rows of the batch hold one).
     """
 
     def __init__(
-        self, message: str, *, stream: str, constraint: str, claimants: tuple[bytes, ...], owners: tuple[bytes, ...]
+        self,
+        message: str,
+        *,
+        stream: str,
+        constraint: str,
+        column: str = "",
+        claimants: tuple[bytes, ...] = (),
+        owners: tuple[bytes, ...] = (),
     ) -> None:
         super().__init__(message)
         self.stream = stream
         self.constraint = constraint
+        self.column = column
         self.claimants = claimants
         self.owners = owners
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled by its keywords, because workers send their errors to the orchestrator."""
-        return (_unique_conflict, (str(self), self.stream, self.constraint, self.claimants, self.owners))
+        return (_with_attributes, (type(self), str(self), vars(self)))
 
 
-def _unique_conflict(
-    message: str, stream: str, constraint: str, claimants: tuple[bytes, ...], owners: tuple[bytes, ...]
-) -> UniqueConflictError:
-    return UniqueConflictError(message, stream=stream, constraint=constraint, claimants=claimants, owners=owners)
+class TiedError(UniqueConflictError):
+    """More rows hold values of each other than can be written in one transaction. Nothing was kept."""
+
+
+def _with_attributes(kind: type[ConnectorError], message: str, attributes: dict[str, Any]) -> ConnectorError:
+    made = kind.__new__(kind, message)
+    made.__dict__.update(attributes)
+    return made
 
 
 class PositionLostError(ConnectorError):
@@ -71,4 +85,17 @@ class SourceChangedError(ConnectorError):
 
 
 class UnmappableError(ConnectorError):
-    """A document does not fit the plan and the plan's policy for that is `fail`."""
+    """A document does not fit the plan and the plan's policy for that is `fail`.
+
+    `stream`, `key` and `path` name it, where it is known.
+    """
+
+    def __init__(self, message: str, *, stream: str = "", key: bytes = b"", path: str = "") -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.key = key
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As `UniqueConflictError`."""
+        return (_with_attributes, (type(self), str(self), vars(self)))

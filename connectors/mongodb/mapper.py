@@ -94,12 +94,17 @@ class Mapper:
         if template is not None:
             row[-1] = encode(template)
         if doc.notes and self.stream.rest is not Rest.RESIDUE:
-            self._refuse(*doc.notes[0])
+            self._refuse(raw, *doc.notes[0])
         return row, doc.notes
 
-    def _refuse(self, path: str, reason: str) -> None:
+    def _refuse(self, raw: bytes, path: str, reason: str) -> None:
         if self.stream.rest is Rest.FAIL:
-            raise UnmappableError(f"stream {self.stream.name}: a document does not fit the plan at {path}: {reason}")
+            raise UnmappableError(
+                f"stream {self.stream.name}: a document does not fit the plan at {path}: {reason}",
+                stream=self.stream.name,
+                key=key_of(raw),
+                path=path,
+            )
         raise UnfitError(path, reason)
 
 

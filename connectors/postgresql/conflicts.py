@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, UniqueConflictError
 from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import Rows
 from tranship.connectors.postgresql.keyspace import KeySpace, expression, texts
-from tranship.connectors.postgresql.layout import Field, Layout, quote
+from tranship.connectors.postgresql.layout import Field, Layout, names, quote
 from tranship.connectors.postgresql.naming import derived
 from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import DirtyKey, Key
+
+_MOST_VALUES = 100
 
 
 def unique_conflict(
@@ -40,9 +44,24 @@ def unique_conflict(
         "once",
         stream=keys.stream.name,
         constraint=error.constraint,
+        column=column if table is keys.root else f"{table.table}.{column}",
         claimants=tuple(sorted(claimants)),
         owners=tuple(sorted(owners)),
     )
+
+
+def duplicates(session: DataSession, keys: KeySpace, table: Layout, column: str) -> tuple[Key, ...]:
+    """Keys of documents whose rows hold a value that another row holds, too: a part of them where they are many."""
+    name, value = table.name, quote(column)
+    twice = f"SELECT {value} FROM {name} WHERE {value} IS NOT NULL GROUP BY 1 HAVING count(*) > 1 LIMIT {_MOST_VALUES}"
+    with session.read():
+        found = session.run(f"SELECT DISTINCT {names(table.key)} FROM {name} WHERE {value} IN ({twice})")
+    return tuple(sorted(set(_canonical(keys, table, found))))
+
+
+def _canonical(keys: KeySpace, table: Layout, found: pa.Table) -> list[Key]:
+    """Canonical keys of documents, from the key columns of one of their tables."""
+    return keys.canonical(Rows(Layout(table.schema, table.table, table.key, (), (), ()), found).key_columns())
 
 
 def _place(root: Layout, error: DuplicateError) -> tuple[Layout | None, str]:
@@ -63,8 +82,7 @@ def _holders(session: DataSession, keys: KeySpace, table: Layout, column: str, b
         f"JOIN {table.name} AS held ON held.{quote(column)} = {expression(field, 'given.value')}",
         [texts(field, batch.rows.column(column))],
     )
-    key = Layout(table.schema, table.table, table.key, (), (), ())
-    owners = keys.canonical(Rows(key, found.drop_columns(["_number"])).key_columns())
+    owners = _canonical(keys, table, found.drop_columns(["_number"]))
     numbers = found.column("_number").to_pylist()
     claimants = batch.keys
     return [(claimants[number - 1], owner) for number, owner in zip(numbers, owners, strict=True)]

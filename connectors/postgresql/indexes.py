@@ -178,8 +178,7 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
         "Nothing was kept of the index. Look for duplicates in the source, or take `unique` out of the plan.",
         stream=index.stream,
         constraint=index.name,
-        claimants=(),
-        owners=(),
+        column=index.columns[0],
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from sqlalchemy import Connection
 
-from tranship.connectors.errors import ConnectorError, RefusedError
-from tranship.connectors.postgresql import indexes, parents, preflight, tables
+from tranship.connectors.errors import ConnectorError, RefusedError, UniqueConflictError
+from tranship.connectors.postgresql import conflicts, indexes, parents, preflight, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
+from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout, quote
-from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
 from tranship.connectors.postgresql.statetables import state_tables
-from tranship.connectors.protocols import Finding, Scope
+from tranship.connectors.protocols import Finding, Key, Scope
 from tranship.plans.streams import Column, Endpoint, Stream
 
 
@@ -84,7 +86,19 @@ class PostgresSchema:
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         parents.create(self._sessions, scope, self._schema, streams)
-        indexes.create_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+        try:
+            indexes.create_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+        except UniqueConflictError as conflict:
+            conflict.claimants = self._duplicates(scope, streams, conflict)
+            raise
+
+    def _duplicates(self, scope: Scope, streams: Sequence[Stream], conflict: UniqueConflictError) -> tuple[Key, ...]:
+        """Keys of the documents that hold what an index refused."""
+        (index,) = [one for one in indexes.unique(streams, self._schema) if one.name == conflict.constraint]
+        stream = self._streams[index.stream]
+        with closing(DataSession(self._endpoint, scope.reading)) as session:
+            space = KeySpace(stream, layout(stream, self._schema))
+            return conflicts.duplicates(session, space, index.table, index.columns[0])
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         indexes.drop_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))

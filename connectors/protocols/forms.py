@@ -143,14 +143,15 @@ class Mismatch:
 
     Its row is only on the source (`missing`), only on the target (`extra`), or `different` in some columns. Or its
     document belongs into quarantine on one side only, or is kept aside there with other bytes, another path or another
-    reason (`quarantine`, whatever the rows are).
+    reason (`quarantine`, whatever the rows are). Or a run stopped at its document: other documents hold a value of it
+    that the plan calls unique (`duplicate`), or it does not fit and the plan says `rest: fail` (`unfit`).
 
     `noted` names the record of it, once it has one (`Progress.divergences`); no two records have the same.
     """
 
     stream: str
     key: Key
-    kind: Literal["missing", "extra", "different", "quarantine"]
+    kind: Literal["missing", "extra", "different", "quarantine", "duplicate", "unfit"]
     columns: tuple[str, ...] = ()
     noted: int = field(default=0, compare=False)
 

@@ -15,8 +15,9 @@ import structlog
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError, UniqueConflictError
 from tranship.connectors.pages import PageSize
-from tranship.connectors.protocols import BatchSource, BatchTarget, DirtyKey, LaneMark, Position, Progress, Scope
+from tranship.connectors.protocols import BatchSource, BatchTarget, Progress, Scope
 from tranship.orchestrator.clock import Clock
+from tranship.orchestrator.dataplane.exclusive import Exclusive, Taken
 from tranship.orchestrator.dataplane.gate import Gate
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
@@ -24,19 +25,7 @@ from tranship.plans.streams import Stream
 log = structlog.get_logger(__name__)
 
 MOST_KEYS = 500
-EXCLUSIVE_TRIES = 40
-"""Values that pass along a chain of documents add one owner a try; a source that really holds duplicates never ends."""
-EXCLUSIVE_PAUSE_S = 0.05
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Dirty keys of one stream in one lane, with what was noted before the source is read."""
-
-    stream: Stream
-    dirty: tuple[DirtyKey, ...]
-    marks: tuple[LaneMark, ...]
-    after: Position
+"""Of one batch."""
 
 
 @dataclass(frozen=True)
@@ -87,39 +76,7 @@ class Applier:
         except UniqueConflictError as conflict:
             if taken is None:
                 raise
-            self._apply_exclusively(taken, conflict)
+            exclusive = Exclusive(self.source, self.target, self.progress, self.scope, self.clock)
+            with self.gate.exclusive():
+                exclusive.apply(taken, conflict)
         return len(taken.dirty) if taken else 1
-
-    def _apply_exclusively(self, taken: Taken, conflict: UniqueConflictError) -> None:
-        """Apply the rows that claim a value together with those that hold it, while no other lane runs (`rules.md` C5).
-
-        A value moves from one document to another in two writes; either row may be replaced first. With all keys
-        involved in one batch, each is deleted before any is inserted. The rest of the taken keys stays dirty.
-        """
-        # Nobody is named when the value was given up before anyone could look; then all of the batch is tried here, so
-        # that a conflict which nobody can name ends too, and is not met at each step for ever.
-        keys = {*conflict.claimants, *conflict.owners} or {entry.key for entry in taken.dirty}
-        with self.gate.exclusive():
-            for attempt in range(EXCLUSIVE_TRIES):
-                group = self._group(taken, keys)
-                try:
-                    self.replace(group, self.read(group))
-                except UniqueConflictError as again:
-                    conflict = again
-                    if not {*again.claimants, *again.owners} - keys:
-                        # All holders are in the group, so two of them were read at different moments: read again.
-                        self.clock.sleep(min(EXCLUSIVE_PAUSE_S * 2**attempt, 1.0))
-                    keys |= {*again.claimants, *again.owners}
-                except (MarkMovedError, AmbiguousCommitError):
-                    return  # something of ours landed late: the next step takes everything anew
-                else:
-                    log.info("applied in the exclusive lane", keys=len(group.dirty), tries=attempt + 1)
-                    return
-        raise conflict
-
-    def _group(self, taken: Taken, keys: set[bytes]) -> Taken:
-        # Generation 0 never equals a real one: an owner's own dirty entry, if it has one, stays and is applied later.
-        marks = tuple(self.progress.lane_marks(self.scope))
-        known = {entry.key: entry for entry in taken.dirty}
-        dirty = tuple(known.get(key) or DirtyKey(taken.stream.name, key, 0) for key in sorted(keys))
-        return Taken(taken.stream, dirty, marks, durable(self.progress, self.scope))

@@ -25,7 +25,7 @@ from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
 from tranship.orchestrator.engine import recognition
 from tranship.orchestrator.engine.amendment import check_plan
 from tranship.orchestrator.engine.inbox import Inbox, InterruptedRunError
-from tranship.orchestrator.engine.outcomes import Failure, Outcome, classify
+from tranship.orchestrator.engine.outcomes import Failure, Outcome, classify, named_rows
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Control, Request, RequestKind
@@ -344,6 +344,7 @@ class Engine:
         if failure.outcome is Outcome.LEAVE:
             raise failure.error
         self._current.release_workers()
+        self._name(failure)
         if isinstance(error, ServiceFailedError):
             self.book.write(Record(Kind.SERVICE_FAILED, data={"service": error.service, "reason": failure.reason}))
         if isinstance(error, TransientError | AmbiguousCommitError) and self._outages.bear(self.clock.now()):
@@ -356,6 +357,15 @@ class Engine:
             self.book.write(Record(Kind.ROLLBACK, data={"reason": failure.reason}))
         else:
             self._record_failure(failure)
+
+    def _name(self, failure: Failure) -> None:
+        """Put the documents at which the run stopped on its record, where a person finds them."""
+        rows, run = named_rows(failure.error), self._current
+        try:
+            if rows:
+                retry.call(lambda: run.progress.note_divergences(run.scope, rows, []))
+        except TransientError as error:
+            log.warning("the documents at which the run stopped are not on its record", reason=str(error))
 
     def _servers_answer(self) -> bool:
         """Wait, within the retry policy's limits, until source and target answer again; if they do not, it is noted."""

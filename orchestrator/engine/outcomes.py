@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tranship.connectors import errors
+from tranship.connectors.protocols import Mismatch
 from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError
 from tranship.orchestrator.phases import DivergedError, PreflightError, RefusedToActError
@@ -36,6 +37,7 @@ OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (PreflightError, Outcome.REFUSE),
     (RefusedToActError, Outcome.ASK_AGAIN),
     (DivergedError, Outcome.POLICY),
+    (errors.TiedError, Outcome.HOLD),
     (errors.UniqueConflictError, Outcome.POLICY),  # the source holds a value twice that the plan calls unique
     (errors.UnmappableError, Outcome.POLICY),
     (errors.PositionLostError, Outcome.HOLD),
@@ -70,7 +72,22 @@ def classify(error: BaseException) -> Failure:
     return Failure(error, Outcome.PAUSE, f"unexpected {type(error).__name__}: {error}", is_bug=True)
 
 
+MOST_NAMED = 1000
+
+
+def named_rows(error: BaseException) -> list[Mismatch]:
+    """The documents at which a run stopped, for its record of what differs; none for most failures."""
+    if isinstance(error, errors.UniqueConflictError):
+        keys = sorted({*error.claimants, *error.owners})[:MOST_NAMED]
+        return [Mismatch(error.stream, key, "duplicate", (error.column or error.constraint,)) for key in keys]
+    if isinstance(error, errors.UnmappableError) and error.key:
+        return [Mismatch(error.stream, error.key, "unfit", (error.path,))]
+    return []
+
+
 def _advice(error: BaseException) -> str:
+    if named_rows(error):
+        return f"{error}; `tranship status` names the documents"
     if isinstance(error, errors.PositionLostError):
         return (
             f"{error} Changes may have been missed, so tranship does not go on from now by itself: `tranship reseed` "

@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import UpdateOne
 
 from tests.integration.direct import Direct, direct, phases_before
-from tests.integration.route import Route
+from tests.integration.route import Route, wait_until
 from tranship.connectors.errors import UniqueConflictError
+from tranship.connectors.keys import from_typed
 from tranship.connectors.postgresql import indexes
-from tranship.orchestrator.dataplane import applier
-from tranship.orchestrator.engine.outcomes import Outcome, classify
+from tranship.orchestrator.engine.outcomes import Outcome, classify, named_rows
 from tranship.orchestrator.phases import catch_up
 from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import LogicalType
 
 SEATS: dict[str, Any] = {
     "seats": {"key": {"_id": "text"}, "columns": {"guest": {"type": "text", "unique": True}, "moved": "text"}}
 }
 COUNT = 24
+FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7
 
 
 @pytest.fixture(autouse=True)
@@ -152,10 +155,7 @@ def test_the_constraint_is_built_while_values_move(route: Route, plan: Path) -> 
 # --- data that is not unique --------------------------------------------------------------------------------------
 
 
-def test_a_duplicate_that_comes_later_is_a_clear_failure(
-    route: Route, work: Direct, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(applier, "EXCLUSIVE_TRIES", 5)
+def test_a_duplicate_that_comes_later_is_a_clear_failure(route: Route, work: Direct) -> None:
     put(route, 1, "g0")
     failure = classify(work.failure())
     assert (type(failure.error), failure.outcome) == (UniqueConflictError, Outcome.POLICY)
@@ -179,3 +179,102 @@ def test_a_duplicate_that_was_there_is_left_to_the_plans_policy(
         for name in (PhaseName.CONSTRAIN, *reversed(phases_before(PhaseName.CONSTRAIN))):
             work.undo(name)
     assert route.target() == before
+
+
+# --- many documents at once -------------------------------------------------------------------------------------------
+
+RANKS: dict[str, Any] = {
+    "ranks": {"key": {"_id": "text"}, "columns": {"rank": {"type": "int32", "unique": True}, "name": "text"}}
+}
+
+
+def _shift(route: Route) -> None:
+    """Every rank becomes the next one, in two passes: at no moment is one held twice."""
+    ranks = route.documents("ranks")
+    ranks.update_many({}, {"$inc": {"rank": 1_000_000}})
+    ranks.update_many({}, {"$inc": {"rank": -999_999}})
+
+
+def _shuffle(route: Route, seed: int) -> None:
+    ranks = route.documents("ranks")
+    keys = [document["_id"] for document in ranks.find({}, {"_id": 1})]
+    ranks.update_many({}, {"$inc": {"rank": 1_000_000}})
+    order = random.Random(seed).sample(range(len(keys)), len(keys))
+    ranks.bulk_write(
+        [UpdateOne({"_id": key}, {"$set": {"rank": place}}) for key, place in zip(keys, order, strict=True)]
+    )
+
+
+def _ranks(route: Route) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
+    documents = {(one["_id"], one["rank"]) for one in route.documents("ranks").find()}
+    return documents, set(route.rows("ranks", "_id", "rank"))
+
+
+def _filled(route: Route, count: int) -> Path:
+    route.documents("ranks").insert_many({"_id": f"r{n:05}", "rank": n, "name": "a"} for n in range(count))
+    return route.plan(RANKS, limits={"workers": 3})
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_thousands_of_values_move_on_by_one(route: Route, paused: bool) -> None:
+    plan = _filled(route, 5_000)
+    child = route.run_to_approval(plan)
+    if paused:
+        route.tranship("pause", plan)
+        assert child.wait() == PAUSED
+    _shift(route)
+    if paused:
+        child = route.run_to_approval(plan)
+    wait_until(lambda: len(set.intersection(*_ranks(route))) == 5_000, child, "all ranks to be applied")
+    assert route.tranship("approve", plan)[0] == FINISHED
+    assert child.wait() == FINISHED, child.output
+    documents, rows = _ranks(route)
+    assert rows == documents
+
+
+def test_values_are_dealt_anew_at_random(route: Route) -> None:
+    plan = _filled(route, 1_500)
+    child = route.run_to_approval(plan)
+    for seed in range(3):
+        _shuffle(route, seed)
+    wait_until(lambda: len(set.intersection(*_ranks(route))) == 1_500, child, "all ranks to be applied")
+    child.kill()
+
+
+def test_documents_that_hold_a_value_twice_are_named(route: Route) -> None:
+    """By the journal, the place; by the record, the documents."""
+    plan = _filled(route, 50)
+    child = route.run_to_approval(plan)
+    route.documents("ranks").update_one({"_id": "r00003"}, {"$set": {"rank": 4}})
+    assert child.wait() == ROLLED_BACK, child.output
+    status = route.status(plan)
+    assert "ranks__rank__key" in status.reason
+    assert "`tranship status` names the documents" in status.reason
+    named = sorted((d["key"]["_id"], d["kind"], d["columns"]) for d in status.divergences)
+    assert named == [("r00003", "duplicate", ["rank"]), ("r00004", "duplicate", ["rank"])]
+
+
+def test_duplicates_that_were_there_before_the_run_are_named(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "UNIQUE_WAIT_S", 0.5)
+    monkeypatch.setattr(indexes, "BUILD_TRIES", 2)
+    plan = _filled(route, 50)
+    route.documents("ranks").update_one({"_id": "r00003"}, {"$set": {"rank": 4}})
+    with direct(route, plan) as work:
+        for name in phases_before(PhaseName.CONSTRAIN):
+            work.done(name)
+        with pytest.raises(UniqueConflictError) as caught:
+            work.do(PhaseName.CONSTRAIN)
+    assert [(one.stream, one.key, one.columns) for one in named_rows(caught.value)] == [
+        ("ranks", from_typed(LogicalType.TEXT, "r00003"), ("rank",)),
+        ("ranks", from_typed(LogicalType.TEXT, "r00004"), ("rank",)),
+    ]
+
+
+def test_a_document_that_does_not_fit_and_fails_the_run_is_named(route: Route) -> None:
+    route.documents("ranks").insert_many([{"_id": "r1", "rank": 1}, {"_id": "r2", "rank": 2, "extra": True}])
+    streams = {"ranks": {**RANKS["ranks"], "rest": "fail"}}
+    plan = route.plan(streams)
+    child = route.start("run", plan)
+    assert child.wait() == ROLLED_BACK, child.output
+    (named,) = route.status(plan).divergences
+    assert (named["key"], named["kind"], named["columns"]) == ({"_id": "r2"}, "unfit", ["extra"])

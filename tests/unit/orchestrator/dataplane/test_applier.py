@@ -14,7 +14,8 @@ from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.pages import PAGE_BYTES
 from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Position, Span
-from tranship.orchestrator.dataplane.applier import EXCLUSIVE_TRIES, Applier
+from tranship.orchestrator.dataplane.applier import Applier
+from tranship.orchestrator.dataplane.exclusive import TRIES
 from tranship.orchestrator.dataplane.gate import Gate
 from tranship.plans.streams import Column, LogicalType, Stream
 
@@ -92,7 +93,7 @@ def test_a_conflict_that_nobody_can_name_ends() -> None:
     applier, target, _ = applier_of(refusals=10**6)
     with pytest.raises(UniqueConflictError):
         applier.step(0)
-    assert target.tried == [3] * (1 + EXCLUSIVE_TRIES)
+    assert target.tried == [3] * (2 + TRIES)
 
 
 def test_of_large_documents_fewer_are_read_at_once() -> None:
