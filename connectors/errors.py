@@ -76,6 +76,13 @@ def _with_attributes(kind: type[ConnectorError], message: str, attributes: dict[
     return made
 
 
+class RowRefusedError(ConnectorError):
+    """The target cannot hold a row of the batch (too wide, too long for an index, refused by a rule). Nothing was kept.
+
+    Which row it is, `BatchTarget.refused` finds out.
+    """
+
+
 class PositionLostError(ConnectorError):
     """The source's history no longer reaches back to our position (MongoDB 286): changes may have been missed."""
 

@@ -186,6 +186,24 @@ def workers_fit_memory(subject: Subject) -> Iterator[Problem]:
         yield Problem("P115", ("limits", "memory"), message, f"{limits.memory >> 20}MiB")
 
 
+INDEX_COLUMNS = 32
+"""What an index of PostgreSQL can have."""
+
+
+def indexes_are_narrow(subject: Subject) -> Iterator[Problem]:
+    """P117: no index has more columns than PostgreSQL allows, the primary keys of child tables included."""
+    for stream in subject.streams:
+        for number, index in enumerate(stream.indexes):
+            if len(index.columns) > INDEX_COLUMNS:
+                path: Path = ("streams", stream.name, "indexes", number, "columns")
+                yield Problem("P117", path, f"an index has at most {INDEX_COLUMNS} columns", str(len(index.columns)))
+        for level in levels(stream):
+            ordinals = len(level.path) // 2 - 1
+            if len(stream.key) + ordinals > INDEX_COLUMNS:
+                what = f"{len(stream.key)} key columns" + (f" and {ordinals} ordinals" if ordinals else "")
+                yield Problem("P117", level.table_path, f"a primary key has at most {INDEX_COLUMNS} columns", what)
+
+
 def no_index_over_arrays(subject: Subject) -> Iterator[Problem]:
     """P116: an index holds no arrays: it would answer only for whole ones."""
     for stream in subject.streams:
@@ -215,4 +233,5 @@ RULES: tuple[Rule, ...] = (
     order_is_whole,
     workers_fit_memory,
     no_index_over_arrays,
+    indexes_are_narrow,
 )

@@ -158,6 +158,34 @@ class Stream:
     order: tuple[str, ...] = field(default=())
 
 
+_OF_ANY_LENGTH = (LogicalType.TEXT, LogicalType.BYTES, LogicalType.JSON, LogicalType.ARRAY)
+
+
+def index_rooms(stream: Stream) -> dict[str, int]:
+    """How many bytes a value of an indexed or unique column of the root table may have, by the column's name.
+
+    What an index holds of a row ends soon (`rules.md` A8). Its columns share the room alike, so that it does not depend
+    on the other values of a document whether one fits; key columns have theirs already. Types of a fixed size are left
+    out.
+    """
+    columns = {column.name: column for column in (*stream.key, *stream.columns)}
+    entries = [index.columns for index in stream.indexes] + [(c.name,) for c in stream.columns if c.unique]
+    rooms: dict[str, int] = {}
+    for entry in entries:
+        held = [columns[name] for name in entry if name in columns]
+        room = _ENTRY_BYTES - _PART_BYTES * len(entry)
+        room -= LONG_KEY_BYTES * sum(column in stream.key and column.bounded for column in held)
+        of_any_length = [column for column in held if column not in stream.key and column.type in _OF_ANY_LENGTH]
+        for column in of_any_length:
+            rooms[column.name] = min(rooms.get(column.name, room), room // len(of_any_length))
+    return rooms
+
+
+def unique_room(column: Column) -> int | None:
+    """The same for a column of a child table, which can be unique and is in no other index."""
+    return _ENTRY_BYTES - _PART_BYTES if column.unique and column.type in _OF_ANY_LENGTH else None
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A configured server with secrets already put in. `repr` never shows the URI. `accept`: tables of others that may

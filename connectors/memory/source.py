@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import pyarrow as pa
+
 from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.memory.rows import Row, holds, make_batch
 from tranship.connectors.memory.store import MemoryStore
@@ -94,6 +96,10 @@ class MemorySource:
             keys = dict.fromkeys((e.stream, e.key) for e in events if e.stream in watched)
             markers = tuple(e.marker for e in events if e.marker is not None)
             yield Changes(tuple(keys), _position(sequence), markers, self._documents.since_then_s(events[-1]))
+
+    def documents(self, stream: Stream, rows: pa.RecordBatch) -> list[bytes]:  # noqa: ARG002
+        """A document is its row."""
+        return [repr(sorted(row.items())).encode() for row in rows.to_pylist()]
 
     def readable(self, document: bytes) -> str:
         return printable(document.decode(errors="backslashreplace"))

@@ -77,6 +77,10 @@ class MemoryTarget:
         self._hook("replace.after_commit")
         return removed
 
+    def refused(self, stream: Stream, batch: Batch) -> dict[Key, str]:  # noqa: ARG002
+        """It holds every row."""
+        return {}
+
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
         rows = self._store.state.table(stream)
         keys = sorted(key for key in rows if holds(span, key))

@@ -83,6 +83,9 @@ class ArrayProgram(Program):
             return left is right
         return len(left) == len(right) and all(map(self._item.same, left, right))
 
+    def size(self, value: Value) -> int:
+        return 24 + sum(0 if inner is None else self._item.size(inner) + 8 for inner in value)
+
 
 # Where PostgreSQL's range and that of Arrow's int64 microseconds meet: from 4713 BC to the year 294247.
 _FIRST_MILLISECOND, _END_MILLISECOND = -210_866_803_200_000, 9_223_372_036_854_775
@@ -103,8 +106,47 @@ _PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
 }
 
 
-def compile_column(column: Column, depth: int) -> Program:
-    """The program of a column, whose values lie in a document so many levels below the root."""
+class BoundedProgram(Program):
+    """A column that is indexed: a value that an index could not hold leaves it NULL."""
+
+    def __init__(self, inner: Program, most: int) -> None:
+        self.kind = inner.kind
+        self._inner = inner
+        self._most = most
+
+    def read(self, raw: bytes, start: int, end: int) -> Value:
+        value = self._inner.read(raw, start, end)
+        return value if self._fits(value) else None
+
+    def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
+        if kind == self.kind and self._inner.read(raw, start, end) is not None:
+            return None, TOO_LONG
+        value, reason = self._inner.judge(kind, raw, start, end)
+        return (value, reason) if self._fits(value) else (None, TOO_LONG)
+
+    def emit(self, value: Value) -> tuple[int, bytes]:
+        return self._inner.emit(value)
+
+    def same(self, left: Value, right: Value) -> bool:
+        return self._inner.same(left, right)
+
+    def _fits(self, value: Value) -> bool:
+        return value is None or self._inner.size(value) <= self._most
+
+
+TOO_LONG = "too long for an index"
+
+
+def compile_column(column: Column, depth: int, room: int | None = None) -> Program:
+    """The program of a column, whose values lie in a document so many levels below the root.
+
+    `room`: how many bytes a value may have, where an index has to hold it.
+    """
+    program = _program(column, depth)
+    return program if room is None else BoundedProgram(program, room)
+
+
+def _program(column: Column, depth: int) -> Program:
     if column.type is LogicalType.ARRAY:
         return ArrayProgram(compile_column(column.element, depth + 1))
     if column.type is LogicalType.JSON:

@@ -33,9 +33,9 @@ from tranship.connectors.mongodb.fields import (
 )
 from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
-from tranship.plans.streams import Child, Column, Rest, Stream
+from tranship.plans.streams import Child, Column, Rest, Stream, index_rooms, unique_room
 
-PROJECTION = "mongodb-2"
+PROJECTION = "mongodb-3"
 """To be changed with everything that changes what documents, keys and filters become: runs that go on then compare all
 again (`BatchSource.projection`). 2: subtype 2, code with scope, levels in json; filters whole."""
 
@@ -150,7 +150,8 @@ def _root(stream: Stream, width: int) -> Node:
         composite = Node(_slots([(path[1:], make) for path, make in keys], ID, 1), ID, 1)
     factories: list[_Factory] = [((ID,), lambda _name, _path, _depth: KeySlot(stream.key, composite))]
     index = 1 + len(stream.key)
-    factories += [_leaf(column, index + place) for place, column in enumerate(stream.columns)]
+    rooms = index_rooms(stream)
+    factories += [_leaf(column, index + place, rooms.get(column.name)) for place, column in enumerate(stream.columns)]
     index += len(stream.columns)
     rest = index
     if stream.rest_column is not None:
@@ -186,9 +187,9 @@ def _slots(factories: Sequence[_Factory], parent: str, depth: int) -> list[Slot]
     return slots
 
 
-def _leaf(column: Column, index: int) -> _Factory:
+def _leaf(column: Column, index: int, room: int | None = None) -> _Factory:
     def make(name: str, path: str, depth: int) -> Slot:
-        return Leaf(name, path, depth, index, program=compile_column(column, depth), null=column.null)
+        return Leaf(name, path, depth, index, program=compile_column(column, depth, room), null=column.null)
 
     return column.path, make
 
@@ -203,7 +204,9 @@ def _rows(child: Child, index: int) -> _Factory:
 def _item(child: Child, path: str, depth: int) -> Item:
     """What the elements of an array are that lies so many levels down."""
     if [column.path for column in child.columns] == [()]:
-        return ValueItem(Leaf("", path, depth, 0, program=compile_column(child.columns[0], depth), null="null"))
-    factories = [_leaf(column, place) for place, column in enumerate(child.columns)]
+        column = child.columns[0]
+        program = compile_column(column, depth, unique_room(column))
+        return ValueItem(Leaf("", path, depth, 0, program=program, null="null"))
+    factories = [_leaf(column, place, unique_room(column)) for place, column in enumerate(child.columns)]
     factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
     return DocumentItem(Node(_slots(factories, path, depth + 1), path, depth + 1, len(factories) + 1), path)

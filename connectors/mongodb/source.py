@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
@@ -53,6 +54,9 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
             infos = list(self._database.list_collections())
         uuids = {info["name"]: info.get("info", {}).get("uuid") for info in infos}
         return {s.name: uuids[s.collection].hex() for s in streams if isinstance(uuids.get(s.collection), bytes)}
+
+    def documents(self, stream: Stream, rows: pa.RecordBatch) -> list[bytes]:
+        return self._mapper(stream).documents(rows)
 
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Whether the server and each stream can be read and watched."""

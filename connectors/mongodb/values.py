@@ -28,6 +28,12 @@ REPRESENTATION = "representation"
 OUT_OF_RANGE = "out of range"
 NOT_JSON = "not exact as jsonb"
 
+_FIXED_BYTES = 40
+"""More than any value of a type that is not text, bytes, json or an array."""
+
+_JSON_GROWTH = 6
+"""In jsonb a digit and a comma become a numeric and its entry, twelve bytes; all else grows less."""
+
 _double, _int32, _int64 = struct.Struct("<d"), struct.Struct("<i"), struct.Struct("<q")
 _read_double, _read_int32, _read_int64 = _double.unpack_from, _int32.unpack_from, _int64.unpack_from
 _INTEGERS = {b.INT32: _read_int32, b.INT64: _read_int64}
@@ -59,6 +65,10 @@ class Program(ABC):
     def same(self, left: Value, right: Value) -> bool:
         """Whether two values of the column are the same, down to the bits."""
         return bool(left == right)
+
+    def size(self, value: Value) -> int:  # noqa: ARG002
+        """How many bytes PostgreSQL needs for a value, uncompressed, or more."""
+        return _FIXED_BYTES
 
     def _kept(self, value: Value, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
         """A near value: the original is kept unless `emit` gives it back."""
@@ -221,6 +231,9 @@ class TextProgram(Program):
     def emit(self, value: Value) -> tuple[int, bytes]:
         return b.STRING, jsontext.string(value)
 
+    def size(self, value: Value) -> int:
+        return len(value.encode())
+
 
 class BinaryProgram(Program):
     """bytes (subtype 0) and uuid (subtype 4, 16 bytes) columns."""
@@ -243,6 +256,9 @@ class BinaryProgram(Program):
 
     def emit(self, value: Value) -> tuple[int, bytes]:
         return b.BINARY, _int32.pack(len(value)) + bytes((self._subtype,)) + value
+
+    def size(self, value: Value) -> int:
+        return len(value)
 
 
 class ObjectIdProgram(Program):
@@ -302,6 +318,9 @@ class JsonProgram(Program):
 
     def emit(self, value: Value) -> tuple[int, bytes]:
         return jsontext.read(value)
+
+    def size(self, value: Value) -> int:
+        return len(value.encode()) * _JSON_GROWTH
 
 
 def emit_integer(value: int, kind: int) -> tuple[int, bytes]:

@@ -13,7 +13,13 @@ import adbc_driver_manager
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
+from tranship.connectors.errors import (
+    AmbiguousCommitError,
+    ConnectorError,
+    RefusedError,
+    RowRefusedError,
+    TransientError,
+)
 
 
 class ConnectionLostError(TransientError):
@@ -38,11 +44,19 @@ class DuplicateError(ConstraintError):
     """A unique constraint refused a row (23505)."""
 
 
+class RowError(RowRefusedError):
+    """A row does not fit: a value is out of its type's range, a rule of the table forbids it (NOT NULL, CHECK,
+    exclusion), or it is too wide for a page or an index."""
+
+
 class ReferredError(ConstraintError):
     """A foreign key refused a change (23503, 23001)."""
 
 
 _CONSTRAINTS = {"23505": DuplicateError, "23503": ReferredError, "23001": ReferredError}
+
+_ROWS = ("22", "23502", "23514", "23P01", "54000")
+"""Data exceptions, NOT NULL, CHECK, exclusion, and what a page or an index entry cannot hold."""
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 """Connection exceptions; the server shuts down, crashed, starts up, ended an idle session or a long transaction."""
@@ -52,6 +66,15 @@ _TRANSIENT = ("40001", "40P01", "53", "57014", "58030")
 
 _REFUSED = ("0A", "25006", "28", "2BP01", "3D000", "3F000", "42501", "54", "55000", "58P01")
 """Not supported, read-only, credentials, something depends on it, no such database or schema, privileges, limits."""
+
+_KINDS: tuple[tuple[tuple[str, ...], type[ConnectorError]], ...] = (
+    (_ROWS, RowError),
+    (("55P03",), LockTimeoutError),
+    (_LOST, ConnectionLostError),
+    (_TRANSIENT, TransientError),
+    (_REFUSED, RefusedError),
+)
+"""First match wins."""
 
 _TEMPORARY = ("starting up", "shutting down", "recovery", "too many", "connection slots", "terminating")
 """Server messages at connect that pass by themselves; libpq gives no SQLSTATE there. Pinned by a test."""
@@ -151,15 +174,8 @@ def _by_state(state: str, message: str, *, schema: str, table: str, constraint: 
     text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state})"
     if state in _CONSTRAINTS:
         return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
-    if state == "55P03":
-        return LockTimeoutError(text)
-    if state.startswith(_LOST):
-        return ConnectionLostError(text)
-    if state.startswith(_TRANSIENT):
-        return TransientError(text)
-    if state.startswith(_REFUSED):
-        return RefusedError(text)
-    return ConnectorError(text)
+    kind = next((kind for states, kind in _KINDS if state.startswith(states)), ConnectorError)
+    return kind(text)
 
 
 def _without_state(message: str) -> ConnectorError:

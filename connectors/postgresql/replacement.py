@@ -14,12 +14,13 @@ The order:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY
-from tranship.connectors.postgresql.errors import DuplicateError, ReferredError
+from tranship.connectors.postgresql.errors import DuplicateError, ReferredError, RowError
 from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, names, quote
@@ -50,27 +51,44 @@ def replace_free_rows(
     """
     _prepare(session, keys.root)  # before anything that is rolled back
     session.run("SET CONSTRAINTS ALL IMMEDIATE")  # deferred ones would speak at COMMIT, of no key
-    held = _held(session, keys, sorted(wanted), rows)
+    found = _singled_out(session, keys, sorted(wanted), rows, ReferredError)
+    held = {key: f"{error.schema}.{error.table}" for key, error in found.items()}
     free = [key for key in wanted if key not in held]
     replace_rows(session, keys, free, _only(rows, free))
     return held
 
 
-def _held(session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch) -> dict[Key, str]:
-    """Which of the keys a foreign key holds: tried together, then in halves."""
+def refused_rows(session: DataSession, keys: KeySpace, rows: pa.RecordBatch) -> dict[Key, str]:
+    """Keys of rows that do not fit, and why, in the caller's transaction, in which nothing of them is left."""
+    _prepare(session, keys.root)
+    found = _singled_out(session, keys, sorted(rows.column(KEY).to_pylist()), rows, RowError)
+    return {key: str(error) for key, error in found.items()}
+
+
+Wrong = TypeVar("Wrong", ReferredError, RowError)
+
+
+def _singled_out(
+    session: DataSession, keys: KeySpace, wanted: Sequence[Key], rows: pa.RecordBatch, kind: type[Wrong]
+) -> dict[Key, Wrong]:
+    """Which of the keys are refused with an error of this kind: tried together, then in halves."""
+    if not wanted:
+        return {}
     try:
         with session.trial():
             replace_rows(session, keys, wanted, _only(rows, wanted))
-    except ReferredError as error:
+    except kind as error:
         if len(wanted) == 1:
-            return {wanted[0]: f"{error.schema}.{error.table}"}
-    except DuplicateError:  # the other owner of a unique value is in another part
+            return {wanted[0]: error}
+    except (DuplicateError, ReferredError, RowError):
+        # Of another kind; or the other owner of a unique value is in another part.
         if len(wanted) == 1:
             return {}
     else:
         return {}
     middle = len(wanted) // 2
-    return _held(session, keys, wanted[:middle], rows) | _held(session, keys, wanted[middle:], rows)
+    first = _singled_out(session, keys, wanted[:middle], rows, kind)
+    return first | _singled_out(session, keys, wanted[middle:], rows, kind)
 
 
 def _only(rows: pa.RecordBatch, wanted: Sequence[Key]) -> pa.RecordBatch:

@@ -132,6 +132,13 @@ class DataSession:
         self._abandon()
 
     @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """A transaction that writes and is rolled back in any case."""
+        with self._transaction(_WRITE):
+            yield
+        self._abandon()
+
+    @contextmanager
     def trial(self) -> Iterator[None]:
         """Part of a transaction that is only tried: rolled back in any case."""
         self.run("SAVEPOINT trial")

@@ -20,7 +20,7 @@ from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.connectors.postgresql.reader import Reader
-from tranship.connectors.postgresql.replacement import replace_free_rows, replace_rows
+from tranship.connectors.postgresql.replacement import refused_rows, replace_free_rows, replace_rows
 from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import digest
 from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
@@ -105,6 +105,10 @@ class PostgresTarget:
             self._check_epoch(scope)
             self._hook("replace.before_commit")
         return removed
+
+    def refused(self, stream: Stream, batch: Batch) -> dict[Key, str]:
+        with self._session.rehearsal():
+            return refused_rows(self._session, KeySpace(stream, self._layout(stream)), batch.rows)
 
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
         return self._reader(stream).read(span)

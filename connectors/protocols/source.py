@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import pyarrow as pa
+
 from tranship.connectors.batch import Batch
 from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span, SwitchNote
 from tranship.plans.streams import Stream
@@ -47,6 +49,9 @@ class BatchSource(Protocol):
 
     def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
         """The current documents of the given keys, as of `after` or later; a key that is not there is deleted."""
+
+    def documents(self, stream: Stream, rows: pa.RecordBatch) -> list[bytes]:
+        """The documents of rows that this source has read, byte for byte, in their order. Asks no server."""
 
     def readable(self, document: bytes) -> str:
         """A quarantined document for people: whole, or where it cannot be read and its bytes. Asks no server."""

@@ -38,6 +38,12 @@ class BatchTarget(Protocol):
         its entry parked (`Progress.parked`). Returns how many dirty entries were removed. Raises `UniqueConflictError`.
         """
 
+    def refused(self, stream: Stream, batch: Batch) -> dict[Key, str]:
+        """Which rows of a batch the target cannot hold, and why, without values: each tried by itself in the end.
+
+        For a batch that was refused (`RowRefusedError`). Nothing is kept of the trials.
+        """
+
     def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
         """What the target holds of a span: rows, rebuilt from root and child tables, and quarantine entries.
 

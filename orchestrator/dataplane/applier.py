@@ -17,7 +17,9 @@ from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError, Uni
 from tranship.connectors.pages import PageSize
 from tranship.connectors.protocols import BatchSource, BatchTarget, Progress, Scope
 from tranship.orchestrator.clock import Clock
-from tranship.orchestrator.dataplane.exclusive import Exclusive, Taken
+from tranship.orchestrator.dataplane import fitting
+from tranship.orchestrator.dataplane.exclusive import Exclusive
+from tranship.orchestrator.dataplane.fitting import Taken
 from tranship.orchestrator.dataplane.gate import Gate
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
@@ -56,7 +58,7 @@ class Applier:
 
     def replace(self, taken: Taken, batch: Batch) -> int:
         """Make the taken keys equal to the batch; returns how many are clean now."""
-        return self.target.replace(taken.stream, taken.dirty, batch, taken.marks)
+        return fitting.replace(self.source, self.target, taken, batch)
 
     def step(self, lane: int) -> int:
         """Apply one batch of a lane. Returns how many keys were taken: 0 means that the lane is empty.

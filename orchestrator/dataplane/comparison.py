@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY, Batch
 from tranship.connectors.protocols import Key, Mismatch
+from tranship.orchestrator.dataplane.fitting import Documents, with_refused
 from tranship.orchestrator.dataplane.merge import Part, Side, entry_digest, parts
 from tranship.plans.streams import Stream
 
@@ -68,11 +69,17 @@ class Comparison:
         return tuple(self.apart)
 
 
-def compare(stream: Stream, source: Iterable[Batch], target: Iterable[Batch]) -> Comparison:
-    """Compare what both sides hold for one span or one set of keys, each in key order: rows, and what is kept aside."""
+def compare(
+    stream: Stream, source: Iterable[Batch], target: Iterable[Batch], documents: Documents | None = None
+) -> Comparison:
+    """Compare what both sides hold for one span or one set of keys, each in key order: rows, and what is kept aside.
+
+    `documents` gives the documents of the source's rows; without it no row counts as refused by the target.
+    """
     expected, actual = Side(stream, source), Side(stream, target)
     agreed, apart = NOTHING, dict[Mismatch, Tally]()
-    for ours, theirs in parts(expected, actual):
+    for read, theirs in parts(expected, actual):
+        ours = with_refused(read, theirs, documents) if documents else read
         differing = _apart(stream, ours, theirs)
         total = Tally(ours.rows.num_rows + len(ours.aside), theirs.rows.num_rows, len(theirs.aside))
         agreed += total - sum(differing.values(), NOTHING)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.protocols import BatchSource, BatchTarget, Chunk, ChunkMark, Loaded, Position, Progress, Scope
+from tranship.orchestrator.dataplane import fitting
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.orchestrator.failpoints import reached
 from tranship.plans.streams import Stream
@@ -47,4 +48,6 @@ def load(target: BatchTarget, task: CopyTask, batches: Iterable[Batch]) -> Loade
 
 def copy(source: BatchSource, target: BatchTarget, task: CopyTask) -> Loaded:
     """Read and load one chunk; batches stream through, so memory is bounded by a batch."""
-    return load(target, task, read(source, task))
+    return fitting.load(
+        source, target, task.stream, lambda: read(source, task), lambda batches: load(target, task, batches)
+    )

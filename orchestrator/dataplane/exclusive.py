@@ -17,6 +17,8 @@ from tranship.connectors.batch import Batch, combined
 from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError, TiedError, UniqueConflictError
 from tranship.connectors.protocols import BatchSource, BatchTarget, DirtyKey, Key, LaneMark, Position, Progress, Scope
 from tranship.orchestrator.clock import Clock
+from tranship.orchestrator.dataplane import fitting
+from tranship.orchestrator.dataplane.fitting import Taken
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
 
@@ -42,16 +44,6 @@ MOST_DIRTY, DIRTY_BYTES = 5_000, 16 << 20
 
 TIED_BYTES = 64 << 20
 """The documents whose values hang together are held in memory, and written in one transaction."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Dirty keys of one stream, with what was noted before the source is read."""
-
-    stream: Stream
-    dirty: tuple[DirtyKey, ...]
-    marks: tuple[LaneMark, ...]
-    after: Position
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,8 @@ class Exclusive:
                 batches.append(batch)
         # Generation 0 never equals a real one: an owner's own dirty entry, if it has one, stays and is applied later.
         dirty = [known.get(key) or DirtyKey(stream.name, key, 0) for key in sorted(taken)]
-        self.target.replace(stream, dirty, combined(batches), marks)
+        group = Taken(stream, tuple(dirty), tuple(marks), after)
+        fitting.replace(self.source, self.target, group, combined(batches))
         log.info("applied in the exclusive lane", keys=len(dirty))
 
     def _note(self, stream: Stream, most: int) -> tuple[list[LaneMark], dict[Key, DirtyKey]]:

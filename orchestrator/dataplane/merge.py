@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -17,13 +17,20 @@ from tranship.connectors.batch import KEY, Batch, Quarantined, schema
 from tranship.connectors.protocols import Key, is_nameless
 from tranship.plans.streams import Stream
 
+REFUSED = "the target refuses the row: "
+"""Begins the reason of entries that fit the plan and not the target."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """What one side holds of some keys: its rows, and a digest of each quarantine entry by key."""
+    """What one side holds of some keys: its rows, and a digest of each quarantine entry by key.
+
+    `reasons`: why entries are kept aside that the target refused (`REFUSED`).
+    """
 
     rows: pa.RecordBatch
     aside: dict[Key, bytes]
+    reasons: dict[Key, str] = field(default_factory=dict)
 
 
 class Side:
@@ -33,6 +40,7 @@ class Side:
         self._batches = iter(batches)
         self._rows = pa.RecordBatch.from_pylist([], schema(stream))
         self._aside: dict[Key, bytes] = {}
+        self._reasons: dict[Key, str] = {}
         self.nameless: set[Key] = set()
 
     def reach(self) -> Key | None:
@@ -52,7 +60,8 @@ class Side:
         else:
             count = bisect_right(range(self._rows.num_rows), bound, key=self._key)
             within = {key for key in self._aside if key <= bound}
-        part = Part(self._rows.slice(0, count), {key: self._aside.pop(key) for key in within})
+        reasons = {key: self._reasons.pop(key) for key in within if key in self._reasons}
+        part = Part(self._rows.slice(0, count), {key: self._aside.pop(key) for key in within}, reasons)
         self._rows = self._rows.slice(count)
         return part
 
@@ -62,6 +71,8 @@ class Side:
                 self.nameless.add(entry.key)
             else:
                 self._aside[entry.key] = entry_digest(entry)
+                if entry.reason.startswith(REFUSED):
+                    self._reasons[entry.key] = entry.reason
 
     def _key(self, row: int) -> Key:
         key: Key = self._rows.column(KEY)[row].as_py()

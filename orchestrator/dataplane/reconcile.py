@@ -20,7 +20,6 @@ from tranship.orchestrator.dataplane.comparison import (
     Comparison,
     Nameless,
     Tally,
-    compare,
     compare_nameless,
     row_digests,
 )
@@ -262,7 +261,7 @@ def _look_again(
     dirty = run.progress.still_dirty(run.scope, stream, keys)
     expected, actual = sides.read(stream, keys)
     before, after = row_digests(expected), row_digests(actual)
-    comparison = compare(stream, [expected], [actual])
+    comparison = sides.compared(stream, expected, actual)
     differing = {mismatch.key: (mismatch, tally) for mismatch, tally in comparison.apart.items()}
     for key in keys:
         if key not in differing:

@@ -7,6 +7,7 @@ run has waited for its approval, those that are found equal before are forgotten
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.pages import PageSize
@@ -44,6 +45,10 @@ class Sides:
         self.page.learn(len(keys), max(expected.size, actual.rows.nbytes))
         return expected, actual
 
+    def compared(self, stream: Stream, expected: Batch, actual: Batch) -> Comparison:
+        """What `read` has read, compared."""
+        return compare(stream, [expected], [actual], partial(self._source.documents, stream))
+
     def pages(self, keys: Sequence[Key]) -> Iterator[list[Key]]:
         """The keys, so many at once as `read` has learned to take."""
         left = list(keys)
@@ -55,7 +60,7 @@ class Sides:
         """The keys as they are now on both sides, page by page."""
         for some in self.pages(keys):
             expected, actual = self.read(stream, some)
-            yield some, compare(stream, [expected], [actual])
+            yield some, self.compared(stream, expected, actual)
 
     def compare_touched(self, stream: Stream) -> Iterator[tuple[list[TouchedKey], Comparison]]:
         """All touched keys of a stream, as noted *before* both sides were read, with what the look at them gave."""
@@ -63,7 +68,7 @@ class Sides:
         while noted := self._progress.touched(self._scope, stream, last, self.page.items):
             last = noted[-1].key
             expected, actual = self.read(stream, [one.key for one in noted])
-            yield noted, compare(stream, [expected], [actual])
+            yield noted, self.compared(stream, expected, actual)
 
     def forget_equal(self, stream: Stream) -> Iterator[int]:
         """Forget the touched keys of a stream that are equal now; yields how many, page by page.

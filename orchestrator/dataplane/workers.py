@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from tranship.connectors.errors import ConnectorError, TransientError
@@ -172,7 +173,8 @@ def _compare(task: CompareTask) -> Comparison:
     try:
         source, target = _connections.get()
         expected = source.read(task.stream, task.span, task.after)
-        return compare(task.stream, expected, target.read(task.stream, task.span))
+        documents = partial(source.documents, task.stream)
+        return compare(task.stream, expected, target.read(task.stream, task.span), documents)
     except ConnectorError:
         _connections.drop()
         raise

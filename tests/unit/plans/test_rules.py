@@ -29,6 +29,13 @@ def columns(count: int) -> str:
     return "a: {columns: {" + ", ".join(f"c{number}: text" for number in range(count)) + "}}"
 
 
+def indexed(count: int) -> str:
+    """A plan with an index over so many columns."""
+    names = [f"c{number}" for number in range(count)]
+    declared = ", ".join(f"{name}: text" for name in names)
+    return streams(f"a: {{columns: {{{declared}}}, indexes: [{{columns: [{', '.join(names)}]}}]}}")
+
+
 RESERVED = [
     "_key",
     "_residue",
@@ -77,6 +84,7 @@ GOOD: dict[str, tuple[str, ...]] = {
         streams("a: {columns: {x: {path: d.x, type: text}, y: {path: d.y, type: text}}, order: [_id, d]}"),
     ),
     "P116": (streams("a: {columns: {x: text, y: {type: array, items: text}}, indexes: [{columns: [x]}]}"),),
+    "P117": (indexed(32),),
     "P115": (
         HEAD + STREAMS + "limits: {workers: 4, memory: 1GiB}\n",
         HEAD + STREAMS + "limits: {workers: 64}\n",
@@ -288,6 +296,16 @@ BAD: dict[str, tuple[Case, ...]] = {
                 "5:90: P116 streams.a.indexes[0].columns[1]: this column holds arrays: for searches inside them "
                 "make a GIN index after the cutover (found y)",
             ),
+        ),
+    ),
+    "P117": (
+        Case(
+            indexed(33),
+            ("5:390: P117 streams.a.indexes[0].columns: an index has at most 32 columns (found 33)",),
+        ),
+        Case(
+            streams("a: {key: {" + ", ".join(f"k{n}: {{path: _id.k{n}, type: int32}}" for n in range(33)) + "}}"),
+            ("5:11: P117 streams.a.table: a primary key has at most 32 columns (found 33 key columns)",),
         ),
     ),
     "P115": (
