@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import bson
@@ -33,22 +34,36 @@ WRITE_TIMEOUT_MS = 60_000
 
 
 class MongoConnection:
-    """One client of the source. Reads from the primary, majority committed data only."""
+    """One client of the source. Reads from the primary, majority committed data only.
+
+    Nothing is looked up before it is first used: a run is taken back also when the address leads nowhere any more.
+    """
 
     def __init__(self, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
-        self._client = _client(endpoint.uri)
-        with translated("choosing the database"):
-            self._database: Database[dict[str, Any]] = self._client.get_database(
-                endpoint.database,
-                read_preference=ReadPreference.PRIMARY,
-                read_concern=ReadConcern("majority"),
-                write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
-            )
+        self._endpoint = endpoint
+        self._opened: MongoClient[dict[str, Any]] | None = None
         self._mappers = {stream.name: Mapper(stream) for stream in streams}
 
     def close(self) -> None:
         """Close all connections to the server."""
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _client(self) -> MongoClient[dict[str, Any]]:
+        if self._opened is None:
+            self._opened = _client(self._endpoint.uri)
+        return self._opened
+
+    @cached_property
+    def _database(self) -> Database[dict[str, Any]]:
+        with translated("choosing the database"):
+            return self._client.get_database(
+                self._endpoint.database,
+                read_preference=ReadPreference.PRIMARY,
+                read_concern=ReadConcern("majority"),
+                write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
+            )
 
     def _mapper(self, stream: Stream) -> Mapper:
         found = self._mappers.get(stream.name)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from tranship.connectors.errors import TransientError
-from tranship.orchestrator import logs
+from tranship.orchestrator import logs, stderr
 from tranship.orchestrator.cli.commands import (
     BAD_PLAN,
     REFUSED,
@@ -256,6 +256,7 @@ def plan_show(plan: PlanFile, as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Entry point of the `tranship` command."""
+    stderr.tolerate()
     app()
 
 

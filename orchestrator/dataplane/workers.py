@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 from tranship.connectors.errors import ConnectorError, TransientError
 from tranship.connectors.protocols import BatchTarget, Loaded, Position, Scope, Span
 from tranship.connectors.registry import Source, open_source, open_target
-from tranship.orchestrator import logs
+from tranship.orchestrator import logs, stderr
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.failpoints import reached
@@ -153,6 +153,7 @@ def _start(setting: WorkerSetting, parent: int) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the line above
         os._exit(1)
+    stderr.tolerate()
     logs.configure(setting.log_format, run=setting.scope.run)
     global _connections  # noqa: PLW0603  one per process, set once: the pool offers tasks no other place
     _connections = _Connections(setting)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import structlog
 
-from tranship.connectors.errors import TransientError
+from tranship.connectors.errors import RefusedError, TransientError
 from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.requeue import requeue
 from tranship.orchestrator.dataplane.run import Run
@@ -48,7 +48,7 @@ def check_plan(book: Book, run: Run) -> bool:
     old, new = dict(state.meaning), meaning_document(run.plan)
     try:
         servers = run.source.identity(), run.schema.identity()
-    except TransientError as error:
+    except (TransientError, RefusedError) as error:  # away, or a user that was dropped
         if old == new and goes_back(book):
             log.warning(
                 "the servers cannot be asked who they are; what is left to undo does not need it", why=str(error)

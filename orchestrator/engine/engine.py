@@ -176,16 +176,36 @@ class Engine:
     def _loop(self) -> None:
         while not isinstance(next_step(self.state), Stop):
             try:
-                # Requests come before services: a reseed must be known before capture looks for the lost position.
-                self._tick()
-                self._recognise()
-                self._services()
-                self._take(next_step(self.state))
-                self._outages.forget()
-            except InterruptedRunError as interrupted:
-                self._interrupted(interrupted)
+                self._turn()
             except Exception as error:  # noqa: BLE001  every failure has an outcome, and the outcome is recorded
-                self._fail(error)
+                self._stumble(error)
+
+    def _turn(self) -> None:
+        try:
+            # Requests come before services: a reseed must be known before capture looks for the lost position.
+            self._tick()
+            self._recognise()
+            self._services()
+            self._take(next_step(self.state))
+            self._outages.forget()
+        except InterruptedRunError as interrupted:
+            self._interrupted(interrupted)
+
+    def _stumble(self, error: Exception) -> None:
+        """See to a failure; one that comes while an epoch is taken, when no connection is open, pauses the run."""
+        try:
+            if self._run is None:
+                raise error
+            self._fail(error)
+        except ConnectorError as again:
+            if self._run is not None or classify(again).outcome is Outcome.LEAVE:
+                raise
+            log.warning("no epoch could be taken", reason=str(again))
+            # Under the epoch before, if that still is ours. If nothing can be written, the run is as after a crash.
+            with suppress(ConnectorError):
+                self.book.write(Record(Kind.PAUSED, data={"reason": str(again)}))
+                return
+            raise
 
     def _recognise(self) -> None:
         """Once, before anything follows the source; behind requests, because one may be to go back without it."""

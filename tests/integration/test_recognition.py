@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.integration.route import SCHEMA, STATE, THINGS, Route, things
 
 FINISHED, REFUSED, ROLLED_BACK, HELD, PAUSED = 0, 3, 4, 5, 7
@@ -87,3 +89,26 @@ def test_a_source_without_the_newest_marker_is_held(route: Route) -> None:
     assert route.rows("things", "_id", "number") == before
     assert route.tranship("rollback", plan)[0] == ROLLED_BACK
     assert _collections(route) == {"things"}
+
+
+@pytest.mark.parametrize(
+    "address", ["mongodb+srv://nowhere.invalid/", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500"]
+)
+def test_a_run_is_taken_back_and_purged_when_its_source_is_nowhere(route: Route, address: str) -> None:
+    before = route.target()
+    route.documents().insert_many(things(20))
+    plan = route.plan(THINGS)
+    run = route.run_to_approval(plan)
+    route.tranship("pause", plan)
+    assert run.wait() == PAUSED
+    code, said = route.tranship("rollback", plan, SOURCE_URI=address)
+    assert code == ROLLED_BACK, said
+    assert route.tranship("purge", plan, "--yes", SOURCE_URI=address)[0] == FINISHED
+    assert route.target() == before
+
+
+def test_a_purge_without_the_source_says_that_the_note_stays(route: Route) -> None:
+    plan = _switched(route)
+    code, said = route.tranship("purge", plan, "--yes", SOURCE_URI="mongodb+srv://nowhere.invalid/")
+    assert (code, "tranship_switches" in said) == (REFUSED, True), said
+    assert not route.has_state()

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.support import scope_of
+from tests.support import MemoryControl, scope_of
 from tests.unit.orchestrator.engine.engine_world import (
     LIMIT_S,
     RUN,
     World,
+    approved,
     crashed_after,
     records,
     thing,
 )
-from tranship.connectors.errors import EpochMovedError, SourceChangedError, TransientError
+from tranship.connectors.errors import (
+    ConnectorError,
+    EpochMovedError,
+    RefusedError,
+    SourceChangedError,
+    TransientError,
+)
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySource
 from tranship.connectors.protocols import Backlog, Changes, Finding, Position, Scope
 from tranship.orchestrator import retry
@@ -273,3 +281,54 @@ def test_transient_errors_are_the_only_ones_retried() -> None:
     with pytest.raises(ValueError, match="bug"):
         retry.call(work)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("error", [TransientError("the target is away"), RefusedError("no right to end sessions")])
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_failure_while_an_epoch_is_taken_pauses_the_run(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: ConnectorError, writable: bool
+) -> None:
+    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.0)
+    claim, append, claims = MemoryControl.claim, MemoryControl.append, list[str]()
+
+    def failing(self: MemoryControl, run: str) -> int:
+        claims.append(run)
+        if len(claims) == 2:  # behind the seal
+            raise error
+        return claim(self, run)
+
+    def appending(self: MemoryControl, *entry: Any) -> None:
+        if len(claims) == 2 and not writable:
+            raise TransientError("the target is away")
+        append(self, *entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryControl, "claim", failing)
+        patch.setattr(MemoryControl, "append", appending)
+        if writable:
+            state = world.finish(approved(world))
+            assert (state.status, str(error) in state.reason) == (RunStatus.PAUSED, True)
+        else:
+            with pytest.raises(type(error), match=str(error)):
+                world.finish(approved(world))
+    world.again()
+    assert world.finish(approved(world)).status is RunStatus.FINISHED
+
+
+def test_a_source_whose_user_was_dropped_keeps_no_run_from_going_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    world.engine.interrupt.set()
+    world.finish(thread)
+
+    def refused(self: MemorySource, *_: object) -> str:  # noqa: ARG001
+        raise RefusedError("authentication failed")
+
+    for name in ("identity", "drop_markers", "position", "collections", "switch_notes"):
+        monkeypatch.setattr(MemorySource, name, refused)
+    world.again()
+    world.control.request(RUN, RequestKind.ROLLBACK)
+    assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
+    assert not world.store.state.catalog
