@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,9 +16,14 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-GIVE_UP_AFTER_S = 60.0
-"""After this the run pauses with its state kept: a server that is away longer needs a person, not patience. It counts
-from the first failure, because an attempt may itself take minutes to fail."""
+GIVE_UP_AFTER_S = 900.0
+"""After this the run pauses with its state kept; a plan says otherwise by `limits.patience`. It counts from the first
+failure, because an attempt may itself take minutes to fail."""
+
+hurried = threading.Event()
+"""Set once the process is told to stop: nothing is tried again from then on."""
+
+_LOOK_S = 0.2
 
 MOST_OUTAGES = 10
 """So often a step may lose its connections while the servers answer in between; then the run pauses."""
@@ -32,23 +38,34 @@ def _say(state: RetryCallState) -> None:
     log.warning("retrying", attempt=state.attempt_number, error=str(error))
 
 
-def call(action: Callable[[], T], stop: threading.Event | None = None) -> T:
-    """Run `action`, again after a `TransientError`, until it succeeds, `stop` is set or the time is up.
+def call(action: Callable[[], T], stop: threading.Event | None = None, patience_s: float | None = None) -> T:
+    """Run `action`, again after a `TransientError`, until it succeeds, `stop` or `hurried` is set or the time is up.
 
-    `action` must be safe to repeat. The last error is raised as it is; other errors are raised at once.
+    `action` must be safe to repeat. `patience_s`: less than the plan's, for what can be done without. The last error is
+    raised as it is; other errors are raised at once.
     """
-    pause = (stop or threading.Event()).wait
+    stops = [hurried] if stop is None else [hurried, stop]
+    limit_s = GIVE_UP_AFTER_S if patience_s is None else min(patience_s, GIVE_UP_AFTER_S)
+
+    def stopped() -> bool:
+        return any(event.is_set() for event in stops)
+
+    def pause(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not stopped() and (left := end - time.monotonic()) > 0:
+            stops[-1].wait(min(left, _LOOK_S))
+
     failures: list[float] = []
 
     def given_up(state: RetryCallState) -> bool:
         failures.append(state.outcome_timestamp or 0.0)
-        return (stop is not None and stop.is_set()) or failures[-1] - failures[0] >= GIVE_UP_AFTER_S
+        return stopped() or failures[-1] - failures[0] >= limit_s
 
     policy = Retrying(
         retry=retry_if_exception_type(TransientError),
         wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
         stop=given_up,
-        sleep=lambda seconds: (pause(seconds), None)[1],
+        sleep=pause,
         before_sleep=_say,
         reraise=True,
     )

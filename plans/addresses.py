@@ -31,44 +31,61 @@ class Surroundings:
     folder: Path = field(default_factory=Path)
 
 
+@dataclass(frozen=True)
+class _SecretFile:
+    """A part of a URI that stands in a file. `quoted`: percent-encoded, because it is in the user part."""
+
+    path: Path
+    quoted: bool
+
+    def read(self) -> str:
+        value = _read_secret(self.path)
+        return quote(value, safe="") if self.quoted else value
+
+
 class Address:
     """A URI that shows itself to nobody who does not ask for `uri`: neither `repr` nor a dump of the plan holds it.
 
+    What stands in files is read anew each time it is asked for, so that a secret may be changed while a run works.
     No dataclass: pydantic and `dataclasses.asdict` would take one apart.
     """
 
-    __slots__ = ("uri",)
+    __slots__ = ("_parts",)
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, *parts: str | _SecretFile) -> None:
+        self._parts = parts
+
+    @property
+    def uri(self) -> str:
+        """The URI as of now. Raises `AddressError` when a file cannot be read."""
+        return "".join(part if isinstance(part, str) else part.read() for part in self._parts)
 
     def __repr__(self) -> str:
         return "Address(…)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and self.uri == other.uri
+        return isinstance(other, Address) and self._parts == other._parts
 
     def __hash__(self) -> int:
-        return hash(self.uri)
+        return hash(self._parts)
 
 
 def read_address(template: str, schemes: tuple[str, ...], surroundings: Surroundings) -> Address:
     """Put the secrets into a template; AddressError for literal secrets, broken references and other schemes."""
     _refuse_literal_secrets(template)
-    whole = _REFERENCE.fullmatch(template)
-    if whole:
-        uri = _look_up(whole, surroundings)
-    else:
-        user_part_end = template.rfind("@")
-
-        def put_in(reference: re.Match[str]) -> str:
-            value = _look_up(reference, surroundings)
-            return quote(value, safe="") if reference.start() < user_part_end else value
-
-        uri = _REFERENCE.sub(put_in, template)
-    if not uri.startswith(schemes):
+    user_part_end = template.rfind("@") if not _REFERENCE.fullmatch(template) else -1
+    parts: list[str | _SecretFile] = []
+    end = 0
+    for reference in _REFERENCE.finditer(template):
+        parts += [
+            template[end : reference.start()],
+            _look_up(reference, surroundings, reference.start() < user_part_end),
+        ]
+        end = reference.end()
+    address = Address(*parts, template[end:])
+    if not address.uri.startswith(schemes):
         raise AddressError(f"the URI must start with {' or '.join(schemes)}")
-    return Address(uri)
+    return address
 
 
 def _refuse_literal_secrets(template: str) -> None:
@@ -87,15 +104,15 @@ def _password(user_part: str) -> str:
     return user_part[colon + 1 :] if colon >= 0 else ""
 
 
-def _look_up(reference: re.Match[str], surroundings: Surroundings) -> str:
+def _look_up(reference: re.Match[str], surroundings: Surroundings, quoted: bool) -> str | _SecretFile:
     kind, name = reference[1], reference[2]
     if kind == "env":
         value = surroundings.env.get(name, "")
         if not value:
             raise AddressError(f"the environment variable {name} is not set or empty")
-        return value
+        return quote(value, safe="") if quoted else value
     if kind == "file":
-        return _read_secret(surroundings.folder / name)
+        return _SecretFile((surroundings.folder / name).absolute(), quoted)
     raise AddressError(f"${{{kind}:…}} is not known: {_HOW}")
 
 

@@ -25,7 +25,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tranship.plans.problems import Code
-from tranship.plans.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from tranship.plans.units import (
+    DURATION_PATTERN,
+    FOREVER,
+    SIZE_PATTERN,
+    parse_duration,
+    parse_patience,
+    parse_size,
+)
 
 
 def refuse(code: Code, message: str, *, allowed: tuple[str, ...] = (), key: str = "") -> NoReturn:
@@ -140,6 +147,13 @@ def at_least(smallest: str, parse: Callable[[str], float]) -> AfterValidator:
 
 Size = Annotated[int, _measure(parse_size), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 """Bytes, written as `512MiB`."""
+
+Patience = Annotated[
+    float,
+    _measure(parse_patience),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": FOREVER}]}),
+]
+"""Seconds, written as `10s`, or `forever`."""
 
 Seconds = Annotated[float, _measure(parse_duration), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})]
 """Seconds, written as `10s`."""

@@ -22,7 +22,7 @@ from pydantic import (
 from tranship.plans.addresses import Address, AddressError, Surroundings, read_address
 from tranship.plans.columns import ChildPlan, ColumnPlan, KeyColumnPlan, Name
 from tranship.plans.filters import refusals
-from tranship.plans.forms import Choice, Form, Later, Seconds, ShortForm, Size, at_least, given, refuse
+from tranship.plans.forms import Choice, Form, Later, Patience, Seconds, ShortForm, Size, at_least, given, refuse
 from tranship.plans.problems import Code
 from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
 from tranship.plans.streams import Rest
@@ -155,13 +155,15 @@ class RollbackPlan(Form):
 class LimitsPlan(Form):
     """What a run may use: worker processes, memory for all of them together, source bytes per chunk.
 
-    `lease` is for how long an orchestrator that fell silent keeps others out.
+    `lease` is for how long an orchestrator that fell silent keeps others out, `patience` for how long a server may be
+    away before the run pauses.
     """
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     memory: Annotated[Annotated[Size, at_least("256MiB", parse_size)] | None, given] = None
     chunk: Annotated[Size, at_least("64KiB", parse_size)] = 4 * 1024**2
     lease: Annotated[Seconds, at_least("2s", parse_duration)] = 15.0
+    patience: Annotated[Patience, at_least("1s", parse_duration)] = 900.0
 
 
 class Plan(Form):

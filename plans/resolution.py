@@ -28,7 +28,7 @@ def resolve(plan: Plan) -> tuple[Stream, ...]:
 
 def source_endpoint(plan: Plan) -> Endpoint:
     """The source, with secrets put in."""
-    return Endpoint("mongodb", plan.source.mongodb.uri, database=plan.source.database)
+    return Endpoint("mongodb", plan.source.mongodb, database=plan.source.database)
 
 
 def target_endpoint(plan: Plan) -> Endpoint:
@@ -36,7 +36,7 @@ def target_endpoint(plan: Plan) -> Endpoint:
     target = plan.target
     return Endpoint(
         "postgresql",
-        target.postgresql.uri,
+        target.postgresql,
         schema=target.schema_name,
         state_schema=target.state_schema,
         accept=target.accept,

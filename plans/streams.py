@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from tranship.plans.addresses import Address
+
 LONG_KEY_BYTES = 1000
 """Key values beyond this need a key column that is `long`: what an index can hold ends soon after (`rules.md` A8)."""
 
@@ -188,12 +190,17 @@ def unique_room(column: Column) -> int | None:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A configured server with secrets already put in. `repr` never shows the URI. `accept`: tables of others that may
-    refer to the run's tables."""
+    """A configured server. `uri` is an `Address` where a plan gave it: its secrets are read for each connection, and
+    `repr` never shows it. `accept`: tables of others that may refer to the run's tables."""
 
     kind: Literal["mongodb", "postgresql", "memory"]
-    uri: str = field(repr=False)
+    uri: str | Address = field(repr=False)
     database: str = ""
     schema: str = ""
     state_schema: str = ""
     accept: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """The URI as of now, with secrets put in. Raises `AddressError` when one cannot be read."""
+        return self.uri.uri if isinstance(self.uri, Address) else self.uri

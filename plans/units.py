@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from types import MappingProxyType
 
@@ -19,6 +20,17 @@ def parse_size(text: str) -> int:
         raise ValueError("a size with its unit (B, KiB, MiB, GiB), such as 512MiB")
     number = text.removesuffix(match[2]).rstrip()
     return int(float(number) * SIZE_UNITS[match[2]])
+
+
+FOREVER = "forever"
+
+
+def parse_patience(text: str) -> float:
+    """Seconds of a duration, or infinity for `forever`; ValueError says what is allowed."""
+    try:
+        return math.inf if text == FOREVER else parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {FOREVER}") from None
 
 
 def parse_duration(text: str) -> float:

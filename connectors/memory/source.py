@@ -104,6 +104,10 @@ class MemorySource:
     def readable(self, document: bytes) -> str:
         return printable(document.decode(errors="backslashreplace"))
 
+    def history_s(self, since: Position) -> float | None:  # noqa: ARG002
+        """It counts events, not seconds."""
+        return None
+
     def put_marker(self, name: str) -> None:
         self._documents.put_marker(name)
 

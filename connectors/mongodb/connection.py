@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import bson
@@ -16,6 +15,7 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from tranship.connectors.addresses import address_of
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.mapper import Mapper
@@ -41,21 +41,24 @@ class MongoConnection:
 
     def __init__(self, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
         self._endpoint = endpoint
-        self._opened: MongoClient[dict[str, Any]] | None = None
+        self._opened: dict[str, MongoClient[dict[str, Any]]] = {}
         self._mappers = {stream.name: Mapper(stream) for stream in streams}
 
     def close(self) -> None:
         """Close all connections to the server."""
-        if self._opened is not None:
-            self._opened.close()
+        for client in self._opened.values():
+            client.close()
 
     @property
     def _client(self) -> MongoClient[dict[str, Any]]:
-        if self._opened is None:
-            self._opened = _client(self._endpoint.uri)
-        return self._opened
+        """A client for the present address: another one when a secret has changed. What an earlier one has under way
+        goes on with it."""
+        uri = address_of(self._endpoint)
+        if uri not in self._opened:
+            self._opened[uri] = _client(uri)
+        return self._opened[uri]
 
-    @cached_property
+    @property
     def _database(self) -> Database[dict[str, Any]]:
         with translated("choosing the database"):
             return self._client.get_database(

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
 from pymongo.change_stream import ChangeStream
 from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, SourceChangedError
 from tranship.connectors.keycodec import encode
 from tranship.connectors.mongodb import bsonwalk
 from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_time, position_token
-from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.protocols import Changes, Key, Position
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.streams import Stream
@@ -83,6 +85,19 @@ class MongoWatcher(MongoConnection):
             self._watch(sorted(watched), session, resume_after=token) as events,
         ):
             yield from self._follow(events, session, watched)
+
+    def history_s(self, since: Position) -> float | None:
+        """By the oldest entry of the oplog, which the role `clusterMonitor` does not show, but `read` on `local`."""
+        oplog = self._client.get_database("local", codec_options=RAW)["oplog.rs"]
+        with translated("reading the oldest entry of the oplog"):
+            try:
+                oldest = oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)])
+            except OperationFailure as error:
+                if error.code not in NOT_ANSWERED:
+                    raise
+                return None
+        time_ = oldest.get("ts") if oldest else None
+        return float(position_time(since).time - time_.time) if isinstance(time_, Timestamp) else None
 
     def _watch(
         self, collections: Sequence[str], session: ClientSession, **options: Any

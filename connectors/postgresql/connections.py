@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from tranship.connectors.addresses import address_of
 from tranship.connectors.errors import RefusedError
 from tranship.plans.streams import Endpoint
 
@@ -103,12 +104,13 @@ def conninfo(endpoint: Endpoint) -> str:
 
     What the URI says wins over our patience; over what statements depend on, we win.
     """
-    given = conninfo_to_dict(endpoint.uri)
+    uri = address_of(endpoint)
+    given = conninfo_to_dict(uri)
     chosen = {name: value for name, value in PATIENCE.items() if name not in given}
     pinned = " ".join(f"-c {name}={value}" for name, value in PINNED.items())
     options = f"{given.get('options', '')} {pinned}".strip()
     name = f"tranship {secrets.token_hex(8)}"
-    return make_conninfo(endpoint.uri, application_name=name, client_encoding="UTF8", options=options, **chosen)
+    return make_conninfo(uri, application_name=name, client_encoding="UTF8", options=options, **chosen)
 
 
 def ensure_direct(session: psycopg.Connection[tuple[Any, ...]]) -> None:

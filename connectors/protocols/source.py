@@ -72,6 +72,10 @@ class ChangeSource(Protocol):
         Raises `PositionLostError` (never starts from now instead) and `SourceChangedError`.
         """
 
+    def history_s(self, since: Position) -> float | None:
+        """How much older than a position the source's history is, in seconds: by so much capture may fall back before
+        the position is lost. None where that is not known."""
+
     def put_marker(self, name: str) -> None:
         """Write a marker that comes through `changes` after all earlier acknowledged writes (`rules.md` E3).
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tranship.connectors.errors import ConnectorError
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.session import Observe, Session
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
+HISTORY_EVERY_S = 60.0
+SHORT_HISTORY_S = 3600.0
 MOST_STREAMS = 10
 """So many streams have a line of their own in the live view; `tranship status` has all."""
 
@@ -49,6 +52,29 @@ class Figures:
     dirty: int
     lag_s: float
     quarantined: int
+    history_s: float | None
+    """How far capture may fall back before the source's history is lost; None where nobody knows."""
+
+
+class History:
+    """Asks now and then how far the source's history reaches back behind the position, and warns when it is short."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = 0.0
+        self._left: float | None = None
+
+    def left_s(self, run: Run) -> float | None:
+        """Seconds, as of a minute ago at most. A source that does not answer is the run's concern, not the view's."""
+        if self._clock.now() >= self._next:
+            self._next = self._clock.now() + HISTORY_EVERY_S
+            try:
+                self._left = run.source.history_s(run.position())
+            except ConnectorError:
+                self._left = None
+            if self._left is not None and self._left < SHORT_HISTORY_S:
+                log.warning("the source's history is short: capture must not fall back further", left_s=self._left)
+        return self._left
 
 
 class Meter:
@@ -59,6 +85,7 @@ class Meter:
         self._clock = clock
         self._next = 0.0
         self._first: tuple[float, int] | None = None
+        self._history = History(clock)
 
     def look(self, run: Run, state: State) -> Figures | None:
         """The figures, or None when the last look is too recent."""
@@ -85,6 +112,7 @@ class Meter:
             backlog.dirty if backlog else 0,
             backlog.lag_s if backlog else 0.0,
             sum(run.progress.quarantine_count(run.scope).values()),
+            self._history.left_s(run) if following and not state.switched else None,
         )
 
 
@@ -121,6 +149,7 @@ def _rounded(figures: Figures) -> dict[str, object]:
         "dirty_keys": figures.dirty,
         "lag_s": round(figures.lag_s, 2),
         "quarantined": figures.quarantined,
+        "history_s": figures.history_s,
     }
 
 
@@ -134,7 +163,8 @@ def _page(session: Session, state: State, figures: Figures) -> Group:
     table.add_row("rows", f"{figures.rows:,}", "rows/s", f"{figures.rows_per_second:,.0f}", "ETA", eta)
     chunks = f"{figures.loaded}/{figures.chunks}"
     table.add_row("chunks", chunks, "dirty keys", f"{figures.dirty:,}", "lag", f"{figures.lag_s:.1f} s")
-    table.add_row("quarantined", f"{figures.quarantined:,}")
+    history = "unknown" if figures.history_s is None else f"{figures.history_s / 3600:.1f} h"
+    table.add_row("quarantined", f"{figures.quarantined:,}", "history left", history)
     parts: list[Text | Table] = [Text(f"{session.plan.name}  {state.status}", style="bold"), phases, table]
     compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
     parts += [Text(f"{name}: {equation(found)}") for name, found in list(compared.items())[:MOST_STREAMS]]

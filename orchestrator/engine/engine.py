@@ -191,12 +191,18 @@ class Engine:
         except InterruptedRunError as interrupted:
             self._interrupted(interrupted)
 
+    def _see_to(self, error: Exception) -> None:
+        if self._run is None:
+            raise error
+        try:
+            self._fail(error)
+        except InterruptedRunError as interrupted:
+            self._interrupted(interrupted)
+
     def _stumble(self, error: Exception) -> None:
         """See to a failure; one that comes while an epoch is taken, when no connection is open, pauses the run."""
         try:
-            if self._run is None:
-                raise error
-            self._fail(error)
+            self._see_to(error)
         except ConnectorError as again:
             if self._run is not None or classify(again).outcome is Outcome.LEAVE:
                 raise
@@ -390,10 +396,19 @@ class Engine:
     def _servers_answer(self) -> bool:
         """Wait, within the retry policy's limits, until source and target answer again; if they do not, it is noted."""
         run = self._current
+
+        def answers(identity: Callable[[], str]) -> None:
+            if self.interrupt.is_set():
+                self.interrupt.clear()
+                raise InterruptedRunError(Kind.PAUSED, "interrupted; `tranship run` goes on")
+            with suppress(TransientError):  # a person need not wait for the servers
+                Inbox(self.book, run).answer_all()
+            identity()
+
         try:
             if not self.state.undoing:
-                retry.call(run.source.identity)
-            retry.call(run.schema.identity)
+                retry.call(lambda: answers(run.source.identity))
+            retry.call(lambda: answers(run.schema.identity))
         except TransientError as error:
             self._record_failure(classify(error))
             return False

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 MARKER_LIMIT_S = 30.0
 
+GONE_S = 20.0
+"""Nobody waits longer for a source that may be gone for good, only to clean it up."""
+
 
 class Capture:
     """Keeps the first position; the engine then runs the service."""
@@ -44,7 +47,7 @@ class Capture:
     def undo(self, run: Run) -> Iterator[Record]:
         run.progress.stop_capture(run.scope)
         try:
-            retry.call(lambda: run.source.drop_markers(run.id))
+            retry.call(lambda: run.source.drop_markers(run.id), patience_s=GONE_S)
         except (TransientError, RefusedError) as error:
             # A source that is gone for good, or closed to writes, must not keep the target from being cleaned.
             log.warning("the run's markers stay on the source", reason=str(error))

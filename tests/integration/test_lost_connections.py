@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import psycopg
@@ -13,13 +13,12 @@ from typer.testing import CliRunner
 
 from tests.integration.proxy import Proxy, mongodb_proxy, postgresql_proxy
 from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_until, written_to
-from tranship.orchestrator import retry
 from tranship.orchestrator.cli import main as cli
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.reports.status import Status
 from tranship.plans.strategies import PhaseName
 
-FINISHED, PAUSED = 0, 7
+FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7
 
 COUNT = 6000
 
@@ -109,12 +108,6 @@ def test_connections_of_mongodb_are_cut_in_every_phase(route: Route, plan: Path)
 # --- a server that stays away -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run gives up after a moment."""
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 1.0)
-
-
 def run_here(route: Route, plan: Path, environment: Mapping[str, str], beside: Callable[[], None]) -> int:
     """`tranship run` in this process, with something that happens beside it; its exit code."""
     thread = threading.Thread(target=beside)
@@ -132,9 +125,34 @@ def _await_approval(route: Route, plan: Path) -> None:
     wait_until(waits, what="the question for approval")
 
 
+@pytest.mark.parametrize(
+    ("side", "ending"),
+    [("mongodb", "SIGTERM"), ("postgresql", "SIGTERM"), ("mongodb", "rollback")],  # the target keeps the requests
+)
+def test_a_person_is_heard_while_a_server_is_away(route: Route, side: str, ending: str) -> None:
+    """A run with patience waits for the servers, not a person for the run."""
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS, limits={"patience": "forever"})
+    proxied = mongodb_proxy(route.source.uri) if side == "mongodb" else postgresql_proxy(route.target_uri)
+    with proxied as (away, uri):
+        run = route.run_to(plan, _waits, **{"SOURCE_URI" if side == "mongodb" else "TARGET_URI": uri})
+        away.close()
+        wait_until(lambda: "retrying" in run.output, run, "the outage to be met")
+        if ending == "SIGTERM":
+            run.process.terminate()
+            assert run.wait(30) == PAUSED, run.output
+        else:
+            route.tranship("rollback", plan)
+            assert run.wait(120) == ROLLED_BACK, run.output
+
+
+def _waits(status: Status) -> bool:
+    return status.waiting_for_approval == PhaseName.CUTOVER
+
+
 @pytest.mark.parametrize("side", ["mongodb", "postgresql"])
-@pytest.mark.usefixtures("impatient")
 def test_a_server_that_stays_away_pauses_the_run(route: Route, plan: Path, side: str) -> None:
+    plan = route.plan(THINGS, limits={"workers": 2, "patience": "1s"})
     with (
         mongodb_proxy(route.source.uri) as (mongodb, source),
         postgresql_proxy(route.target_uri) as (postgresql, target),
@@ -169,3 +187,32 @@ def test_an_outage_longer_than_the_lease_is_waited_for(route: Route, plan: Path)
         route.documents().update_one({"_id": "t00001"}, {"$set": {"number": -1}})
         postgresql.open()
         finish(route, plan, run)
+
+
+def test_addresses_in_files_are_read_for_each_connection(route: Route) -> None:
+    """As after a rotation of passwords: what is opened from then on is opened by the new ones."""
+    route.documents().insert_many(things(50))
+    files = {name: route.folder / name for name in ("source", "target")}
+    plan = route.plan(
+        THINGS,
+        source={"mongodb": "${file:source}", "database": route.source.name},
+        target={"postgresql": "${file:target}", "schema": SCHEMA},
+    )
+    with ExitStack() as old, ExitStack() as new:
+
+        def point(stack: ExitStack) -> list[Proxy]:
+            source, source_uri = stack.enter_context(mongodb_proxy(route.source.uri))
+            target, target_uri = stack.enter_context(postgresql_proxy(route.target_uri))
+            files["source"].write_text(source_uri)
+            files["target"].write_text(target_uri)
+            return [source, target]
+
+        before = point(old)
+        run = route.run_to_approval(plan)
+        point(new)
+        for proxy in before:
+            proxy.close()
+        route.documents().update_many({}, {"$set": {"number": -1}})
+        wait_until(lambda: set(route.rows("things", "number")) == {(-1,)}, run, "the changes to be applied")
+        assert route.tranship("approve", plan)[0] == FINISHED
+        assert run.wait() == FINISHED, run.output

@@ -105,6 +105,7 @@ def test_every_key_is_documented_with_its_default(heading: str) -> None:
 
 def _value(text: str, declared: Mapping[str, Any]) -> object:
     """A default as the documentation writes it, in the form of the schema."""
+    declared = next((one for one in declared.get("anyOf", ()) if "pattern" in one), declared)
     if "pattern" in declared:
         return parse_size(text) if "iB" in declared["pattern"] else parse_duration(text)
     if text.startswith("["):

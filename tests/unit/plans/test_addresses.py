@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.plans.texts import ENV, HEAD, STREAMS, plan_of, problems_of, write
 from tranship.plans import Plan, PlanError, load, source_endpoint, target_endpoint
+from tranship.plans.addresses import AddressError
 
 SECRET = "p@ss/w:rd%"
 LEAK = {**ENV, "PW": "hunter2"}
@@ -20,7 +21,7 @@ def with_source(uri: str) -> str:
 
 
 def source_uri(folder: Path, uri: str, env: dict[str, str]) -> str:
-    return source_endpoint(plan_of(folder, with_source(uri), {**ENV, **env})).uri
+    return source_endpoint(plan_of(folder, with_source(uri), {**ENV, **env})).address
 
 
 def test_a_reference_that_is_the_whole_uri_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -53,8 +54,8 @@ def test_secrets_of_options(tmp_path: Path) -> None:
 def test_endpoints(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, HEAD + STREAMS)
     source, target = source_endpoint(plan), target_endpoint(plan)
-    assert (source.kind, source.uri, source.database) == ("mongodb", ENV["SOURCE_URI"], "shop")
-    assert (target.kind, target.uri) == ("postgresql", ENV["TARGET_URI"])
+    assert (source.kind, source.address, source.database) == ("mongodb", ENV["SOURCE_URI"], "shop")
+    assert (target.kind, target.address) == ("postgresql", ENV["TARGET_URI"])
     assert (target.schema, target.state_schema) == ("shop", "tranship")
 
 
@@ -132,7 +133,7 @@ def test_no_representation_shows_a_secret(tmp_path: Path) -> None:
     plan: Plan = plan_of(tmp_path, with_source("mongodb://app:${env:PW}@db"), LEAK)
     shown = [repr(plan), str(plan), repr(source_endpoint(plan)), str(plan.model_dump())]
     assert "hunter2" not in "".join(shown)
-    assert "hunter2" in source_endpoint(plan).uri
+    assert "hunter2" in source_endpoint(plan).address
 
 
 def test_errors_and_endpoints_travel_between_processes(tmp_path: Path) -> None:
@@ -141,3 +142,18 @@ def test_errors_and_endpoints_travel_between_processes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
     endpoint = source_endpoint(plan_of(tmp_path, HEAD + STREAMS))
     assert pickle.loads(pickle.dumps(endpoint)) == endpoint
+
+
+def test_a_secret_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    secret = tmp_path / "pw"
+    secret.write_text("first\n")
+    endpoint = source_endpoint(plan_of(tmp_path, with_source("mongodb://app:${file:pw}@db"), ENV))
+    carried = pickle.loads(pickle.dumps(endpoint))  # to a worker process
+    for password in ("first", "p@ss"):
+        secret.write_text(password)
+        assert endpoint.address == carried.address == f"mongodb://app:{password.replace('@', '%40')}@db"
+    assert endpoint == carried
+    secret.unlink()
+    with pytest.raises(AddressError, match="cannot be read") as caught:
+        _ = endpoint.address
+    assert "p@ss" not in str(caught.value)

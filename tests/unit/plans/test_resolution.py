@@ -200,7 +200,13 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
         "max_quarantined": 0,
         "final": "touched",
     }
-    assert plan.limits.model_dump() == {"workers": 2, "memory": None, "chunk": 4 * 2**20, "lease": 15.0}
+    assert plan.limits.model_dump() == {
+        "workers": 2,
+        "memory": None,
+        "chunk": 4 * 2**20,
+        "lease": 15.0,
+        "patience": 900.0,
+    }
 
 
 def test_the_spelling_of_a_plan_does_not_change_its_meaning(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def page(compared: Mapping[str, Mapping[str, int]]) -> str:
     session = cast(Session, SimpleNamespace(plan=SimpleNamespace(name="shop")))
     facts = {PhaseName.RECONCILE: {"streams": compared}} if compared else {}
     return shown(
-        _page(session, State(run="shop-1", rounds=(Round(facts=facts),)), Figures(5, 2, 1, 1.0, None, 0, 0.0, 1234))
+        _page(
+            session, State(run="shop-1", rounds=(Round(facts=facts),)), Figures(5, 2, 1, 1.0, None, 0, 0.0, 1234, None)
+        )
     )
 
 
