@@ -21,6 +21,11 @@ CANONICAL_BSON = "any"
 """`bson` of a key column that holds the canonical key itself."""
 
 
+SESSIONS, SESSIONS_PER_WORKER = 10, 3
+"""What a run opens on its target at once, counted: 11 with one worker, 14 with two, 32 with eight, and two for commands
+beside it."""
+
+
 def resolve(plan: Plan) -> tuple[Stream, ...]:
     """The streams of a plan, in the order of the file."""
     return tuple(_stream(name, declared) for name, declared in plan.streams.items())
@@ -40,6 +45,7 @@ def target_endpoint(plan: Plan) -> Endpoint:
         schema=target.schema_name,
         state_schema=target.state_schema,
         accept=target.accept,
+        sessions=SESSIONS + SESSIONS_PER_WORKER * plan.limits.workers,
     )
 
 

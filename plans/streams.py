@@ -191,7 +191,8 @@ def unique_room(column: Column) -> int | None:
 @dataclass(frozen=True)
 class Endpoint:
     """A configured server. `uri` is an `Address` where a plan gave it: its secrets are read for each connection, and
-    `repr` never shows it. `accept`: tables of others that may refer to the run's tables."""
+    `repr` never shows it. `accept`: tables of others that may refer to the run's tables. `sessions`: how many a run,
+    with the commands beside it, opens at once."""
 
     kind: Literal["mongodb", "postgresql", "memory"]
     uri: str | Address = field(repr=False)
@@ -199,6 +200,7 @@ class Endpoint:
     schema: str = ""
     state_schema: str = ""
     accept: tuple[str, ...] = ()
+    sessions: int = 0
 
     @property
     def address(self) -> str:

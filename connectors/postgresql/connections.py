@@ -107,6 +107,8 @@ def conninfo(endpoint: Endpoint) -> str:
     uri = address_of(endpoint)
     given = conninfo_to_dict(uri)
     chosen = {name: value for name, value in PATIENCE.items() if name not in given}
+    if "," in str(given.get("host", "")) and "target_session_attrs" not in given:
+        chosen["target_session_attrs"] = "read-write"  # of several hosts the primary, whichever it is by now
     pinned = " ".join(f"-c {name}={value}" for name, value in PINNED.items())
     options = f"{given.get('options', '')} {pinned}".strip()
     name = f"tranship {secrets.token_hex(8)}"

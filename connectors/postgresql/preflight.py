@@ -22,13 +22,14 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     state, _ = _state(connection, endpoint.state_schema)
     hint = "Give a shorter or another name in the plan."
     found += state
+    found += _sessions(connection, endpoint.sessions)
     found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
     return found + may_move(connection, endpoint, streams, run)
 
 
 def may_write(connection: Connection) -> list[Finding]:
     """What has to hold for every command that writes."""
-    return [*_server(connection), *_pooler(connection)]
+    return [*_server(connection), *_pooler(connection), *_role(connection)]
 
 
 def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
@@ -91,6 +92,44 @@ def _pooler(connection: Connection) -> Iterator[Finding]:
             "the address leads to a pooler (PgBouncer or the like), not to the server",
             "Give the server's own address; applications may go on to use the pooler.",
         )
+
+
+def _role(connection: Connection) -> Iterator[Finding]:
+    """A takeover ends its predecessor's sessions, which belong to the role that logged in, as the role that acts."""
+    statement = text("SELECT session_user AS logs_in, current_user AS acts, pg_has_role(session_user, 'USAGE') AS same")
+    row = connection.execute(statement).one()
+    if not row.same:
+        yield _error(
+            "target.role",
+            f"sessions log in as {row.logs_in} and act as {row.acts} (by a setting), which may not end them, so a "
+            "stopped orchestrator could not be replaced",
+            f"GRANT {row.logs_in} TO {row.acts}, or log in as {row.acts}.",
+        )
+
+
+def _sessions(connection: Connection, needed: int) -> Iterator[Finding]:
+    """Whether a run gets the sessions that it opens at once."""
+    row = connection.execute(
+        text(
+            "SELECT (SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user) AS of_role, "
+            "(SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS of_database, "
+            "current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int "
+            "- coalesce(current_setting('reserved_connections', true)::int, 0) AS of_server, "
+            "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used"
+        )
+    ).one()
+    limits = {
+        "the role's CONNECTION LIMIT": row.of_role,
+        "the database's CONNECTION LIMIT": row.of_database,
+        "max_connections": row.of_server,
+    }
+    for what, limit in limits.items():
+        if 0 <= limit < needed:
+            hint = f"Raise it to {needed} or more, or lower limits.workers."
+            yield _error("target.sessions", f"a run opens up to {needed} sessions, and {what} allows {limit}", hint)
+    if row.of_server >= needed > row.of_server - row.used:
+        message = f"a run opens up to {needed} sessions, and only {row.of_server - row.used} are free now"
+        yield Finding("target.sessions", "warning", message, "Raise max_connections, or lower limits.workers.")
 
 
 def _replication_role(connection: Connection) -> Iterator[Finding]:

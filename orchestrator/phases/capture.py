@@ -16,6 +16,7 @@ from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
+from tranship.orchestrator.phases.preflight import findings, refuse_errors
 from tranship.plans.strategies import PhaseName
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,9 @@ class Capture:
     name = PhaseName.CAPTURE
 
     def do(self, run: Run) -> Iterator[Record]:
+        if {PhaseName.EXPAND, PhaseName.CAPTURE}.intersection(run.plan.approval):
+            # Preflight may be days ago: people were asked since.
+            refuse_errors(findings(run))
         run.progress.start_capture(run.scope, run.source.position(), run.lanes)
         reached("capture.after_position")
         yield observed(self.name, lanes=run.lanes)

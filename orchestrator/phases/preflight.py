@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tranship.connectors.protocols import Finding
 from tranship.orchestrator.dataplane.run import Run
@@ -16,6 +16,13 @@ def findings(run: Run) -> list[Finding]:
     return run.source.findings(run.streams) + run.schema.findings(run.streams, run.scope.run)
 
 
+def refuse_errors(found: Sequence[Finding]) -> None:
+    """Raise `PreflightError` when one of the findings is an error."""
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        raise PreflightError(errors)
+
+
 class Preflight:
     """Changes nothing, so there is nothing to undo."""
 
@@ -23,9 +30,7 @@ class Preflight:
 
     def do(self, run: Run) -> Iterator[Record]:
         found = findings(run)
-        errors = [f for f in found if f.severity == "error"]
-        if errors:
-            raise PreflightError(errors)
+        refuse_errors(found)
         yield observed(self.name, findings=[f"{f.code}: {f.message}" for f in found])
 
     def verify(self, run: Run) -> Verdict:  # noqa: ARG002

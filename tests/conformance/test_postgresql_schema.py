@@ -178,6 +178,48 @@ def test_a_role_that_may_not_make_temporary_tables_is_found(postgres: PostgresWo
     assert "target.privilege" not in codes
 
 
+def test_a_role_that_acts_as_another_is_found(postgres: PostgresWorld) -> None:
+    """By ALTER ROLE … SET role: sessions of the one cannot be ended as the other."""
+    login, acting = f"login_{postgres.endpoint.schema[-8:]}", f"acting_{postgres.endpoint.schema[-8:]}"
+    ((database,),) = postgres.sql("SELECT current_database()")
+    postgres.sql(f"CREATE ROLE {acting}; CREATE ROLE {login} LOGIN NOINHERIT IN ROLE {acting}")
+    postgres.sql(f"GRANT CREATE ON DATABASE {database} TO {acting}; ALTER ROLE {login} SET role = '{acting}'")
+    postgres.sql(f"GRANT EXECUTE ON FUNCTION pg_control_system() TO {acting}")
+    postgres.stack.callback(lambda: postgres.sql(f"DROP OWNED BY {acting}; DROP ROLE {login}; DROP ROLE {acting}"))
+    endpoint = replace(
+        postgres.endpoint, uri=f"{conninfo(postgres.endpoint)} user={login}", schema="new", state_schema="elsewhere"
+    )
+    schema = connect_schema(endpoint, STREAMS)
+    postgres.stack.callback(schema.close)
+    (finding,) = schema.findings(STREAMS, "")
+    assert (finding.code, finding.severity) == ("target.role", "error")
+
+
+@pytest.mark.parametrize("limited", ["ROLE {role}", "DATABASE {database}"])
+def test_too_few_sessions_are_found(postgres: PostgresWorld, limited: str) -> None:
+    ((database, role),) = postgres.sql("SELECT current_database(), current_user")
+    limited = limited.format(role=role, database=database)
+    schema = connect_schema(replace(postgres.endpoint, sessions=16), STREAMS)
+    postgres.stack.callback(schema.close)
+    assert schema.findings(STREAMS, "") == []
+    postgres.sql(f"ALTER {limited} CONNECTION LIMIT 15")
+    try:
+        found = schema.findings(STREAMS, "")
+    finally:
+        postgres.sql(f"ALTER {limited} CONNECTION LIMIT -1")
+    (finding,) = found
+    assert (finding.code, finding.severity, "allows 15" in finding.message) == ("target.sessions", "error", True)
+
+
+def test_a_server_without_so_many_sessions_is_found(postgres: PostgresWorld) -> None:
+    ((most,),) = postgres.sql("SELECT current_setting('max_connections')::int")
+    for needed, severity in ((most - 4, "warning"), (most + 1, "error")):
+        schema = connect_schema(replace(postgres.endpoint, sessions=needed), STREAMS)
+        postgres.stack.callback(schema.close)
+        (finding,) = schema.findings(STREAMS, "")
+        assert (finding.code, finding.severity) == ("target.sessions", severity)
+
+
 def test_the_rows_of_a_document_hang_together(postgres: PostgresWorld, migration: Migration) -> None:
     migration.load([order(7)])
     migration.schema.create_constraints(migration.scope, STREAMS)

@@ -557,3 +557,16 @@ def test_the_state_is_removed(postgres: PostgresWorld) -> None:
     drop_state(postgres.endpoint)
     assert postgres.sql(found) == [(1,)]
     assert postgres.sql("SELECT count(*) FROM pg_class WHERE relnamespace = '{state}'::regnamespace") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("address", "attributes"),
+    [
+        ("postgresql://a@one,two/d", "read-write"),
+        ("postgresql://a@one,two/d?target_session_attrs=any", "any"),
+        ("postgresql://a@one/d", None),
+    ],
+)
+def test_of_several_hosts_the_primary_is_chosen(address: str, attributes: str | None) -> None:
+    found = conninfo_to_dict(conninfo(Endpoint("postgresql", address, schema="s", state_schema="t")))
+    assert found.get("target_session_attrs") == attributes

@@ -332,3 +332,19 @@ def test_a_source_whose_user_was_dropped_keeps_no_run_from_going_back(
     world.control.request(RUN, RequestKind.ROLLBACK)
     assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
     assert not world.store.state.catalog
+
+
+def test_what_came_between_preflight_and_an_early_approval_is_found_before_anything_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plan = world.plan.model_copy(update={"approval": (PhaseName.EXPAND,)})
+    world.again()
+    thread = world.start()
+    world.wait(lambda: world.engine.state.asked is PhaseName.EXPAND)
+    finding = Finding("source.capped", "error", "things is capped by now", "")
+    monkeypatch.setattr(MemorySource, "findings", lambda *_: [finding])
+    world.control.request(RUN, RequestKind.APPROVE, world.engine.state.asking)
+    with pytest.raises(PreflightError, match="capped by now"):
+        world.finish(thread)
+    assert world.engine.state.status is RunStatus.ROLLED_BACK
+    assert not world.store.state.catalog
