@@ -25,6 +25,7 @@ from tranship.connectors.protocols import (
     Progress,
     Scope,
     Span,
+    Totals,
     TouchedKey,
 )
 from tranship.plans.streams import Stream
@@ -106,6 +107,13 @@ class MemoryProgress:
             state.round(scope).chunks.setdefault(stream.name, chunks)
 
         self._store.transact("plan_chunks", scope, work)
+
+    def totals(self, scope: Scope) -> dict[str, Totals]:
+        found = {}
+        for stream, chunks in self._round(scope).chunks.items():
+            loaded = [chunk for chunk in chunks if chunk.state == "loaded"]
+            found[stream] = Totals(len(chunks), len(loaded), sum(chunk.rows for chunk in loaded))
+        return found
 
     def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
         return list(self._round(scope).chunks.get(stream.name, ()))

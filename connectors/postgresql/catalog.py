@@ -93,7 +93,7 @@ def table_differences(connection: Connection, table: Layout) -> list[str]:
     primary = _primary_key(connection, table)
     if primary != list(table.primary):
         problems.append(f"{label}: its primary key is ({', '.join(primary)})")
-    if table.is_long and index_state(connection, table.schema, order_index(table)) is None:
+    if table.is_ordered_apart and index_state(connection, table.schema, order_index(table)) is None:
         problems.append(f"{label}: its index {order_index(table)}, for reading in key order, is missing")
     return problems
 

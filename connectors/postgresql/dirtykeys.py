@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
-from tranship.connectors.protocols import Backlog, DirtyKey, Key, Scope, TouchedKey
+from tranship.connectors.protocols import MOST_COUNTED, Backlog, DirtyKey, Key, Scope, TouchedKey
 from tranship.plans.streams import Stream
 
 PARKED = timedelta(seconds=10)
@@ -84,12 +84,20 @@ class DirtyKeys:
         """
         dirty = self._tables.dirty
         name = in_text(self._tables.chunk)
+        # Streams one by one, by their chunks' index; of one that is loaded as a whole no chunk is looked at.
         query = text(
-            "WITH islands AS (SELECT stream, min(number) AS first, max(number) AS last FROM "
+            f"WITH RECURSIVE streams AS ((SELECT stream FROM {name} WHERE run = :run AND round = :round "
+            "ORDER BY stream LIMIT 1) UNION ALL SELECT (SELECT c.stream FROM "
+            f"{name} AS c WHERE c.run = :run AND c.round = :round AND c.stream > s.stream ORDER BY c.stream LIMIT 1) "
+            "FROM streams AS s WHERE s.stream IS NOT NULL), "
+            f"part AS (SELECT s.stream, EXISTS (SELECT FROM {name} AS c WHERE c.run = :run AND c.round = :round "
+            "AND c.stream = s.stream AND c.state <> 'loaded') AS partly FROM streams AS s WHERE s.stream IS NOT NULL), "
+            "islands AS (SELECT stream, min(number) AS first, max(number) AS last FROM "
             "(SELECT stream, number, number - row_number() OVER (PARTITION BY stream ORDER BY number) AS island "
-            f"FROM {name} WHERE run = :run AND round = :round AND state = 'loaded') AS loaded "
-            "GROUP BY stream, island) "
-            f"SELECT i.stream, f.lower, l.upper FROM islands AS i JOIN {name} AS f ON f.run = :run "
+            f"FROM {name} WHERE run = :run AND round = :round AND state = 'loaded' "
+            "AND stream = ANY(ARRAY(SELECT stream FROM part WHERE partly))) AS loaded GROUP BY stream, island) "
+            "SELECT stream, CAST(NULL AS bytea) AS lower, CAST(NULL AS bytea) AS upper FROM part WHERE NOT partly "
+            f"UNION ALL SELECT i.stream, f.lower, l.upper FROM islands AS i JOIN {name} AS f ON f.run = :run "
             "AND f.round = :round AND f.stream = i.stream AND f.number = i.first "
             f"JOIN {name} AS l ON l.run = :run AND l.round = :round AND l.stream = i.stream AND l.number = i.last"
         )
@@ -105,9 +113,17 @@ class DirtyKeys:
 
     def backlog(self) -> Backlog:
         """Counts and ages by the database's clock. All ages are 0 while nothing is captured."""
-        dirty, position = self._tables.dirty, self._tables.position
+        dirty, position, lane = self._tables.dirty, self._tables.position, self._tables.lane
+        waits = and_(self._mine(dirty), dirty.c.parked.is_(None))
+        some = select(dirty.c.lane).where(waits).limit(MOST_COUNTED).subquery()
+        # The oldest of each lane by the index that the lanes are served by.
+        of_lane = select(func.min(dirty.c.first_seen)).where(waits, dirty.c.lane == lane.c.lane).scalar_subquery()
+        ages_of_lanes = select(of_lane.label("first_seen")).where(self._mine(lane)).subquery()
         waiting = self._connection.execute(
-            select(func.count(), _age(func.min(dirty.c.first_seen))).where(self._mine(dirty), dirty.c.parked.is_(None))
+            select(
+                select(func.count()).select_from(some).scalar_subquery(),
+                select(_age(func.min(ages_of_lanes.c.first_seen))).scalar_subquery(),
+            )
         ).one()
         kept = self._connection.execute(
             select(_age(position.c.kept_at), _age(position.c.changed_at)).where(self._mine(position))

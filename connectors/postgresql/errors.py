@@ -76,8 +76,21 @@ _KINDS: tuple[tuple[tuple[str, ...], type[ConnectorError]], ...] = (
 )
 """First match wins."""
 
-_TEMPORARY = ("starting up", "shutting down", "recovery", "too many", "connection slots", "terminating")
-"""Server messages at connect that pass by themselves; libpq gives no SQLSTATE there. Pinned by a test."""
+_FINAL = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "permission denied",
+    "not permitted to log in",
+    "no password supplied",
+    "unsupported frontend protocol",
+    "unrecognized configuration parameter",
+    "invalid value for parameter",
+    "not accept connections",
+    "requires SSL",
+)
+"""Server messages at connect that no patience mends; libpq gives no SQLSTATE there. A server may speak another
+language: what is not known is tried again, and said when patience ends. Pinned by a test."""
 
 _BAD_URI = (
     "the connection URI cannot be read: in user and password write @ as %40, / as %2F, % as %25; a port is a number"
@@ -181,7 +194,7 @@ def _by_state(state: str, message: str, *, schema: str, table: str, constraint: 
 def _without_state(message: str) -> ConnectorError:
     """A failed or broken connection. What the server itself says at connect comes with "FATAL"."""
     fatal = message.partition("FATAL:")[2].strip().partition("\n")[0]
-    if fatal and not any(words in fatal for words in _TEMPORARY):
+    if any(words in fatal for words in _FINAL):
         return RefusedError(f"PostgreSQL refused the connection: {fatal}")
     if fatal:
         return ConnectionLostError(f"PostgreSQL: {fatal}")

@@ -105,6 +105,11 @@ class Layout:
         return any(field.long for field in self.key)
 
     @property
+    def is_ordered_apart(self) -> bool:
+        """Whether key order is not that of the primary key's index: reading in it needs an index of its own."""
+        return any(field.long or field.by_length for field in self.key)
+
+    @property
     def fields(self) -> tuple[Field, ...]:
         """All columns that hold data, in the table's order."""
         return self.key + self.ordinals + self.columns

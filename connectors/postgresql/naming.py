@@ -42,7 +42,7 @@ def foreign_key(table: Layout) -> str:
 
 
 def order_index(table: Layout) -> str:
-    """The name of the index that serves reading a table with a long key in key order."""
+    """The name of the index that serves reading a table in key order where its primary key does not."""
     return derived(table.table, (), "order")
 
 
@@ -52,7 +52,7 @@ def relations(streams: Sequence[Stream], schema: str) -> Iterator[tuple[str, str
         for table, _ in layout(stream, schema).walk():
             yield table.table, f"table {table.table}"
             yield primary_key(table), f"the primary key of {table.table}"
-            if table.is_long:
+            if table.is_ordered_apart:
                 yield order_index(table), f"the index of {table.table} in key order"
             for column in table.unique:
                 yield derived(table.table, (column,), "key"), f"the unique column {column} of {table.table}"

@@ -35,6 +35,7 @@ from tranship.connectors.protocols import (
     Position,
     Scope,
     Span,
+    Totals,
     TouchedKey,
 )
 from tranship.plans.streams import Endpoint, Stream
@@ -147,6 +148,22 @@ class PostgresProgress:
                     for number, span in enumerate(spans)
                 ],
             )
+
+    def totals(self, scope: Scope) -> dict[str, Totals]:
+        chunk = self._tables.chunk
+        loaded = chunk.c.state == "loaded"
+        query = (
+            select(
+                chunk.c.stream,
+                func.count(),
+                func.count().filter(loaded),
+                func.coalesce(func.sum(chunk.c.rows).filter(loaded), 0),
+            )
+            .where(_of(chunk, scope))
+            .group_by(chunk.c.stream)
+        )
+        with self._sessions.read() as connection:
+            return {row[0]: Totals(row[1], row[2], int(row[3])) for row in connection.execute(query)}
 
     def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
         table = self._tables.chunk

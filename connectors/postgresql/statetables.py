@@ -104,6 +104,7 @@ def state_tables(schema: str) -> StateTables:
         Column("rows", BigInteger, nullable=False, server_default="0"),
         Column("quarantined", BigInteger, nullable=False, server_default="0"),
     )
+    Index("chunk_waiting", chunk.c.run, chunk.c.round, chunk.c.stream, postgresql_where=chunk.c.state != "loaded")
     # The highest attempt number ever used for a stream's chunks: outlives them, so that none is used twice (I1).
     attempt = Table("attempt", metadata, *_round(), _key("stream", Text), Column("highest", Integer, nullable=False))
     lane = Table("lane", metadata, *_round(), _key("lane", Integer), Column("seq", BigInteger, nullable=False))
@@ -129,6 +130,7 @@ def state_tables(schema: str) -> StateTables:
     )
     # Not over `generation`: a bump stays a heap-only update.
     Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)
+    Index("dirty_parked", dirty.c.run, dirty.c.round, dirty.c.parked, postgresql_where=dirty.c.parked.is_not(None))
     # `touch` is the transaction that applied the key last: unlike a count, it never comes again.
     touched = Table("touched", metadata, *_stream_key(), Column("touch", BigInteger, nullable=False))
     # `noted` is the transaction that put it on record last: unlike a count, it never comes again.

@@ -91,7 +91,7 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
     for table, _ in walk(streams, schema):
         if not relation_exists(connection, table.name):
             ddl(connection, _create_table(table))
-            if table.is_long:
+            if table.is_ordered_apart:
                 ddl(connection, f"CREATE INDEX {quote(order_index(table))} ON {table.name} ({order_terms(table)})")
             ownership.note(connection, tables, run, "table", table.name)
             made.append(f"{schema}.{table.table}")

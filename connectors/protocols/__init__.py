@@ -31,8 +31,10 @@ from tranship.connectors.protocols.forms import (
     is_nameless,
 )
 from tranship.connectors.protocols.progress import (
+    MOST_COUNTED,
     Backlog,
     Progress,
+    Totals,
 )
 from tranship.connectors.protocols.schema import (
     TargetSchema,
@@ -47,6 +49,7 @@ from tranship.connectors.protocols.target import (
 )
 
 __all__ = [
+    "MOST_COUNTED",
     "NAMELESS",
     "READING",
     "Aside",
@@ -69,6 +72,7 @@ __all__ = [
     "Span",
     "SwitchNote",
     "TargetSchema",
+    "Totals",
     "TouchedKey",
     "is_nameless",
 ]

@@ -59,6 +59,9 @@ class Progress(Protocol):
     def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
         """Record the chunks of a stream, all or none; does nothing when they are recorded already."""
 
+    def totals(self, scope: Scope) -> dict[str, Totals]:
+        """By stream that has chunks: how far its backfill is. Cheap, for whoever asks often."""
+
     def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
         """The stream's chunks in key order; empty before `plan_chunks`."""
 
@@ -125,9 +128,22 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
+MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of one stream: chunks, those that are loaded, and the rows in them."""
+
+    chunks: int
+    loaded: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class Backlog:
-    """Dirty keys not yet applied; age in seconds of the oldest; seconds since the source was as capture has kept it.
+    """Dirty keys not yet applied, counted up to `MOST_COUNTED`: who asks often needs no more; age in seconds of the
+    oldest; seconds since the source was as capture has kept it.
 
     `quiet_s` is seconds since capture last kept a changed key, or since it started when there was none.
     """

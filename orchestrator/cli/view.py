@@ -18,7 +18,7 @@ from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.session import Observe, Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
-from tranship.orchestrator.reports.status import Status, equation
+from tranship.orchestrator.reports.status import Status, dirty_keys, equation
 from tranship.plans.strategies import PhaseName
 
 log = structlog.get_logger(__name__)
@@ -93,20 +93,19 @@ class Meter:
         if now < self._next:
             return None
         self._next = now + self._every_s
-        chunks = [c for s in run.streams for c in run.progress.chunks(run.scope, s)]
-        loaded = [c for c in chunks if c.state == "loaded"]
-        rows = sum(c.rows for c in loaded)
+        totals = run.progress.totals(run.scope).values()
+        chunks, loaded = sum(total.chunks for total in totals), sum(total.loaded for total in totals)
+        rows = sum(total.rows for total in totals)
         self._first = self._first or (now, rows)
         seconds, added = now - self._first[0], rows - self._first[1]
         rate = added / seconds if seconds > 0 else 0.0
-        left = len(chunks) - len(loaded)
-        eta = left * (rows / len(loaded)) / rate if loaded and rate > 0 else None
+        eta = (chunks - loaded) * (rows / loaded) / rate if loaded and rate > 0 else None
         following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
         backlog = run.progress.backlog(run.scope) if following else None
         return Figures(
             rows,
-            len(chunks),
-            len(loaded),
+            chunks,
+            loaded,
             rate,
             eta,
             backlog.dirty if backlog else 0,
@@ -162,7 +161,7 @@ def _page(session: Session, state: State, figures: Figures) -> Group:
     eta = f"{figures.eta_s:.0f} s" if figures.eta_s else "-"
     table.add_row("rows", f"{figures.rows:,}", "rows/s", f"{figures.rows_per_second:,.0f}", "ETA", eta)
     chunks = f"{figures.loaded}/{figures.chunks}"
-    table.add_row("chunks", chunks, "dirty keys", f"{figures.dirty:,}", "lag", f"{figures.lag_s:.1f} s")
+    table.add_row("chunks", chunks, "dirty keys", dirty_keys(figures.dirty), "lag", f"{figures.lag_s:.1f} s")
     history = "unknown" if figures.history_s is None else f"{figures.history_s / 3600:.1f} h"
     table.add_row("quarantined", f"{figures.quarantined:,}", "history left", history)
     parts: list[Text | Table] = [Text(f"{session.plan.name}  {state.status}", style="bold"), phases, table]
@@ -195,7 +194,7 @@ def print_status(console: Console, status: Status) -> None:
         table.add_row(Text(stream.stream), chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
     console.print(table)
     if status.lag_s is not None:
-        console.print(f"{status.dirty_keys} dirty keys, lag {status.lag_s:.1f} s")
+        console.print(f"{dirty_keys(status.dirty_keys or 0)} dirty keys, lag {status.lag_s:.1f} s")
     for holder, count in status.parked_keys.items():
         console.print(f"{count} keys cannot be applied: rows of {holder} hold theirs by a foreign key")
     if status.waiting_for_approval:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tranship.connectors.protocols import Mismatch, Progress, Scope
+from tranship.connectors.protocols import MOST_COUNTED, Mismatch, Progress, Scope, Totals
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
 from tranship.orchestrator.reports.keynames import key_values
@@ -75,15 +75,14 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
     following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
     backlog = progress.backlog(scope) if following else None
     quarantine = progress.quarantine_count(scope)
+    totals = progress.totals(scope)
     compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
     streams = []
     for stream in session.streams:
-        chunks = progress.chunks(scope, stream)
-        loaded = [c for c in chunks if c.state == "loaded"]
+        total = totals.get(stream.name, Totals(0, 0, 0))
         kept = quarantine.get(stream.name, 0)
-        rows = sum(chunk.rows for chunk in loaded)
         found = compared.get(stream.name)
-        streams.append(StreamStatus(stream.name, len(chunks), len(loaded), rows, kept, found))
+        streams.append(StreamStatus(stream.name, total.chunks, total.loaded, total.rows, kept, found))
     return Status(
         run=run,
         status=state.status.value,
@@ -115,6 +114,11 @@ def describe(streams: tuple[Stream, ...], mismatch: Mismatch) -> dict[str, Any]:
     stream = next((s for s in streams if s.name == mismatch.stream), None)
     key = key_values(stream, mismatch.key) if stream is not None else {"canonical": mismatch.key.hex()}
     return {"stream": mismatch.stream, "key": key, "kind": mismatch.kind, "columns": list(mismatch.columns)}
+
+
+def dirty_keys(count: int) -> str:
+    """A count of dirty keys for people: it ends at `MOST_COUNTED`."""
+    return f"{count:,}" if count < MOST_COUNTED else f"{MOST_COUNTED:,} or more"
 
 
 def equation(compared: Mapping[str, int]) -> str:

@@ -39,6 +39,7 @@ from tranship.connectors.protocols import (
     Progress,
     Scope,
     Span,
+    Totals,
 )
 
 
@@ -89,6 +90,31 @@ class ProgressSuite(MigrationSuite):
         assert progress.still_dirty(scope, ORDERS, [key(1)]) == set()
         with pytest.raises(ConnectorError):
             migration.change(1)
+
+    def test_totals_say_how_far_a_backfill_is(self, migration: Migration) -> None:
+        assert migration.progress.totals(migration.scope) == {}
+        bounds = [key(3), key(6)]
+        spans = [Span(lower, upper) for lower, upper in zip([None, *bounds], [*bounds, None], strict=True)]
+        migration.progress.plan_chunks(migration.scope, ORDERS, spans)
+        assert migration.progress.totals(migration.scope) == {"orders": Totals(3, 0, 0)}
+        first = migration.progress.chunks(migration.scope, ORDERS)[0]
+        mark = migration.progress.begin_chunk(migration.scope, first)
+        assert mark is not None
+        migration.target.load(ORDERS, [batch([order(1), order(2)])], mark)
+        assert migration.progress.totals(migration.scope) == {"orders": Totals(3, 1, 2)}
+
+    def test_only_keys_of_loaded_chunks_are_taken(self, migration: Migration) -> None:
+        spans = [Span(None, key(3)), Span(key(3), key(6)), Span(key(6), None)]
+        migration.progress.plan_chunks(migration.scope, ORDERS, spans)
+        migration.change(1, 4, 7)
+        for loaded, numbers in ((1, {4}), (0, {1, 4}), (2, {1, 4, 7})):
+            mark = migration.progress.begin_chunk(
+                migration.scope, migration.progress.chunks(migration.scope, ORDERS)[loaded]
+            )
+            assert mark is not None
+            migration.target.load(ORDERS, [], mark)
+            taken = {entry.key for _, dirty in migration.take() for entry in dirty}
+            assert taken == {key(number) for number in numbers}
 
     def test_backlog_counts_dirty_keys(self, migration: Migration) -> None:
         before = migration.progress.backlog(migration.scope)

@@ -463,7 +463,11 @@ def _option(text: str) -> dict[str, str]:
         ("the database system is in recovery mode", TransientError),
         ("sorry, too many clients already", TransientError),
         ("remaining connection slots are reserved for roles with the SUPERUSER attribute", TransientError),
+        ("le système de bases de données se lance", TransientError),
+        ("das Datenbanksystem startet", TransientError),
         ('password authentication failed for user "x"', RefusedError),
+        ('database "x" does not exist', RefusedError),
+        ('role "x" is not permitted to log in', RefusedError),
         ('no pg_hba.conf entry for host "::1", user "x", database "y", no encryption', RefusedError),
     ],
 )

@@ -320,6 +320,19 @@ def _key_values(long: bool) -> list[tuple[Column, Callable[[], list[Any]]]]:
     return [(column, values) for column, values in KEY_VALUES.values() if long or not column.long]
 
 
+def test_a_binary_key_is_read_by_an_index(postgres: PostgresWorld) -> None:
+    """Binaries sort by their length first, which the primary key's index does not."""
+    stream = Stream("keyed", "keyed", "keyed", (_column("_id", L.BYTES),), ())
+    table = Table(postgres, stream)
+    table.load(_keyed(stream, [(b"%05d" % n,) for n in range(5000)]))
+    postgres.sql("ANALYZE {shop}.keyed")
+    space = KeySpace(stream, layout(stream, postgres.endpoint.schema))
+    bounds = [KeyForm(stream.key).encode((b"%05d" % n,)) for n in (100, 200)]
+    statement = f"SELECT * FROM {space.root.name} WHERE {space.within(space.root, Span(*bounds))}"
+    plan = postgres.sql(f"EXPLAIN {statement} ORDER BY {space.order(space.root)} LIMIT 50")
+    assert any("Index Scan using keyed__order" in line for (line,) in plan), plan
+
+
 def test_a_long_key_is_read_by_an_index_and_its_digest_is_the_primary_key(postgres: PostgresWorld) -> None:
     stream = Stream("keyed", "keyed", "keyed", (_column("_id", L.TEXT, long=True),), ())
     table = Table(postgres, stream)
