@@ -56,6 +56,7 @@ anything = weighted(
     (1, undo),
     (1, event("take_over", st.booleans())),
     (1, event("repair", keys)),
+    (1, event("tamper", keys)),
     (1, event("start_again")),
     (1, event("constrain")),
     (1, event("cut_over")),

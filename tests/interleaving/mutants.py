@@ -5,18 +5,33 @@ A mutant replaces one method of the real code by a version that leaves one rule 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.interleaving.orchestrators import LANES, STREAM, Orchestrator
 from tests.interleaving.world import World
 from tranship.connectors.batch import Batch
+from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.memory import Fate, MemoryProgress, TargetState
 from tranship.connectors.memory.state import Round
-from tranship.connectors.protocols import Changes, Chunk, ChunkMark, DirtyKey, LaneMark, Position, Scope
+from tranship.connectors.protocols import (
+    Changes,
+    Chunk,
+    ChunkMark,
+    DirtyKey,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Scope,
+    TouchedKey,
+)
+from tranship.orchestrator.dataplane import exclusive
 from tranship.orchestrator.dataplane.applier import Applier, Taken
+from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.services.capture import Follower
+from tranship.plans.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,43 @@ def same_stream_after_an_error(self: Follower) -> Changes:
     return changes
 
 
+def touched_whenever_applied(self: MemoryProgress, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
+    def work(state: TargetState) -> int:
+        touched = state.round(scope).touched
+        return sum(touched.pop((stream.name, one.key), None) is not None for one in keys)
+
+    return self._store.transact("forget_equal", scope, work)
+
+
+def found_alone_is_on_record(
+    self: MemoryProgress, scope: Scope, found: Sequence[Mismatch], _equal: Sequence[Mismatch]
+) -> None:
+    def work(state: TargetState) -> None:
+        round_ = state.round(scope)
+        round_.notes += 1
+        round_.divergences = {(one.stream, one.key): replace(one, noted=round_.notes) for one in found}
+
+    self._store.transact("note_divergences", scope, work)
+
+
+def settled_when_looked_at(self: Sides, stream: Stream) -> Iterator[int]:
+    noted = list(self._progress.divergences(self._scope))
+    self._progress.note_divergences(self._scope, [], noted)
+    yield len([one for one in noted if one.stream == stream.name])
+
+
+def claimants_alone(conflict: UniqueConflictError) -> set[Key]:
+    return set(conflict.claimants)
+
+
 MUTANTS = (
+    Mutant(
+        "touched keys are forgotten whatever was applied since",
+        ((MemoryProgress, "forget_equal", touched_whenever_applied),),
+    ),
+    Mutant("a look's findings replace the record", ((MemoryProgress, "note_divergences", found_alone_is_on_record),)),
+    Mutant("what is on record is settled by looking at it", ((Sides, "settle_recorded", settled_when_looked_at),)),
+    Mutant("the owners of a value do not come into the exclusive lane", ((exclusive, "_named", claimants_alone),)),
     Mutant("dirty entries are removed whatever their generation", ((Round, "settle", remove_whatever_the_generation),)),
     Mutant("dirty keys are applied before their chunk is loaded", ((Round, "is_loaded", loaded_or_not),)),
     Mutant("a load's mark is set, not swapped", ((Round, "swap_chunk", swap_any_attempt),)),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from tests.interleaving.steps import KilledError, Step, SteppedClock, SteppedGate, pause
 from tranship.connectors.batch import Batch
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.memory import MemoryProgress, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.memory.rows import make_batch
-from tranship.connectors.protocols import DirtyKey, Key, LaneMark, Position, Scope, Span
+from tranship.connectors.protocols import DirtyKey, Key, LaneMark, Position, Scope, Span, TouchedKey
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.applier import Applier
+from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.services.capture import Follower
 from tranship.plans.streams import Column, LogicalType, Stream
 
@@ -59,12 +61,28 @@ class PausingSource(MemorySource):
         return make_batch(stream, rows, (*first.quarantined, *second.quarantined))
 
 
-class PausingProgress(MemoryProgress):
-    """Progress that can be overtaken before the exclusive lane's marks are read, and watches who takes which key."""
+class PausingTarget(MemoryTarget):
+    """A target whose reads can be overtaken, so that both sides are seen at different moments."""
 
-    def __init__(self, store: MemoryStore, hook: Callable[[str], None]) -> None:
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        pause("target.read_keys")
+        return super().read_keys(stream, keys)
+
+
+class PausingProgress(MemoryProgress):
+    """Progress that can be overtaken before the exclusive lane's marks are read, and watches who takes which key.
+
+    `on_touched` is called when touched keys are read.
+    """
+
+    def __init__(self, store: MemoryStore, hook: Callable[[str], None], on_touched: Callable[[], None]) -> None:
         super().__init__(store, hook)
         self._lanes: dict[Key, int] = {}
+        self._on_touched = on_touched
+
+    def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
+        self._on_touched()
+        return super().touched(scope, stream, after, limit)
 
     def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
         mark, dirty = super().take(scope, lane, limit)
@@ -87,11 +105,14 @@ def before_commit(site: str) -> None:
 class Orchestrator:
     """One process that owns the lease, or owned it once."""
 
-    def __init__(self, store: MemoryStore, epoch: int) -> None:
+    def __init__(
+        self, store: MemoryStore, epoch: int, on_touched: Callable[[], None], doubted: Callable[[], bool]
+    ) -> None:
+        self._doubted = doubted
         self.scope = Scope(RUN, 1, epoch)
         self.source = PausingSource(store, batch_rows=1, idle_s=0)
-        self.target = MemoryTarget(store, self.scope, before_commit)
-        self.progress = PausingProgress(store, before_commit)
+        self.target = PausingTarget(store, self.scope, before_commit)
+        self.progress = PausingProgress(store, before_commit, on_touched)
         self.steps: dict[str, Step] = {}
         self._watcher = MemorySource(store, batch_rows=3, idle_s=0)
         self._gate = SteppedGate()
@@ -106,6 +127,8 @@ class Orchestrator:
                 "capture": self.capture,
                 "copy": lambda: self.copy(int(number)),
                 "apply": lambda: self.apply(int(number)),
+                "settle": self.settle,
+                "look": self.look,
             }
             self.steps[name] = Step(f"{name} in epoch {self.scope.epoch}", actions[verb])
 
@@ -115,6 +138,9 @@ class Orchestrator:
         names = [f"copy {chunk.number}" for chunk in chunks if chunk.state != "loaded"]
         if self.progress.position(self.scope) is not None:
             names += 2 * [f"apply {lane}" for lane in range(LANES) if self.progress.take(self.scope, lane, 1)[1]]
+            touched = MemoryProgress.touched(self.progress, self.scope, STREAM, None, 1)
+            names += ["settle"] * bool(touched or self.recorded())
+            names += ["look"] * (self._doubted() and all(chunk.state == "loaded" for chunk in chunks))
             names += ["capture"] * (self.progress.position(self.scope) != self.source.position())
         return [name for name in names if name not in self.steps]
 
@@ -144,6 +170,24 @@ class Orchestrator:
         streams = {STREAM.name: STREAM}
         clock = SteppedClock()
         Applier(self.source, self.target, self.progress, self.scope, streams, self._gate, clock).step(lane)
+
+    def settle(self) -> None:
+        """What the reconciler service does at each of its looks."""
+        sides = Sides(self.source, self.target, self.progress, self.scope)
+        for _ in chain(sides.forget_equal(STREAM), sides.settle_recorded(STREAM)):
+            pause("settle")
+
+    def look(self) -> None:
+        """A comparison of all keys, which puts on record what differs and is not to be applied."""
+        sides = Sides(self.source, self.target, self.progress, self.scope)
+        for keys, comparison in sides.compare(STREAM, KEYS):
+            dirty = self.progress.still_dirty(self.scope, STREAM, keys)
+            found = [mismatch for mismatch in comparison.apart if mismatch.key not in dirty]
+            self.progress.note_divergences(self.scope, found, [])
+
+    def recorded(self) -> set[Key]:
+        """Keys on record as different."""
+        return {one.key for one in self.progress.divergences(self.scope)}
 
     def _follow(self) -> Follower:
         return Follower(self._watcher, self.progress, self.scope, (STREAM,))

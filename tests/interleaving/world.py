@@ -6,6 +6,7 @@ looks at the store and not through the code under test.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -34,7 +35,19 @@ MOST_ROUNDS = 60
 
 
 class WatchedStore(MemoryStore):
-    """A store that notices when a transaction of an old epoch commits."""
+    """A store that notices when a transaction of an old epoch commits, and when a touched key is forgotten too early.
+
+    `applied` counts how often each key was applied, `seen` is that count when the touched keys were read last.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock)
+        self.applied: Counter[Key] = Counter()
+        self.seen: Counter[Key] = Counter()
+
+    def look_at_touched(self) -> None:
+        """The touched keys are being read."""
+        self.seen = Counter(self.applied)
 
     def transact(self, name: str, scope: Scope, work: Callable[[TargetState], T]) -> T:
         before = self.state
@@ -52,6 +65,11 @@ class WatchedStore(MemoryStore):
     def _watch(self, name: str, scope: Scope, before: TargetState) -> None:
         if self.state is not before and scope.epoch != before.epochs[RUN]:
             raise LawBrokenError(f"{name} of epoch {scope.epoch} committed in epoch {before.epochs[RUN]}")
+        old, new = before.round(scope).touched, self.state.round(scope).touched
+        self.applied.update(key for (_, key), touch in new.items() if old.get((STREAM.name, key)) != touch)
+        for _, key in old.keys() - new.keys() if name.endswith("forget_equal") else ():
+            if self.applied[key] > self.seen[key]:
+                raise LawBrokenError(f"key {KEYS.index(key)} is forgotten, and was applied since it was looked at")
 
 
 class World:
@@ -65,7 +83,9 @@ class World:
         self._marker = 0
         self._events: list[tuple[int, Key]] = []
         self._next_fate = Fate.APPLY
-        self.owner = Orchestrator(self.store, self.store.take_over(RUN))
+        self._foreign: dict[Key, Row] = {}
+        self._named: dict[Key, Row] = {}
+        self.owner = self._orchestrator()
         self.zombies: list[Orchestrator] = []
         self._schema.create_tables(self.owner.scope, [STREAM])
         self._plan()
@@ -89,6 +109,18 @@ class World:
             self._note(key, self.store.documents.put_unmappable(STREAM.name, entry))
         if captured:
             self.follow()
+
+    def tamper(self, key: Key) -> None:
+        """A foreign hand changes a row of the target, which no event tells of."""
+        rows = self.store.state.rows[STREAM.table]
+        if key in rows:
+            self._version += 1
+            rows[key] = self._foreign[key] = {**rows[key], "version": -self._version}
+
+    def _orchestrator(self) -> Orchestrator:
+        return Orchestrator(
+            self.store, self.store.take_over(RUN), self.store.look_at_touched, lambda: bool(self._foreign)
+        )
 
     def _put(self, key: Key, code: str | None) -> None:
         self._version += 1
@@ -243,7 +275,7 @@ class World:
     def take_over(self, old_one_lives: bool) -> None:
         """Another process takes the lease: the old one is dead, or goes on as a zombie."""
         old = self.owner
-        self.owner = Orchestrator(self.store, self.store.take_over(RUN))
+        self.owner = self._orchestrator()
         self.zombies.append(old)
         if not old_one_lives:
             self._kill(old)
@@ -300,8 +332,23 @@ class World:
             if not any(holds(span, key) for span in loaded):
                 if held is not None:
                     raise LawBrokenError(f"key {KEYS.index(key)} is on the target before its chunk is loaded: {held}")
-            elif held != self._current(key) and key not in pending:
+            elif held != self._current(key) and key not in pending and not self._is_foreign(key):
                 raise LawBrokenError(f"key {KEYS.index(key)} stays {held}, the source has {self._current(key)}")
+
+        self._check_record()
+
+    def _check_record(self) -> None:
+        """What a comparison has named stays named while the row is as it was."""
+        recorded = self.owner.recorded()
+        for key in KEYS:
+            if self._is_foreign(key) and key in recorded:
+                self._named[key] = self._foreign[key]
+            if key in self._named and self._held(key) == self._named[key] and key not in recorded:
+                raise LawBrokenError(f"key {KEYS.index(key)} is off the record, and still wrong: {self._named[key]}")
+
+    def _is_foreign(self, key: Key) -> bool:
+        """Whether the row is as a foreign hand has left it."""
+        return key in self._foreign and self._held(key) == self._foreign[key]
 
     def _drain(self) -> None:
         owner = self.owner
@@ -327,7 +374,7 @@ class World:
         self.check()
         for key in KEYS:
             held, current = self._held(key), self._current(key)
-            if held != current:
+            if held != current and not self._is_foreign(key):
                 raise LawBrokenError(f"{when}: key {KEYS.index(key)} is {held}, the source has {current}")
 
     def _chunks(self) -> list[Chunk]:
