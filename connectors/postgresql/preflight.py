@@ -9,7 +9,14 @@ from sqlalchemy import Connection, func, select, text
 from tranship.connectors.postgresql import strangers, tables
 from tranship.connectors.postgresql.catalog import schema_exists
 from tranship.connectors.postgresql.naming import clashes
-from tranship.connectors.postgresql.state import STATE_VERSION, StateTables, is_state, state_tables, table_names
+from tranship.connectors.postgresql.state import (
+    STATE_VERSION,
+    StateTables,
+    is_state,
+    state_tables,
+    table_names,
+    version_problem,
+)
 from tranship.connectors.protocols import Finding
 from tranship.plans.streams import Endpoint, Stream
 
@@ -18,18 +25,17 @@ OLDEST = 14
 
 def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """All of them, errors and warnings."""
-    found = may_write(connection)
-    state, _ = _state(connection, endpoint.state_schema)
+    found = may_write(connection, endpoint)
     hint = "Give a shorter or another name in the plan."
-    found += state
     found += _sessions(connection, endpoint.sessions)
     found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
     return found + may_move(connection, endpoint, streams, run)
 
 
-def may_write(connection: Connection) -> list[Finding]:
+def may_write(connection: Connection, endpoint: Endpoint) -> list[Finding]:
     """What has to hold for every command that writes."""
-    return [*_server(connection), *_pooler(connection), *_role(connection)]
+    state, _ = _state(connection, endpoint.state_schema)
+    return [*_server(connection), *_pooler(connection), *_role(connection), *state]
 
 
 def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
@@ -175,7 +181,7 @@ def _state(connection: Connection, schema: str) -> tuple[list[Finding], StateTab
         return [_error("target.state_taken", message, "Name another schema as state_schema.")], None
     tables = state_tables(schema)
     version = connection.execute(select(func.max(tables.version.c.number))).scalar()
-    if version is not None and version > STATE_VERSION:
-        message = f"state_schema {schema} was made by a newer tranship (version {version})"
-        return [_error("target.state_newer", message, "Use that version of tranship or a later one.")], None
+    if version is not None and version != STATE_VERSION:
+        hint = "Use the tranship that made it, or, for a new run, another state_schema."
+        return [_error("target.state_version", version_problem(schema, version), hint)], None
     return [], tables

@@ -48,7 +48,7 @@ class PostgresSchema:
 
     def may_write(self) -> list[Finding]:
         with self._sessions.read() as connection:
-            return preflight.may_write(connection)
+            return preflight.may_write(connection, self._endpoint)
 
     def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         with self._sessions.read() as connection:

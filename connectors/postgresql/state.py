@@ -21,8 +21,8 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 1
-"""Of the tables in `statetables`. A newer one is refused; an older one would be upgraded in `install_state`."""
+STATE_VERSION = 2
+"""Of the tables in `statetables`. Any other one is refused: version 1 was never released."""
 
 
 def install_state(endpoint: Endpoint) -> None:
@@ -55,11 +55,14 @@ def _install(connection: Connection, tables: StateTables, schema: str) -> None:
     version = connection.execute(select(func.max(tables.version.c.number))).scalar()
     if version is None:
         connection.execute(insert(tables.version).values(number=STATE_VERSION, made_schema=not existed))
-    elif version > STATE_VERSION:
-        raise RefusedError(
-            f"state_schema {schema} was made by a newer tranship (version {version}, this one knows up to "
-            f"{STATE_VERSION}). Nothing was changed. Use that version or a later one."
-        )
+    elif version != STATE_VERSION:
+        raise RefusedError(f"{version_problem(schema, version)}. Nothing was changed. Use the one that made it")
+
+
+def version_problem(schema: str, version: int) -> str:
+    """What is wrong with a state schema of another version."""
+    made_by = "a newer" if version > STATE_VERSION else "an earlier"
+    return f"state_schema {schema} was made by {made_by} tranship (version {version}, this one has {STATE_VERSION})"
 
 
 def drop_state(
@@ -134,4 +137,5 @@ __all__ = [
     "state_tables",
     "table_names",
     "terminate_backends",
+    "version_problem",
 ]

@@ -525,12 +525,13 @@ def test_the_state_is_installed_once(postgres: PostgresWorld) -> None:
     assert postgres.sql("SELECT number, made_schema FROM {state}.version") == [(STATE_VERSION, True)]
 
 
-def test_a_newer_state_is_refused(postgres: PostgresWorld) -> None:
-    postgres.sql(f"INSERT INTO {{state}}.version VALUES ({STATE_VERSION + 1}, true)")
-    with pytest.raises(RefusedError, match="newer"):
+@pytest.mark.parametrize(("other", "said"), [(STATE_VERSION + 1, "a newer"), (STATE_VERSION - 1, "an earlier")])
+def test_a_state_of_another_version_is_refused(postgres: PostgresWorld, other: int, said: str) -> None:
+    postgres.sql(f"UPDATE {{state}}.version SET number = {other}")
+    with pytest.raises(RefusedError, match=said):
         install_state(postgres.endpoint)
-    codes = [finding.code for finding in postgres.schema().findings(STREAMS, "shop-1")]
-    assert codes == ["target.state_newer"]
+    for found in (postgres.schema().findings(STREAMS, "shop-1"), postgres.schema().may_write()):
+        assert [finding.code for finding in found] == ["target.state_version"]
 
 
 def test_somebody_elses_schema_is_no_state_schema(postgres: PostgresWorld) -> None:
