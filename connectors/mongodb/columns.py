@@ -119,9 +119,9 @@ class BoundedProgram(Program):
         return value if self._fits(value) else None
 
     def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
-        if kind == self.kind and self._inner.read(raw, start, end) is not None:
-            return None, TOO_LONG
-        value, reason = self._inner.judge(kind, raw, start, end)
+        value, reason = (self._inner.read(raw, start, end) if kind == self.kind else None), ""
+        if value is None:
+            value, reason = self._inner.judge(kind, raw, start, end)
         return (value, reason) if self._fits(value) else (None, TOO_LONG)
 
     def emit(self, value: Value) -> tuple[int, bytes]:

@@ -149,8 +149,7 @@ def create_unique(
             connection.execute(text(LOCK_TIMEOUT))
             name = quote(index.name)
             ddl(connection, f"ALTER TABLE {index.table.name} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
-            for kind in ("index", "constraint"):  # it has a number by now
-                ownership.note(connection, tables, scope.run, kind, index.quoted)
+            ownership.note(connection, tables, scope.run, "index", index.quoted)  # it has a number by now
 
 
 def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callable[[float], None]) -> None:
@@ -202,8 +201,7 @@ def drop_unique(sessions: ControlSessions, tables: StateTables, scope: Scope, wa
         for index in wanted:
             if index.quoted in made:
                 ddl(connection, _drop_statement(connection, made[index.quoted]))
-        for kind in ("index", "constraint"):
-            ownership.forget(connection, tables, scope.run, kind, [index.quoted for index in wanted])
+        ownership.forget(connection, tables, scope.run, "index", [index.quoted for index in wanted])
 
 
 def _drop_statement(connection: Connection, index: str) -> str:

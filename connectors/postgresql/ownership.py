@@ -14,10 +14,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tranship.connectors.postgresql.statetables import StateTables, in_text
 
-Kind: TypeAlias = Literal["schema", "table", "index", "constraint"]
+Kind: TypeAlias = Literal["schema", "table", "index"]
 """A constraint is known by its index."""
 
-_RESOLVE = {"schema": "to_regnamespace", "table": "to_regclass", "index": "to_regclass", "constraint": "to_regclass"}
+_RESOLVE = {"schema": "to_regnamespace", "table": "to_regclass", "index": "to_regclass"}
 
 _MADE = """
 SELECT o.run, o.name, coalesce(c.oid, s.oid) AS oid,

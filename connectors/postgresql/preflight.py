@@ -27,6 +27,7 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     """All of them, errors and warnings."""
     found = may_write(connection, endpoint)
     hint = "Give a shorter or another name in the plan."
+    found += _state_taken(connection, endpoint.state_schema)
     found += _sessions(connection, endpoint.sessions)
     found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
     return found + may_move(connection, endpoint, streams, run)
@@ -34,13 +35,13 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
 
 def may_write(connection: Connection, endpoint: Endpoint) -> list[Finding]:
     """What has to hold for every command that writes."""
-    state, _ = _state(connection, endpoint.state_schema)
-    return [*_server(connection), *_pooler(connection), *_role(connection), *state]
+    version = _state_version(connection, endpoint.state_schema)
+    return [*_server(connection), *_pooler(connection), *_role(connection), *version]
 
 
 def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """What has to hold for every command that moves rows, or lets them be moved. `run` is empty before it is there."""
-    _, known = _state(connection, endpoint.state_schema)
+    known = _state(connection, endpoint.state_schema)
     hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
     where = (connection, known, endpoint.schema, streams, run)
     return [
@@ -172,16 +173,27 @@ def _privileges(connection: Connection, endpoint: Endpoint) -> Iterator[Finding]
         )
 
 
-def _state(connection: Connection, schema: str) -> tuple[list[Finding], StateTables | None]:
-    """Findings about the state schema, and its tables if they can be read."""
-    if not schema_exists(connection, schema) or not table_names(connection, schema):
-        return [], None
-    if not is_state(connection, schema):
+def _state_taken(connection: Connection, schema: str) -> Iterator[Finding]:
+    if table_names(connection, schema) and not is_state(connection, schema):
         message = f"state_schema {schema} exists and holds tables that tranship did not make"
-        return [_error("target.state_taken", message, "Name another schema as state_schema.")], None
-    tables = state_tables(schema)
-    version = connection.execute(select(func.max(tables.version.c.number))).scalar()
+        yield _error("target.state_taken", message, "Name another schema as state_schema.")
+
+
+def _state_version(connection: Connection, schema: str) -> Iterator[Finding]:
+    version = _version(connection, schema)
     if version is not None and version != STATE_VERSION:
         hint = "Use the tranship that made it, or, for a new run, another state_schema."
-        return [_error("target.state_version", version_problem(schema, version), hint)], None
-    return [], tables
+        yield _error("target.state_version", version_problem(schema, version), hint)
+
+
+def _version(connection: Connection, schema: str) -> int | None:
+    """Of the state schema; None where there is none of ours."""
+    if not is_state(connection, schema):
+        return None
+    version: int | None = connection.execute(select(func.max(state_tables(schema).version.c.number))).scalar()
+    return version
+
+
+def _state(connection: Connection, schema: str) -> StateTables | None:
+    """The state schema's tables, if they can be read."""
+    return state_tables(schema) if _version(connection, schema) == STATE_VERSION else None

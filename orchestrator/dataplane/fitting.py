@@ -21,9 +21,6 @@ from tranship.connectors.protocols import BatchSource, BatchTarget, DirtyKey, Ke
 from tranship.orchestrator.dataplane.merge import REFUSED, Part, entry_digest
 from tranship.plans.streams import Rest, Stream
 
-LOADS = 3
-"""So often a span is loaded: rows may change between the trial and the load."""
-
 Documents = Callable[[pa.RecordBatch], list[bytes]]
 """The documents of rows of the source (`BatchSource.documents`)."""
 
@@ -57,18 +54,20 @@ def load(
     read: Callable[[], Iterator[Batch]],
     write: Callable[[Iterable[Batch]], Loaded],
 ) -> Loaded:
-    """Read and write a span, with the rows that do not fit kept aside. Raises `UnmappableError` by `rest: fail`."""
+    """Read and write a span, with the rows that do not fit kept aside. Raises `UnmappableError` by `rest: fail`.
+
+    Again as long as a trial names rows that it did not know of: they may change between trial and load.
+    """
     refused: dict[Key, str] = {}
-    for _ in range(LOADS):
+    while True:
         known = dict(refused)
         try:
             return write(set_aside(source, stream, batch, known) for batch in read())
         except RowRefusedError:
             for batch in read():
                 refused |= target.refused(stream, batch)
-            if refused == known:
+            if refused.keys() == known.keys():
                 raise
-    return write(set_aside(source, stream, batch, refused) for batch in read())
 
 
 def set_aside(source: BatchSource, stream: Stream, batch: Batch, refused: Mapping[Key, str]) -> Batch:

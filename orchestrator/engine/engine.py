@@ -315,11 +315,14 @@ class Engine:
         assert self._supervisor is not None
         self._heartbeat.check()
         self._supervisor.check()
+        self._check_interrupt()
+        Inbox(self.book, self._current).answer_all()
+        self.observe(self._current, self.state)
+
+    def _check_interrupt(self) -> None:
         if self.interrupt.is_set():
             self.interrupt.clear()
             raise InterruptedRunError(Kind.PAUSED, "interrupted; `tranship run` goes on")
-        Inbox(self.book, self._current).answer_all()
-        self.observe(self._current, self.state)
 
     def _interrupted(self, interrupted: InterruptedRunError) -> None:
         self._current.release_workers()
@@ -398,9 +401,7 @@ class Engine:
         run = self._current
 
         def answers(identity: Callable[[], str]) -> None:
-            if self.interrupt.is_set():
-                self.interrupt.clear()
-                raise InterruptedRunError(Kind.PAUSED, "interrupted; `tranship run` goes on")
+            self._check_interrupt()
             with suppress(TransientError):  # a person need not wait for the servers
                 Inbox(self.book, run).answer_all()
             identity()

@@ -17,7 +17,7 @@ from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.control import RequestKind, SqlControl
 from tranship.orchestrator.journal.state import ENDED, State, fold_all
-from tranship.orchestrator.phases import PreflightError
+from tranship.orchestrator.phases.preflight import refuse_errors
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Stream
@@ -111,13 +111,12 @@ class Session:
         latest, active = self.latest(), self.active()
         if active is not None:
             return active
-        errors = [f for f in self.findings("") if f.severity == "error"]
+        found = self.findings("")
         # Somebody else may have begun the run meanwhile, and what preflight has found is their work.
         active = self.active()
         if active is not None:
             return active
-        if errors:
-            raise PreflightError(errors)
+        refuse_errors(found)
         self.control.install()
         return self.control.create_run(self.plan.name, after=latest)
 
@@ -132,9 +131,7 @@ class Session:
             found = schema.may_write()
             if moving and not state.undoing and not state.switched:
                 found += schema.may_move(self.streams, state.run)
-        errors = [finding for finding in found if finding.severity == "error"]
-        if errors:
-            raise PreflightError(errors)
+        refuse_errors(found)
 
     def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
         """Leave a request for the orchestrator at work, after a `guard`."""
