@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -16,13 +17,6 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-GIVE_UP_AFTER_S = 900.0
-"""After this the run pauses with its state kept; a plan says otherwise by `limits.patience`. It counts from the first
-failure, because an attempt may itself take minutes to fail."""
-
-hurried = threading.Event()
-"""Set once the process is told to stop: nothing is tried again from then on."""
-
 _LOOK_S = 0.2
 
 MOST_OUTAGES = 10
@@ -38,38 +32,50 @@ def _say(state: RetryCallState) -> None:
     log.warning("retrying", attempt=state.attempt_number, error=str(error))
 
 
-def call(action: Callable[[], T], stop: threading.Event | None = None, patience_s: float | None = None) -> T:
-    """Run `action`, again after a `TransientError`, until it succeeds, `stop` or `hurried` is set or the time is up.
+@dataclass(frozen=True)
+class Patience:
+    """For how long one process tries again what failed: an engine has its own, and hands it to all that it starts.
 
-    `action` must be safe to repeat. `patience_s`: less than the plan's, for what can be done without. The last error is
-    raised as it is; other errors are raised at once.
+    `limit_s`: after this the run pauses with its state kept (`limits.patience` of the plan). It counts from the first
+    failure, because an attempt may itself take minutes to fail. `hurried`: set once the process is told to stop;
+    nothing is tried again from then on.
     """
-    stops = [hurried] if stop is None else [hurried, stop]
-    limit_s = GIVE_UP_AFTER_S if patience_s is None else min(patience_s, GIVE_UP_AFTER_S)
 
-    def stopped() -> bool:
-        return any(event.is_set() for event in stops)
+    limit_s: float
+    hurried: threading.Event = field(default_factory=threading.Event)
 
-    def pause(seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not stopped() and (left := end - time.monotonic()) > 0:
-            stops[-1].wait(min(left, _LOOK_S))
+    def call(self, action: Callable[[], T], stop: threading.Event | None = None, limit_s: float | None = None) -> T:
+        """Run `action`, again after a `TransientError`, until it succeeds, `stop` or `hurried` is set or time is up.
 
-    failures: list[float] = []
+        `action` must be safe to repeat. `limit_s`: less than the plan's, for what can be done without. The last error
+        is raised as it is; other errors are raised at once.
+        """
+        stops = [self.hurried] if stop is None else [self.hurried, stop]
+        most_s = self.limit_s if limit_s is None else min(limit_s, self.limit_s)
 
-    def given_up(state: RetryCallState) -> bool:
-        failures.append(state.outcome_timestamp or 0.0)
-        return stopped() or failures[-1] - failures[0] >= limit_s
+        def stopped() -> bool:
+            return any(event.is_set() for event in stops)
 
-    policy = Retrying(
-        retry=retry_if_exception_type(TransientError),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-        stop=given_up,
-        sleep=pause,
-        before_sleep=_say,
-        reraise=True,
-    )
-    return policy(action)
+        def pause(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while not stopped() and (left := end - time.monotonic()) > 0:
+                stops[-1].wait(min(left, _LOOK_S))
+
+        failures: list[float] = []
+
+        def given_up(state: RetryCallState) -> bool:
+            failures.append(state.outcome_timestamp or 0.0)
+            return stopped() or failures[-1] - failures[0] >= most_s
+
+        policy = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            stop=given_up,
+            sleep=pause,
+            before_sleep=_say,
+            reraise=True,
+        )
+        return policy(action)
 
 
 class Outages:

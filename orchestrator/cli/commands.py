@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
-from tranship.orchestrator import logs, retry
+from tranship.orchestrator import logs
 from tranship.orchestrator.cli.view import observer
 from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
@@ -144,7 +144,7 @@ def _signals(engine: Engine) -> Iterator[None]:
             os._exit(128 + number)
         asked.set()
         engine.interrupt.set()
-        retry.hurried.set()
+        engine.patience.hurried.set()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

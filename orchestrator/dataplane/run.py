@@ -15,6 +15,7 @@ from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
 from tranship.orchestrator.dataplane.workers import Workers
+from tranship.orchestrator.retry import Patience
 from tranship.plans import Plan
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
@@ -52,6 +53,7 @@ class Run:
     progress: Progress
     schema: TargetSchema
     clock: Clock
+    patience: Patience
     tick: Callable[[], None]
     lanes: int
     facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import structlog
 
 from tranship.connectors.errors import RefusedError, TransientError
-from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.requeue import requeue
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.book import Book
@@ -72,7 +71,7 @@ def check_plan(book: Book, run: Run) -> bool:
             f"run {state.run} has switched: nothing is applied any more, so {'; '.join(changed)} would have no effect. "
             "Nothing was changed. Put the plan back."
         )
-    retry.call(lambda: requeue(run.progress, run.scope, [run.by_name[name] for name in streams]))
+    run.patience.call(lambda: requeue(run.progress, run.scope, [run.by_name[name] for name in streams]))
     data = {"fingerprint": fingerprint_of(new, *servers), "meaning": new, "changed": changed}
     book.write(Record(Kind.AMENDED, data=data))
     return True

@@ -18,7 +18,6 @@ import structlog
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
 from tranship.connectors.protocols import Scope, SwitchNote
-from tranship.orchestrator import retry
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
@@ -34,6 +33,7 @@ from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, S
 from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
 from tranship.orchestrator.phases import Diverged, Phase
 from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.retry import Outages, Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture, reconciler
 from tranship.orchestrator.services.heartbeat import Heartbeat
 from tranship.plans import Plan
@@ -64,13 +64,17 @@ class Engine:
     observe: Callable[[Run, State], None] = lambda _run, _state: None
     phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
 
+    patience: Patience = field(init=False)
     _book: Book | None = field(default=None, init=False)
     _run: Run | None = field(default=None, init=False)
     _supervisor: Supervisor | None = field(default=None, init=False)
     _heartbeat: Heartbeat | None = field(default=None, init=False)
-    _outages: retry.Outages = field(default_factory=retry.Outages, init=False)
+    _outages: Outages = field(default_factory=Outages, init=False)
     _refusal: BaseException | None = field(default=None, init=False)
     _recognised: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.plan.limits.patience)
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
@@ -98,7 +102,7 @@ class Engine:
         return self.state
 
     def _begin(self, run: str) -> None:
-        self._book = Book.open(self.control, run)
+        self._book = Book.open(self.control, run, self.patience)
         if self.state.status in ENDED:
             return  # by another orchestrator, while we waited for its lease: nothing may follow its last record
         self._open_run()
@@ -157,11 +161,12 @@ class Engine:
             progress=self.connect.progress(),
             schema=self.connect.schema(),
             clock=self.clock,
+            patience=self.patience,
             tick=self._tick,
             lanes=self.plan.limits.workers,
             facts=lambda phase: self.state.facts.get(phase, {}),
         )
-        setting = Setting(self.connect, scope, self.streams, self.clock)
+        setting = Setting(self.connect, scope, self.streams, self.clock, self.patience)
         self._supervisor = Supervisor(setting, dict(BODIES))
 
     def _close_run(self) -> None:
@@ -392,12 +397,12 @@ class Engine:
         rows, run = named_rows(failure.error), self._current
         try:
             if rows:
-                retry.call(lambda: run.progress.note_divergences(run.scope, rows, []))
+                self.patience.call(lambda: run.progress.note_divergences(run.scope, rows, []))
         except TransientError as error:
             log.warning("the documents at which the run stopped are not on its record", reason=str(error))
 
     def _servers_answer(self) -> bool:
-        """Wait, within the retry policy's limits, until source and target answer again; if they do not, it is noted."""
+        """Wait, within the run's patience, until source and target answer again; if they do not, it is noted."""
         run = self._current
 
         def answers(identity: Callable[[], str]) -> None:
@@ -408,8 +413,8 @@ class Engine:
 
         try:
             if not self.state.undoing:
-                retry.call(lambda: answers(run.source.identity))
-            retry.call(lambda: answers(run.schema.identity))
+                self.patience.call(lambda: answers(run.source.identity))
+            self.patience.call(lambda: answers(run.schema.identity))
         except TransientError as error:
             self._record_failure(classify(error))
             return False

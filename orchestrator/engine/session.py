@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.protocols import Finding
 from tranship.connectors.registry import Source, open_progress, open_schema, open_source, open_target
-from tranship.orchestrator import logs, retry
+from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
 from tranship.orchestrator.engine.engine import Engine
@@ -147,7 +147,6 @@ class Session:
 def open_session(plan: Plan, log_format: str | None = None) -> Iterator[Session]:
     """Open the control store of a plan; nothing is created by that."""
     streams = resolve(plan)
-    retry.GIVE_UP_AFTER_S = plan.limits.patience
     log_format = log_format or logs.default_format()
     control = SqlControl(target_endpoint(plan))
     try:

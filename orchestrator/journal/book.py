@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from tranship.orchestrator import retry
 from tranship.orchestrator.journal.control import Control, Request
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import State, fold, fold_all
+from tranship.orchestrator.retry import Patience
 
 log = structlog.get_logger(__name__)
 
@@ -28,14 +28,15 @@ class Book:
     state: State
     entries: int
     epoch: int
+    patience: Patience
 
     @classmethod
-    def open(cls, control: Control, run: str) -> Book:
+    def open(cls, control: Control, run: str, patience: Patience) -> Book:
         """Read the journal and take a new epoch; nobody who read it before can add to it from now on."""
-        epoch = retry.call(lambda: control.claim(run))
+        epoch = patience.call(lambda: control.claim(run))
         # Read after the claim: before it the old orchestrator could still have added an entry.
-        journal = retry.call(lambda: control.journal(run))
-        return cls(control, run, fold_all(entry.record for entry in journal), len(journal), epoch)
+        journal = patience.call(lambda: control.journal(run))
+        return cls(control, run, fold_all(entry.record for entry in journal), len(journal), epoch, patience)
 
     def write(self, record: Record, request: Request | None = None) -> None:
         """Append a record, and consume the request that it answers in the same transaction.
@@ -45,7 +46,7 @@ class Book:
         """
         state = fold(self.state, record)
         consumed = request.id if request else None
-        retry.call(lambda: self.control.append(self.run, self.entries + 1, self.epoch, record, consumed))
+        self.patience.call(lambda: self.control.append(self.run, self.entries + 1, self.epoch, record, consumed))
         self.entries += 1
         self.state = state
         log.info(record.kind, **_loggable(record))
@@ -55,7 +56,7 @@ class Book:
 
         It is read anew, because a record whose acknowledgement was lost may stand in it.
         """
-        book = Book.open(self.control, self.run)
+        book = Book.open(self.control, self.run, self.patience)
         book.write(Record(Kind.CLAIMED, data={"epoch": book.epoch, "same_process": True}))
         return book
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import structlog
 
 from tranship.connectors.errors import RefusedError, TransientError
-from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
@@ -51,7 +50,7 @@ class Capture:
     def undo(self, run: Run) -> Iterator[Record]:
         run.progress.stop_capture(run.scope)
         try:
-            retry.call(lambda: run.source.drop_markers(run.id), patience_s=GONE_S)
+            run.patience.call(lambda: run.source.drop_markers(run.id), limit_s=GONE_S)
         except (TransientError, RefusedError) as error:
             # A source that is gone for good, or closed to writes, must not keep the target from being cleaned.
             log.warning("the run's markers stay on the source", reason=str(error))

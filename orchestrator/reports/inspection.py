@@ -17,6 +17,7 @@ from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, ServiceName
 from tranship.orchestrator.journal.steps import services
 from tranship.orchestrator.phases.cutover import known_divergences
+from tranship.orchestrator.retry import Patience
 from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
 
@@ -53,6 +54,7 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
         progress=session.connect.progress(),
         schema=session.connect.schema(),
         clock=clock,
+        patience=Patience(session.plan.limits.patience),
         tick=lambda: None,
         lanes=session.plan.limits.workers,
     )

@@ -15,6 +15,7 @@ from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.journal.state import ServiceName
+from tranship.orchestrator.retry import Patience
 from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,7 @@ class Setting:
     scope: Scope
     streams: tuple[Stream, ...]
     clock: Clock
+    patience: Patience
 
 
 Body = Callable[[Setting, threading.Event], None]

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.protocols import Progress
-from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.applier import Applier
 from tranship.orchestrator.dataplane.gate import Gate
 from tranship.orchestrator.services import Setting
@@ -55,7 +54,7 @@ def body(setting: Setting, stop: threading.Event) -> None:
     try:
         # As many lanes as capture made, whatever the plan's limits say by now: a key in a lane that nobody serves
         # would never be applied.
-        lanes = retry.call(lambda: progress.lane_marks(setting.scope), stop)
+        lanes = setting.patience.call(lambda: progress.lane_marks(setting.scope), stop)
         _serve(setting, progress, [mark.lane for mark in lanes], stop)
     finally:
         progress.close()
@@ -69,7 +68,7 @@ def _serve(setting: Setting, progress: Progress, lanes: list[int], stop: threadi
         lane = _Lane(setting, progress, gate, number)
         try:
             while not stop.is_set() and not failures:
-                if retry.call(lane.step, stop) == 0:
+                if setting.patience.call(lane.step, stop) == 0:
                     stop.wait(IDLE_S)
         except BaseException as error:  # noqa: BLE001  raised again by the service
             failures.append(error)

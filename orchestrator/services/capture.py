@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
 from tranship.connectors.protocols import Changes, ChangeSource, Progress, Scope
 from tranship.connectors.registry import Source
-from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.orchestrator.services import Setting
 from tranship.plans.streams import Stream
@@ -63,7 +62,7 @@ def body(setting: Setting, stop: threading.Event) -> None:
 
     try:
         while not stop.is_set():
-            retry.call(step, stop)
+            setting.patience.call(step, stop)
     finally:
         for source, _ in connection:
             source.close()

@@ -12,7 +12,6 @@ from contextlib import closing
 from itertools import chain
 
 from tranship.connectors.errors import AmbiguousCommitError, TransientError
-from tranship.orchestrator import retry
 from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.services import Setting
 
@@ -23,7 +22,7 @@ PAUSE_S = 10.0
 def body(setting: Setting, stop: threading.Event) -> None:
     """The reconciler service."""
     while not stop.wait(PAUSE_S):
-        retry.call(lambda: _look(setting, stop), stop)
+        setting.patience.call(lambda: _look(setting, stop), stop)
 
 
 def _look(setting: Setting, stop: threading.Event) -> None:

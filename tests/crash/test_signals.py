@@ -16,6 +16,7 @@ from tranship.orchestrator.cli import commands
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import RunStatus
+from tranship.orchestrator.retry import Patience
 from tranship.plans.strategies import PhaseName
 
 PHASES = (PhaseName.BACKFILL, PhaseName.CATCH_UP)
@@ -56,10 +57,11 @@ def test_the_second_signal_ends_it_at_once(on_stage: Play) -> None:
 def test_the_second_signal_counts_after_the_pausing_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    engine = SimpleNamespace(interrupt=threading.Event())
+    engine = SimpleNamespace(interrupt=threading.Event(), patience=Patience(60.0))
     with commands._signals(cast("Engine", engine)):
         os.kill(os.getpid(), signal.SIGINT)
         assert engine.interrupt.is_set()
+        assert engine.patience.hurried.is_set()
         engine.interrupt.clear()  # the engine has seen it and is pausing
         os.kill(os.getpid(), signal.SIGINT)
     assert codes == [128 + signal.SIGINT]

@@ -23,6 +23,7 @@ from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import ServiceName
 from tranship.orchestrator.phases import Phase, Verdict, Verified
 from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.retry import Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
 from tranship.plans.strategies import PhaseName
 
@@ -158,8 +159,9 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
         session.control.acquire(name, LEASE_S)
         scope = Scope(name, 1, session.control.claim(name))
         connect = replace(session.connect, workers=lambda scope: _workers(session.connect, scope))
+        patience = Patience(session.plan.limits.patience)
         supervisor = Supervisor(
-            Setting(connect, scope, session.streams, MonotonicClock()),
+            Setting(connect, scope, session.streams, MonotonicClock(), patience),
             {ServiceName.CAPTURE: capture.body, ServiceName.APPLIER: applier.body},
         )
         run = Run(
@@ -172,6 +174,7 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
             progress=connect.progress(),
             schema=connect.schema(),
             clock=MonotonicClock(),
+            patience=patience,
             tick=supervisor.check,
             lanes=2,
         )

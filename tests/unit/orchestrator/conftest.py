@@ -14,7 +14,6 @@ from tests.unit.orchestrator.engine.engine_world import (
     thing,
 )
 from tranship.connectors.memory import MemoryStore
-from tranship.orchestrator import retry
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.phases import catch_up
 from tranship.plans import load, resolve
@@ -22,7 +21,6 @@ from tranship.plans import load, resolve
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.5)
     monkeypatch.setattr(catch_up, "STEADY_S", 0.05)
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)

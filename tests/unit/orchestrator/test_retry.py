@@ -9,12 +9,12 @@ import pytest
 
 from tranship.connectors.errors import AmbiguousCommitError, RefusedError, TransientError
 from tranship.orchestrator import retry
+from tranship.orchestrator.retry import Patience
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.1)
 
 
 class Failing:
@@ -32,14 +32,14 @@ class Failing:
 
 
 def test_transient_errors_are_repeated_until_it_works() -> None:
-    assert retry.call(Failing(TransientError("away"), TransientError("still away"))) == 3
+    assert Patience(0.1).call(Failing(TransientError("away"), TransientError("still away"))) == 3
 
 
 @pytest.mark.parametrize("error", [RefusedError("no"), AmbiguousCommitError("?"), ValueError("a bug")])
 def test_other_errors_are_raised_at_once(error: Exception) -> None:
     action = Failing(error)
     with pytest.raises(type(error)) as caught:
-        retry.call(action)
+        Patience(0.1).call(action)
     assert (caught.value, action.calls) == (error, 1)
 
 
@@ -47,14 +47,13 @@ def test_it_gives_up_with_the_last_error() -> None:
     action = Failing(*(TransientError(f"attempt {n}") for n in range(1, 10_000)))
     began = time.monotonic()
     with pytest.raises(TransientError) as caught:
-        retry.call(action)
+        Patience(0.1).call(action)
     assert str(caught.value) == f"attempt {action.calls}"
     assert action.calls > 1
     assert time.monotonic() - began < 10
 
 
-def test_an_attempt_that_is_long_in_failing_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.001)
+def test_an_attempt_that_is_long_in_failing_is_not_the_last() -> None:
     failing = Failing(TransientError("at last"))
 
     def slowly() -> int:
@@ -63,7 +62,7 @@ def test_an_attempt_that_is_long_in_failing_is_not_the_last(monkeypatch: pytest.
             pass
         return failing()
 
-    assert retry.call(slowly) == 2
+    assert Patience(0.001).call(slowly) == 2
 
 
 def test_outages_are_too_many_only_when_they_come_close_together() -> None:
@@ -82,7 +81,6 @@ def test_outages_of_a_step_that_came_to_its_end_are_forgotten() -> None:
 
 
 def test_a_stop_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 3600.0)
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 3600.0)
     monkeypatch.setattr(retry, "LONGEST_PAUSE_S", 3600.0)
     stop = threading.Event()
@@ -92,4 +90,4 @@ def test_a_stop_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TransientError("away")
 
     with pytest.raises(TransientError):
-        retry.call(away, stop)
+        Patience(3600.0).call(away, stop)

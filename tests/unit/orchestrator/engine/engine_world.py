@@ -34,7 +34,7 @@ streams:
     columns: {name: text, code: {type: text, unique: true}}
 cutover: {quiet: 100ms, deadline: 2s}
 rollback: {on_failure: rollback}
-limits: {chunk: 64KiB, lease: 2s}
+limits: {chunk: 64KiB, lease: 2s, patience: 1s}
 """
 
 RUN = "small-1"

@@ -27,11 +27,11 @@ from tranship.connectors.errors import (
 )
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySource
 from tranship.connectors.protocols import Backlog, Changes, Finding, Position, Scope
-from tranship.orchestrator import retry
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import RunStatus
 from tranship.orchestrator.phases import PreflightError
+from tranship.orchestrator.retry import Patience
 from tranship.plans.strategies import PhaseName
 
 
@@ -279,7 +279,7 @@ def test_transient_errors_are_the_only_ones_retried() -> None:
         raise TransientError("away") if len(calls) == 1 else ValueError("bug")
 
     with pytest.raises(ValueError, match="bug"):
-        retry.call(work)
+        Patience(60.0).call(work)
     assert len(calls) == 2
 
 
@@ -288,7 +288,7 @@ def test_transient_errors_are_the_only_ones_retried() -> None:
 def test_a_failure_while_an_epoch_is_taken_pauses_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch, error: ConnectorError, writable: bool
 ) -> None:
-    monkeypatch.setattr(retry, "GIVE_UP_AFTER_S", 0.0)
+    world.engine.patience = Patience(0.0)
     claim, append, claims = MemoryControl.claim, MemoryControl.append, list[str]()
 
     def failing(self: MemoryControl, run: str) -> int:

@@ -13,6 +13,7 @@ from tranship.connectors.memory import MemoryStore
 from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.journal.state import ServiceName
+from tranship.orchestrator.retry import Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor
 
 ONLY = frozenset({ServiceName.CAPTURE})
@@ -41,7 +42,7 @@ def body() -> Body:
 
 @pytest.fixture
 def supervisor(body: Body) -> Iterator[Supervisor]:
-    setting = Setting(memory_connect(MemoryStore(), ()), Scope("r-1", 1, 1), (), MonotonicClock())
+    setting = Setting(memory_connect(MemoryStore(), ()), Scope("r-1", 1, 1), (), MonotonicClock(), Patience(1.0))
     made = Supervisor(setting, {ServiceName.CAPTURE: body})
     yield made
     made.close()
