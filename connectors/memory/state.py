@@ -126,13 +126,17 @@ class Round:
 
 @dataclass
 class TargetState:
-    """All of the target. `unique` maps a column's value to the key of the row that holds it, per unique constraint."""
+    """All of the target. `unique` maps a column's value to the key of the row that holds it, per unique constraint.
+
+    `referred`: rows, by table and key, that a row of another application refers to, with `ON DELETE CASCADE`.
+    """
 
     epochs: dict[str, int] = field(default_factory=dict)
     catalog: dict[str, Table] = field(default_factory=dict)
     rows: dict[str, dict[Key, Row]] = field(default_factory=dict)
     indexes: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
     unique: dict[tuple[str, str], dict[Any, Key]] = field(default_factory=dict)
+    referred: set[tuple[str, Key]] = field(default_factory=set)
     rounds: defaultdict[tuple[str, int], Round] = field(default_factory=lambda: defaultdict(Round))
 
     def fork(self) -> TargetState:
@@ -143,6 +147,7 @@ class TargetState:
             rows={table: dict(rows) for table, rows in self.rows.items()},
             indexes=set(self.indexes),
             unique={constraint: dict(values) for constraint, values in self.unique.items()},
+            referred=set(self.referred),
             rounds=defaultdict(Round, {name: known.fork() for name, known in self.rounds.items()}),
         )
 
@@ -162,13 +167,28 @@ class TargetState:
         return self.rows[stream.table]
 
     def delete(self, stream: Stream, keys: Iterable[Key]) -> None:
-        """Delete rows, each with its children."""
+        """Delete rows, each with its children, and what refers to it."""
         rows = self.table(stream)
         for key in keys:
-            row = rows.pop(key, None)
-            for column, values in self._constraints(stream):
-                if row is not None and values.get(_value(row[column])) == key:
-                    del values[_value(row[column])]
+            self._free(stream, rows.pop(key, None))
+            self.referred.discard((stream.table, key))
+
+    def put(self, stream: Stream, rows: Sequence[Row]) -> None:
+        """Insert rows that are not there, and set the others in place; raises `UniqueConflictError`.
+
+        All their unique values are freed before one is set, so that rows may swap them.
+        """
+        table = self.table(stream)
+        for row in rows:
+            self._free(stream, table.get(row[KEY]))
+        table |= {row[KEY]: row for row in rows}
+        for column, values in self._constraints(stream):
+            self._claim(stream, column, values, rows)
+
+    def _free(self, stream: Stream, row: Row | None) -> None:
+        for column, values in self._constraints(stream):
+            if row is not None and values.get(_value(row[column])) == row[KEY]:
+                del values[_value(row[column])]
 
     def empty(self, scope: Scope, stream: Stream) -> None:
         """Delete all rows of a table, if it is there and the run's own."""

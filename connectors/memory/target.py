@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.batch import KEY, Batch, Quarantined
 from tranship.connectors.errors import MarkMovedError
 from tranship.connectors.memory.rows import Row, child_rows, holds, make_batch
 from tranship.connectors.memory.state import TargetState
@@ -64,8 +64,9 @@ class MemoryTarget:
             round_.swap_lanes(marks)
             if not all(map(round_.is_loaded, keys)):
                 raise MarkMovedError(f"stream {stream.name}: a chunk of the keys is not loaded any more")
-            state.delete(stream, (d.key for d in dirty))
-            state.insert(stream, rows)
+            # A row that stays is not deleted for a moment: what others hang on it would go with it (`rules.md` C4).
+            state.delete(stream, {d.key for d in dirty} - {row[KEY] for row in rows})
+            state.put(stream, rows)
             for key in keys:
                 round_.quarantine.pop(key, None)
             round_.quarantine |= {(stream.name, q.key): q for q in batch.quarantined}

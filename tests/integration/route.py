@@ -45,7 +45,7 @@ STATE = "tranship"
 
 QUICK: dict[str, Any] = {
     "cutover": {"quiet": "300ms", "deadline": "1s"},
-    "limits": {"workers": 1, "chunk": "64KiB", "lease": "3s", "patience": "1m"},
+    "limits": {"workers": 1, "chunk": "64KiB", "lease": "3s"},
 }
 """Parts of a plan that make a run short."""
 

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.interleaving.orchestrators import KEYS
-from tests.interleaving.world import World
+from tests.interleaving.world import Event, World
 from tranship.connectors.memory import Fate
-
-Event = tuple[Any, ...]
-"""The name of one of the world's methods, and its arguments."""
+from tranship.connectors.protocols import Key
 
 keys = st.sampled_from([KEYS[0], KEYS[0], *KEYS])
 codes = st.sampled_from(["a", "b", None])
@@ -24,6 +22,8 @@ picks = st.sampled_from(range(12))
 fates = st.sampled_from([*4 * [Fate.APPLY], Fate.POSTPONE, Fate.POSTPONE, Fate.LOSE_ACKNOWLEDGEMENT, Fate.LOSE])
 often = st.sampled_from([True, True, False])
 verbs = st.sampled_from(["put", "put", "put", "delete", "reinsert", "move", "spoil"])
+
+hands = st.lists(keys, max_size=2, unique=True)
 
 copies: st.SearchStrategy[list[Fate]] = st.one_of(st.just([]), st.lists(fates, min_size=1, max_size=3))
 
@@ -141,6 +141,22 @@ class Machine(RuleBasedStateMachine):
             self.world.close()
 
     def _do(self, *events: Event) -> None:
-        for name, *arguments in events:
-            getattr(self.world, name)(*arguments)
-            self.world.check()
+        for event in events:
+            self.world.happen(event)
+
+
+class StrangersMachine(Machine):
+    """The same among other applications: they hang their rows on ours, and change ours while the run compares.
+
+    A machine of its own, because what these rules cost the others would not have.
+    """
+
+    @rule(key=keys)
+    def be_referred_to(self, key: Key) -> None:
+        """Another application's row refers to one of ours."""
+        self.world.refer(key)
+
+    @rule(hands=hands, events=maybe_events)
+    def be_compared(self, hands: list[Key], events: list[Event]) -> None:
+        """The reconcile phase, in the middle of other things."""
+        self.world.reconcile(hands, events)

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.interleaving.machine import Machine, StrangersMachine
 from tests.interleaving.orchestrators import LANES, STREAM, Orchestrator
 from tests.interleaving.world import World
-from tranship.connectors.batch import Batch
+from tranship.connectors.batch import KEY, Batch
 from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.memory import Fate, MemoryProgress, TargetState
+from tranship.connectors.memory.rows import Row
 from tranship.connectors.memory.state import Round
 from tranship.connectors.protocols import (
     Changes,
@@ -40,6 +42,7 @@ class Mutant:
 
     name: str
     places: tuple[tuple[Any, str, Callable[..., Any]], ...]
+    machine: type[Machine] = Machine
 
 
 def remove_whatever_the_generation(self: Round, dirty: DirtyKey, _now: float) -> bool:
@@ -148,7 +151,21 @@ def claimants_alone(conflict: UniqueConflictError) -> set[Key]:
     return set(conflict.claimants)
 
 
+def moving_keys_are_left(self: MemoryProgress, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None: ...
+
+
+def deleted_and_inserted(self: TargetState, stream: Stream, rows: Sequence[Row]) -> None:
+    self.delete(stream, [row[KEY] for row in rows])
+    self.insert(stream, rows)
+
+
 MUTANTS = (
+    Mutant(
+        "keys that never stand still are left as they are",
+        ((MemoryProgress, "mark_dirty", moving_keys_are_left),),
+        StrangersMachine,
+    ),
+    Mutant("rows that stay are deleted and inserted", ((TargetState, "put", deleted_and_inserted),), StrangersMachine),
     Mutant(
         "touched keys are forgotten whatever was applied since",
         ((MemoryProgress, "forget_equal", touched_whenever_applied),),

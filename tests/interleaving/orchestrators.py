@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from tests.interleaving.steps import KilledError, Step, SteppedClock, SteppedGate, pause
+from tests.support import InlineWorkers
 from tranship.connectors.batch import Batch
 from tranship.connectors.keys import KeyForm
-from tranship.connectors.memory import MemoryProgress, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.memory.rows import make_batch
 from tranship.connectors.protocols import DirtyKey, Key, LaneMark, Position, Scope, Span, TouchedKey
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.applier import Applier
+from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.touched import Sides
+from tranship.orchestrator.phases.reconcile import Reconcile
+from tranship.orchestrator.retry import Patience
 from tranship.orchestrator.services.capture import Follower
+from tranship.plans import Plan
 from tranship.plans.streams import Column, LogicalType, Stream
 
 RUN = "run"
@@ -31,6 +36,18 @@ STREAM = Stream(
 )
 KEYS: tuple[Key, ...] = tuple(KeyForm(STREAM.key).encode((n,)) for n in range(3))
 SPANS = (Span(None, KEYS[2]), Span(KEYS[2], None))
+
+
+PLAN = Plan.model_validate(
+    {
+        "version": 1,
+        "plan": RUN,
+        "source": {"mongodb": "mongodb://h/", "database": "d"},
+        "target": {"postgresql": "postgresql://h/d", "schema": "s"},
+        "streams": {STREAM.name: {"key": {"_id": "int64"}, "columns": {"version": "int64"}}},
+    }
+)
+"""What the reconcile phase asks of a plan: its limits, and what becomes of divergences."""
 
 
 class LawBrokenError(AssertionError):
@@ -113,6 +130,7 @@ class Orchestrator:
         self.source = PausingSource(store, batch_rows=1, idle_s=0)
         self.target = PausingTarget(store, self.scope, before_commit)
         self.progress = PausingProgress(store, before_commit, on_touched)
+        self._schema = MemorySchema(store)
         self.steps: dict[str, Step] = {}
         self._watcher = MemorySource(store, batch_rows=3, idle_s=0)
         self._gate = SteppedGate()
@@ -129,6 +147,7 @@ class Orchestrator:
                 "apply": lambda: self.apply(int(number)),
                 "settle": self.settle,
                 "look": self.look,
+                "reconcile": self.reconcile,
             }
             self.steps[name] = Step(f"{name} in epoch {self.scope.epoch}", actions[verb])
 
@@ -184,6 +203,31 @@ class Orchestrator:
             dirty = self.progress.still_dirty(self.scope, STREAM, keys)
             found = [mismatch for mismatch in comparison.apart if mismatch.key not in dirty]
             self.progress.note_divergences(self.scope, found, [])
+
+    def reconcile(self) -> None:
+        """What the reconcile phase does."""
+        run = Run(
+            id=RUN,
+            plan=PLAN,
+            streams=(STREAM,),
+            scope=self.scope,
+            connect=Connect(
+                source=lambda: self.source,
+                target=lambda _: self.target,
+                progress=lambda: self.progress,
+                schema=lambda: self._schema,
+                workers=lambda _: InlineWorkers(self.source, self.target),
+            ),
+            source=self.source,
+            progress=self.progress,
+            schema=self._schema,
+            clock=SteppedClock(),
+            patience=Patience(0.0),
+            tick=lambda: pause("tick"),
+            lanes=LANES,
+        )
+        for _ in Reconcile().do(run):
+            pause("reconciled")
 
     def recorded(self) -> set[Key]:
         """Keys on record as different."""

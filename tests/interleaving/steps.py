@@ -107,11 +107,19 @@ class _SteppedCondition:
     def notify_all(self) -> None: ...
 
 
+LONG_S = 3.0
+
+
 class SteppedClock:
     """A clock whose sleeping lets other steps go on."""
 
+    def __init__(self) -> None:
+        self._now = 0.0
+
     def now(self) -> float:
-        return 0.0
+        return self._now
 
     def sleep(self, seconds: float) -> None:
-        pause(f"sleep {seconds:g}")
+        """Each sleep is a long one: what waits for a time to be over must not take a thousand pauses."""
+        self._now += max(seconds, LONG_S)
+        pause("sleep")

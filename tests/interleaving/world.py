@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.interleaving.orchestrators import KEYS, LANES, RUN, SPANS, STREAM, LawBrokenError, Orchestrator
 from tests.interleaving.steps import Step
@@ -27,6 +27,9 @@ from tranship.connectors.memory.rows import Row, holds
 from tranship.connectors.protocols import Chunk, Key, Scope
 
 T = TypeVar("T")
+
+Event = tuple[Any, ...]
+"""The name of one of the world's methods, and its arguments."""
 
 MOST_ZOMBIES = 1
 MOST_PAUSES = 500
@@ -85,6 +88,9 @@ class World:
         self._next_fate = Fate.APPLY
         self._foreign: dict[Key, Row] = {}
         self._named: dict[Key, Row] = {}
+        self._wrong: set[Key] = set()
+        self._gone: set[Key] = set()
+        self._referred: set[Key] = set()
         self.owner = self._orchestrator()
         self.zombies: list[Orchestrator] = []
         self._schema.create_tables(self.owner.scope, [STREAM])
@@ -94,6 +100,8 @@ class World:
 
     def write(self, verb: str, key: Key, other: Key, code: str | None, captured: bool = False) -> None:
         """One or two writes, which capture may keep at once. The source's unique index keeps codes apart."""
+        if verb in ("delete", "reinsert", "spoil"):
+            self._gone.add(key)
         if verb in ("delete", "reinsert"):
             self._note(key, self.store.documents.delete(STREAM.name, key))
         if verb in ("put", "reinsert"):
@@ -116,6 +124,12 @@ class World:
         if key in rows:
             self._version += 1
             rows[key] = self._foreign[key] = {**rows[key], "version": -self._version}
+
+    def refer(self, key: Key) -> None:
+        """Another application hangs a row of its own on one of ours, to be deleted with it."""
+        if key in self.store.state.rows[STREAM.table]:
+            self.store.state.referred.add((STREAM.table, key))
+            self._referred.add(key)
 
     def _orchestrator(self) -> Orchestrator:
         return Orchestrator(
@@ -220,6 +234,43 @@ class World:
             with suppress(UniqueConflictError):
                 self._schema.create_constraints(self.owner.scope, [STREAM])
 
+    def reconcile(self, hands: Sequence[Key], events: Sequence[Event]) -> None:
+        """The reconcile phase over what is loaded, while foreign hands change rows before each look at the target.
+
+        Once it has ended, a key that was wrong from its beginning to its end is known: it is on record, or will be
+        looked at by the cutover, because it is dirty or touched.
+        """
+        self.catch_up()
+        owner, left = self.owner, list(events)
+        for key in hands:
+            self.tamper(key)
+        self._wrong = set(KEYS)
+        owner.begin("reconcile")
+        step = owner.steps["reconcile"]
+        for _ in range(MOST_PAUSES):
+            self.check()
+            if owner.steps.get("reconcile") is not step or owner is not self.owner:
+                break
+            if step.where == "sleep":
+                for event in left[:1]:
+                    self.happen(event)
+                del left[:1]
+                self.catch_up()
+            if step.where == "target.read_keys":
+                for key in hands:
+                    self.tamper(key)
+            self.advance(owner, "reconcile")
+        else:
+            raise LawBrokenError(f"{step} never ends")
+        if step.finished and step.error is None:
+            self._check_known()
+
+    def happen(self, event: Event) -> None:
+        """One of the methods here, and the laws."""
+        name, *arguments = event
+        getattr(self, name)(*arguments)
+        self.check()
+
     def repair(self, key: Key) -> None:
         """Reconcile doubts a key."""
         self.owner.progress.mark_dirty(self.owner.scope, [(STREAM.name, key)])
@@ -229,6 +280,7 @@ class World:
 
         Our own steps are stopped, but what they have sent may still land. Constraints, built later, are undone before.
         """
+        self._referred.clear()
         for name in list(self.owner.steps):
             self._kill_step(self.owner, name)
         self._schema.drop_constraints(self.owner.scope, [STREAM])
@@ -322,10 +374,8 @@ class World:
 
     def check(self) -> None:
         """Every change later than what a row holds is still to be applied, or already is."""
-        progress, scope = self.owner.progress, self.owner.scope
-        position = progress.position(scope)
-        kept = -1 if position is None else int.from_bytes(position.token, "big")
-        pending = progress.still_dirty(scope, STREAM, KEYS) | {key for sequence, key in self._events if sequence > kept}
+        pending = self._pending()
+        self._wrong = {key for key in self._wrong if self._held(key) != self._current(key)}
         loaded = [chunk.span for chunk in self._chunks() if chunk.state == "loaded"]
         for key in KEYS:
             held = self._held(key)
@@ -336,6 +386,25 @@ class World:
                 raise LawBrokenError(f"key {KEYS.index(key)} stays {held}, the source has {self._current(key)}")
 
         self._check_record()
+        self._check_strangers()
+
+    def _pending(self) -> set[Key]:
+        """Keys of changes that are still to be applied."""
+        progress, scope = self.owner.progress, self.owner.scope
+        position = progress.position(scope)
+        kept = -1 if position is None else int.from_bytes(position.token, "big")
+        return progress.still_dirty(scope, STREAM, KEYS) | {key for sequence, key in self._events if sequence > kept}
+
+    def _check_strangers(self) -> None:
+        """Rows of others go only with a document that was gone."""
+        for key in self._referred - self._gone:
+            if (STREAM.table, key) not in self.store.state.referred:
+                raise LawBrokenError(f"a stranger's row went with key {KEYS.index(key)}, whose document was never gone")
+
+    def _check_known(self) -> None:
+        touched = {key for _, key in self.store.state.round(self.owner.scope).touched}
+        for key in self._wrong - self.owner.recorded() - touched - self._pending():
+            raise LawBrokenError(f"key {KEYS.index(key)} was wrong all the time, and no cutover will look at it")
 
     def _check_record(self) -> None:
         """What a comparison has named stays named while the row is as it was."""
@@ -396,7 +465,7 @@ def _pick(items: Sequence[T], which: int) -> T:
 def _judge(step: Step) -> None:
     """What a step may end with; its service would try again."""
     error = step.error
-    if isinstance(error, TransientError | AmbiguousCommitError | MarkMovedError | EpochMovedError):
+    if isinstance(error, TimeoutError | TransientError | AmbiguousCommitError | MarkMovedError | EpochMovedError):
         return
     if isinstance(error, ConnectorError):
         raise LawBrokenError(f"{step.name}: {error}") from error
