@@ -3,7 +3,7 @@
 A test that never failed proves little. `python -m tests.redgreen REV` lays today's tests over a checkout of REV, runs
 there and here each test that REV did not have, and prints for both what came of it:
 
-- `red`: it failed. Before the change that is what it should do.
+- `red`: it failed, or took longer than `LIMIT_S`. Before the change that is what it should do.
 - `green`: it passed.
 - `not run`: its module could not be imported, or its fixtures failed: no proof in either direction.
 
@@ -13,17 +13,24 @@ The exit code is 1 when a test is not green here; a test that is green before, t
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
+import types
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 Outcomes = dict[str, str]
+
+LIMIT_S = 150
+"""For so long a test may run: before the change some wait for what never comes."""
 
 
 def main() -> int:
@@ -80,7 +87,8 @@ def _module_outcomes(tree: Path, tests: Sequence[str]) -> Outcomes:
     with tempfile.TemporaryDirectory(prefix="tranship-redgreen-") as folder:
         report, names = Path(folder) / "report.xml", Path(folder) / "names"
         names.write_text("\n".join(tests), encoding="utf-8")
-        command = [".venv/bin/pytest", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1", f"@{names}"]
+        options = ("-q", f"--junitxml={report}", "-o", "junit_family=xunit1", "-p", "tests.redgreen")
+        command = [".venv/bin/pytest", *options, f"@{names}"]
         subprocess.run(command, cwd=tree, stdout=sys.stderr, check=False)
         if not report.exists():
             return {}
@@ -117,6 +125,22 @@ def _git(*words: str) -> None:
 
 def _run(folder: Path, *words: str) -> None:
     subprocess.run(words, cwd=folder, check=True, stdout=sys.stderr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """As a plugin of the runs: end a test that takes too long."""
+
+    def too_long(_number: int, _frame: types.FrameType | None) -> None:
+        raise TimeoutError(f"{item.nodeid} ran for {LIMIT_S} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LIMIT_S)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 if __name__ == "__main__":
