@@ -96,9 +96,12 @@ def _module_outcomes(tree: Path, tests: Sequence[str]) -> Outcomes:
 
 
 def _name(case: ElementTree.Element) -> str:
-    file, classname, name = case.get("file", ""), case.get("classname", ""), case.get("name", "")
-    inner = classname.removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
-    return "::".join(part for part in (file, inner, name) if part)
+    # Not the case's file: of a test that is inherited from a suite that is the suite's.
+    parts = case.get("classname", "").split(".")
+    modules = (size for size in range(len(parts), 0, -1) if (ROOT / Path(*parts[:size])).with_suffix(".py").exists())
+    size = next(modules, len(parts))
+    file = f"{'/'.join(parts[:size])}.py"
+    return "::".join((file, *parts[size:], case.get("name", "")))
 
 
 def _outcome(case: ElementTree.Element) -> str:

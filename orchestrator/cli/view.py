@@ -34,6 +34,7 @@ MARKS = {
     PhaseStatus.PENDING: ("·", "dim"),
     PhaseStatus.DOING: ("▶", "cyan"),
     PhaseStatus.DONE: ("▶", "cyan"),
+    PhaseStatus.SEALED: ("▶", "cyan"),
     PhaseStatus.VERIFIED: ("✓", "green"),
     PhaseStatus.UNDOING: ("◀", "yellow"),
     PhaseStatus.UNDONE: ("↺", "yellow"),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from rich.console import Console
 
 from tranship.connectors.protocols import Mismatch
 from tranship.orchestrator.cli.view import MOST_STREAMS, Figures, _page, print_status
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.rounds import Round
-from tranship.orchestrator.journal.state import State
+from tranship.orchestrator.journal.state import PhaseStatus, State
 from tranship.orchestrator.reports.status import Status, StreamStatus, closing_lines, describe, equation
 from tranship.plans.strategies import PhaseName
 
@@ -66,6 +68,13 @@ def test_what_people_name_is_no_markup() -> None:
     assert "r-1  paused: no [/reason]" in text
     assert "[i] " in text
     assert "divergence: s {'_id': 'urn:[/x] [red] :warning:'} different [b]" in text
+
+
+@pytest.mark.parametrize("phase_status", PhaseStatus)
+def test_every_status_of_a_phase_can_be_shown(phase_status: PhaseStatus) -> None:
+    """A cutover between its seal and its switch among them."""
+    text = shown(replace(status(), phases={"cutover": phase_status.value}))
+    assert re.search(r"\S cutover", text)
 
 
 def test_a_divergence_of_a_stream_that_the_plan_has_lost_has_a_canonical_key() -> None:
