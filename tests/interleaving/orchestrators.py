@@ -37,7 +37,6 @@ STREAM = Stream(
 KEYS: tuple[Key, ...] = tuple(KeyForm(STREAM.key).encode((n,)) for n in range(3))
 SPANS = (Span(None, KEYS[2]), Span(KEYS[2], None))
 
-
 PLAN = Plan.model_validate(
     {
         "version": 1,

@@ -108,6 +108,7 @@ class _SteppedCondition:
 
 
 LONG_S = 3.0
+"""A wait of a minute ends after twenty sleeps, if what it waits for does not come."""
 
 
 class SteppedClock:
