@@ -21,7 +21,7 @@ CANONICAL_BSON = "any"
 """`bson` of a key column that holds the canonical key itself."""
 
 
-SESSIONS, SESSIONS_PER_WORKER = 10, 3
+SESSIONS, SESSIONS_PER_WORKER = 11, 3
 """What a run opens on its target at once, counted: 11 with one worker, 14 with two, 32 with eight, and two for commands
 beside it."""
 

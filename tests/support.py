@@ -60,10 +60,11 @@ class MemoryControl:
         kind: RequestKind,
         asking: int | None = None,
         stream: str | None = None,
-    ) -> None:
+    ) -> int:
         with self.lock:
             self.numbers += 1
             self.pending = [*self.pending, Request(self.numbers, kind, "test", asking, stream)]
+            return self.numbers
 
     def acquire(self, run: str, ttl_s: float) -> None: ...
 

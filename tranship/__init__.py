@@ -43,7 +43,7 @@ def run(plan: Plan) -> State:
     from tranship.orchestrator.journal.person import person
 
     with open_session(plan) as session:
-        engine = session.engine(lambda _run, _state: None)
+        engine = session.engine()
         name = session.begin()
         session.guard(session.state(name))
         return engine.execute(name, person())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tranship.connectors.batch import Quarantined
@@ -17,6 +17,7 @@ from tranship.connectors.protocols import (
     Changes,
     Chunk,
     ChunkMark,
+    Compared,
     DirtyKey,
     Key,
     LaneMark,
@@ -25,6 +26,7 @@ from tranship.connectors.protocols import (
     Progress,
     Scope,
     Span,
+    Tally,
     Totals,
     TouchedKey,
 )
@@ -95,6 +97,7 @@ class MemoryProgress:
                 chunks=known.chunks,
                 attempts=known.attempts,
                 divergences=known.divergences,
+                compared=known.compared,
             )
 
         self._store.transact("stop_capture", scope, work)
@@ -214,6 +217,16 @@ class MemoryProgress:
     def divergences(self, scope: Scope) -> list[Mismatch]:
         known = self._round(scope).divergences
         return [known[place] for place in sorted(known)]
+
+    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
+        def work(state: TargetState) -> None:
+            state.round(scope).compared = Compared(self._store.clock(), 0.0, dict(streams), moving)
+
+        self._store.transact("note_comparison", scope, work)
+
+    def comparison(self, scope: Scope) -> Compared | None:
+        found = self._round(scope).compared
+        return found and replace(found, age_s=self._store.clock() - found.at)
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         entries = [q for q in self._round(scope).aside(stream.name) if after is None or q.key > after]

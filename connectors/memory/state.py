@@ -21,7 +21,7 @@ from tranship.connectors.errors import (
     UniqueConflictError,
 )
 from tranship.connectors.memory.rows import Row, holds
-from tranship.connectors.protocols import Chunk, ChunkMark, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
+from tranship.connectors.protocols import Chunk, ChunkMark, Compared, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
 from tranship.plans.streams import Stream
 
 StreamKey: TypeAlias = tuple[str, Key]
@@ -58,6 +58,7 @@ class Round:
     quarantine: dict[StreamKey, Quarantined] = field(default_factory=dict)
     divergences: dict[StreamKey, Mismatch] = field(default_factory=dict)
     notes: int = 0
+    compared: Compared | None = None
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
 

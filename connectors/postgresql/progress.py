@@ -6,7 +6,7 @@ order tables, chunks, dirty entries, lanes, position, epoch: the same as in `tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +17,8 @@ from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
 from tranship.connectors.postgresql import ownership, strangers
 from tranship.connectors.postgresql.catalog import ddl
+from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
-from tranship.connectors.postgresql.divergences import Divergences
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
@@ -28,6 +28,7 @@ from tranship.connectors.protocols import (
     Changes,
     Chunk,
     ChunkMark,
+    Compared,
     DirtyKey,
     Key,
     LaneMark,
@@ -35,6 +36,7 @@ from tranship.connectors.protocols import (
     Position,
     Scope,
     Span,
+    Tally,
     Totals,
     TouchedKey,
 )
@@ -285,6 +287,14 @@ class PostgresProgress:
     def divergences(self, scope: Scope) -> list[Mismatch]:
         with self._sessions.read() as connection:
             return Divergences(connection, self._tables, scope).all()
+
+    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
+        with self._sessions.write(scope) as connection:
+            Comparisons(connection, self._tables, scope).note(streams, moving)
+
+    def comparison(self, scope: Scope) -> Compared | None:
+        with self._sessions.read() as connection:
+            return Comparisons(connection, self._tables, scope).newest()
 
     # --- quarantine ---------------------------------------------------------------------------------------------------
 

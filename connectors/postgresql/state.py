@@ -21,8 +21,8 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 2
-"""Of the tables in `statetables`. Any other one is refused: version 1 was never released."""
+STATE_VERSION = 3
+"""Of the tables in `statetables`. Any other one is refused: earlier ones were never released."""
 
 
 def install_state(endpoint: Endpoint) -> None:

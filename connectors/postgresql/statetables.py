@@ -24,7 +24,7 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, OID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
 
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.protocols import Key
@@ -55,6 +55,7 @@ class StateTables:
     dirty: Table
     touched: Table
     divergence: Table
+    comparison: Table
     quarantine: Table
 
 
@@ -142,6 +143,14 @@ def state_tables(schema: str) -> StateTables:
         Column("kind", Text, nullable=False),
         Column("columns", ARRAY(Text), nullable=False),
     )
+    comparison = Table(
+        "comparison",
+        metadata,
+        *_round(),
+        _clock("at"),
+        Column("streams", JSONB, nullable=False),
+        Column("moving", BigInteger, nullable=False),
+    )
     quarantine = Table(
         "quarantine",
         metadata,
@@ -173,6 +182,7 @@ def state_tables(schema: str) -> StateTables:
         dirty,
         touched,
         divergence,
+        comparison,
         quarantine,
     )
 

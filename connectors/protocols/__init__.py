@@ -27,12 +27,14 @@ from tranship.connectors.protocols.forms import (
     Scope,
     Span,
     SwitchNote,
+    Tally,
     TouchedKey,
     is_nameless,
 )
 from tranship.connectors.protocols.progress import (
     MOST_COUNTED,
     Backlog,
+    Compared,
     Progress,
     Totals,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "Changes",
     "Chunk",
     "ChunkMark",
+    "Compared",
     "DirtyKey",
     "Finding",
     "Key",
@@ -71,6 +74,7 @@ __all__ = [
     "Scope",
     "Span",
     "SwitchNote",
+    "Tally",
     "TargetSchema",
     "Totals",
     "TouchedKey",

@@ -164,3 +164,18 @@ class SwitchNote:
     run: str
     target: str
     state_schema: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a comparison counted: documents of the source; rows and quarantine entries that the target holds of them."""
+
+    documents: int = 0
+    rows: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.documents + other.documents, self.rows + other.rows, self.quarantined + other.quarantined)
+
+    def __sub__(self, other: Tally) -> Tally:
+        return self + Tally(-other.documents, -other.rows, -other.quarantined)

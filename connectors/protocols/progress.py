@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from tranship.connectors.protocols.forms import (
     Position,
     Scope,
     Span,
+    Tally,
     TouchedKey,
 )
 from tranship.plans.streams import Stream
@@ -116,6 +117,12 @@ class Progress(Protocol):
     def divergences(self, scope: Scope) -> list[Mismatch]:
         """All divergences on record, in the order of stream and key."""
 
+    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
+        """Put on record what a comparison of all keys counted, with the target's time; it replaces the one before."""
+
+    def comparison(self, scope: Scope) -> Compared | None:
+        """The newest comparison of all keys, whoever made it; None before the first."""
+
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         """What is kept aside of a stream, in key order, page by page (after the last key), without the documents."""
 
@@ -129,6 +136,19 @@ class Progress(Protocol):
 
 
 MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison of all keys: what it counted per stream, and how many keys never stood still.
+
+    `at`: when it ended, in seconds since 1970 by the target's clock; `age_s`: seconds since then by the same clock.
+    """
+
+    at: float
+    age_s: float
+    streams: Mapping[str, Tally]
+    moving: int
 
 
 @dataclass(frozen=True)

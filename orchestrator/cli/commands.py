@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,21 +22,23 @@ import typer
 
 from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.view import observer
+from tranship.orchestrator.cli.view import shown
 from tranship.orchestrator.dataplane.reconcile import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.inbox import refusal
 from tranship.orchestrator.engine.recognition import TargetRestoredError
-from tranship.orchestrator.engine.session import Observe, Session, open_session
+from tranship.orchestrator.engine.session import Session, open_session
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.journal.person import person
 from tranship.orchestrator.journal.records import JournalError
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.phases import PreflightError
+from tranship.orchestrator.reports import inspection
+from tranship.orchestrator.reports.endings import EXIT_CODES, ending
 from tranship.orchestrator.reports.keynames import NoKeyError
 from tranship.orchestrator.reports.quarantine import QuarantineError
-from tranship.orchestrator.reports.status import EXIT_CODES, closing_lines, status_of
+from tranship.orchestrator.reports.status import closing_lines, status_of
 from tranship.plans import PlanError, load_with_warnings
 
 
@@ -50,6 +54,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Format = Annotated[LogFormat | None, typer.Option("--log-format", help="Default: pretty on a terminal, else json.")]
 
 BAD_PLAN, REFUSED, HELD, LEASE, PAUSED = 2, 3, 5, 6, 7
+
+WAIT_S = 0.5
 
 ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (PlanError, BAD_PLAN),
@@ -85,35 +91,43 @@ def open_plan(plan: Path, log_format: LogFormat | None = None) -> Iterator[Sessi
         loaded = load_with_warnings(plan)
         for warning in loaded.warnings:
             typer.echo(warning, err=True)
-        with open_session(loaded.plan, log_format) as session:
+        with open_session(loaded.plan, log_format, str(plan)) as session:
             yield session
 
 
 def run_of(session: Session) -> str:
     run = session.latest()
     if run is None:
-        typer.echo(f"plan {session.plan.name} has no run on this target yet; `tranship run` starts one", err=True)
+        typer.echo(
+            f"plan {session.plan.name} has no run on this target yet; `tranship run {session.file}` starts one",
+            err=True,
+        )
         raise typer.Exit(BAD_PLAN)
     return run
 
 
-def execute(session: Session, run: str, observe: Observe, *, held_too: bool = False) -> int:
-    """Carry a run on; the exit code says how it stands afterwards."""
+def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunStatus | None = None) -> int:
+    """Carry a run on; the exit code says how it stands afterwards. `wanted`: the end that was asked for, which is no
+    failure then."""
     logs.configure(logs.default_format(), run=run)
-    engine = session.engine(observe)
-    with _signals(engine):
-        try:
+    engine = session.engine()
+    try:
+        with shown(session, engine), _signals(engine):
             state = engine.execute(run, person(), held_too=held_too)
-        except EpochMovedError:
-            raise
-        except ConnectorError as error:
-            what = "the servers could not be reached" if isinstance(error, TransientError) else "a server refused"
-            why = logs.without_secrets(str(error)).rstrip(".")
-            typer.echo(f"{what}: {why}. Everything is kept; `tranship run` goes on when that is mended.", err=True)
-            return PAUSED
+    except EpochMovedError:
+        raise
+    except ConnectorError as error:
+        what = "the servers could not be reached" if isinstance(error, TransientError) else "a server refused"
+        why = logs.without_secrets(str(error)).rstrip(".")
+        typer.echo(
+            f"{what}: {why}. Everything is kept; `tranship run {session.file}` goes on when that is mended. "
+            f"(exit code {PAUSED})",
+            err=True,
+        )
+        return PAUSED
     if state.status is RunStatus.FINISHED:
         _say_counts(session, run)
-    return report(state)
+    return report(session, state, wanted)
 
 
 def _say_counts(session: Session, run: str) -> None:
@@ -126,10 +140,23 @@ def _say_counts(session: Session, run: str) -> None:
         typer.echo(line, err=True)
 
 
-def report(state: State) -> int:
-    text = f"run {state.run}: {state.status}" + (f": {state.reason}" if state.reason else "")
-    typer.echo(logs.without_secrets(text), err=True)
-    return EXIT_CODES[state.status]
+def report(session: Session, state: State, wanted: RunStatus | None = None) -> int:
+    """Say how a run has ended; returns the exit code."""
+    code = 0 if state.status is wanted else EXIT_CODES[state.status]
+    typer.echo(logs.without_secrets(ending(state, session.file, code)), err=True)
+    return code
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be taken back; a script says `--yes`."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        typer.echo(f"{question} There is nobody to ask: say --yes. Nothing was changed.", err=True)
+        raise typer.Exit(BAD_PLAN)
+    if not typer.confirm(question):
+        typer.echo("nothing was changed", err=True)
+        raise typer.Exit(BAD_PLAN)
 
 
 @contextmanager
@@ -143,6 +170,8 @@ def _signals(engine: Engine) -> Iterator[None]:
         if asked.is_set():
             os._exit(128 + number)
         asked.set()
+        if not sys.stderr.isatty():  # else the view says so
+            os.write(2, b"pausing: what is under way comes to its end; again to end at once\n")
         engine.interrupt.set()
         engine.patience.hurried.set()
 
@@ -154,31 +183,61 @@ def _signals(engine: Engine) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None) -> int:
+def ask(session: Session, run: str, kind: RequestKind, stream: str | None = None, *, wait: bool = False) -> int:
     """Leave a request; when no orchestrator is at work on the run, carry it out here. Returns the exit code.
 
-    A run that is held after its switch stays so: only `resume` says that a person has seen to it.
+    `wait`: when another orchestrator carries it out, until it has. A run that is held after its switch stays so: only
+    `resume` says that a person has seen to it.
     """
     state = session.state(run)
     if state.switched and state.status is RunStatus.HELD:
-        return report(state)
-    session.request(run, kind, stream=stream)
+        return report(session, state)
+    wanted = RunStatus.ROLLED_BACK if kind is RequestKind.ROLLBACK else None
+    number = session.request(run, kind, stream=stream)
     try:
-        with observer(session) as observe:
-            return execute(session, run, observe, held_too=True)
+        return execute(session, run, held_too=True, wanted=wanted)
     except LeaseHeldError:
-        typer.echo(f"{kind} was left for the orchestrator that works on {run}; see `tranship status`", err=True)
+        typer.echo(f"{kind} was left for the orchestrator that works on {run}", err=True)
+    if not wait:
+        typer.echo(f"`tranship status {session.file}` shows what becomes of it", err=True)
         return 0
+    return _await(session, run, number, wanted)
 
 
-def refuse(kind: RequestKind, state: State) -> None:
+def _await(session: Session, run: str, number: int, wanted: RunStatus | None) -> int:
+    """Wait for another orchestrator: until it has answered, and a rollback until its end."""
+    while True:
+        state = session.state(run)
+        waits = any(request.id == number for request in session.control.requests(run))
+        if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
+            return report(session, state, wanted)
+        if not waits and wanted is None:
+            typer.echo("it is answered", err=True)
+            return 0
+        if not session.control.is_led(run):
+            typer.echo(f"nobody works on {run} any more; `tranship run {session.file}` goes on", err=True)
+            return LEASE
+        time.sleep(WAIT_S)
+
+
+def refuse(session: Session, kind: RequestKind, state: State) -> None:
     """End the command when the request makes no sense now."""
     if state.status is RunStatus.FINISHED and kind is not RequestKind.RETRY:
         typer.echo(f"run {state.run}: finished: nothing is left to {kind}. Nothing was changed.", err=True)
         raise typer.Exit(BAD_PLAN)
     if state.status in ENDED and kind is not RequestKind.RETRY:
-        raise typer.Exit(report(state))
+        wanted = RunStatus.ROLLED_BACK if kind is RequestKind.ROLLBACK else None
+        raise typer.Exit(report(session, state, wanted))
     why = refusal(kind, state)
     if why is not None:
         typer.echo(f"run {state.run} ({state.status}): {why}. Nothing was changed.", err=True)
         raise typer.Exit(HELD if kind is RequestKind.ROLLBACK else BAD_PLAN)
+
+
+def refuse_comparison(session: Session, run: str) -> None:
+    """End `reconcile` where equal sides would prove nothing, and different ones no fault."""
+    why = inspection.incomparable(session, run)
+    if why is not None:
+        state = session.state(run)
+        typer.echo(f"run {run} ({state.status}): {why}, so there is nothing to compare. Nothing was changed.", err=True)
+        raise typer.Exit(EXIT_CODES.get(state.status, EXIT_CODES[RunStatus.ROLLED_BACK] if state.undoing else BAD_PLAN))

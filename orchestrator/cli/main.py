@@ -20,18 +20,21 @@ from tranship.orchestrator.cli.commands import (
     LogFormat,
     PlanFile,
     ask,
+    confirm,
     execute,
     exits,
     open_plan,
     refuse,
+    refuse_comparison,
     report,
     run_of,
 )
+from tranship.orchestrator.cli.page import print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
-from tranship.orchestrator.cli.view import observer, print_status
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
 from tranship.orchestrator.reports.status import describe, equation, status_of
@@ -52,6 +55,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.command()(demo)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Where another process carries it out: until it has.")]
 
 
 # --- carrying out ------------------------------------------------------------------------------------------------
@@ -68,10 +72,9 @@ def run(plan: PlanFile, log_format: Format = None) -> None:
             raise typer.Exit(REFUSED) from None
         state = session.state(name)
         if state.status is RunStatus.HELD:
-            raise typer.Exit(report(state))
+            raise typer.Exit(report(session, state))
         session.guard(state)
-        with observer(session) as observe:
-            code = execute(session, name, observe)
+        code = execute(session, name)
     raise typer.Exit(code)
 
 
@@ -82,37 +85,47 @@ def resume(plan: PlanFile, log_format: Format = None) -> None:
         name = run_of(session)
         state = session.state(name)
         if state.status in ENDED:
-            raise typer.Exit(report(state))
+            raise typer.Exit(report(session, state))
         session.guard(state)
-        with observer(session) as observe:
-            code = execute(session, name, observe, held_too=True)
+        code = execute(session, name, held_too=True)
     raise typer.Exit(code)
 
 
-def _ask(plan: Path, kind: RequestKind, log_format: LogFormat | None) -> None:
+def _ask(plan: Path, kind: RequestKind, log_format: LogFormat | None, question: str, *, yes: bool, wait: bool) -> None:
+    """Ask the person, then the orchestrator."""
     with open_plan(plan, log_format) as session:
         name = run_of(session)
-        refuse(kind, session.state(name))
-        code = ask(session, name, kind)
+        refuse(session, kind, session.state(name))
+        confirm(question.format(run=name, schema=session.plan.target.schema_name), yes=yes)
+        code = ask(session, name, kind, wait=wait)
     raise typer.Exit(code)
 
 
 @app.command()
-def rollback(plan: PlanFile, log_format: Format = None) -> None:
+def rollback(plan: PlanFile, yes: Yes = False, wait: Wait = False, log_format: Format = None) -> None:
     """Undo the run phase by phase and leave both sides as they were found."""
-    _ask(plan, RequestKind.ROLLBACK, log_format)
+    question = "Roll run {run} back, and drop what it has made in schema {schema}? The source is not touched."
+    _ask(plan, RequestKind.ROLLBACK, log_format, question, yes=yes, wait=wait)
 
 
 @app.command()
-def reseed(plan: PlanFile, log_format: Format = None) -> None:
+def reseed(plan: PlanFile, yes: Yes = False, wait: Wait = False, log_format: Format = None) -> None:
     """After the source's history was lost: take a new position, compare every row, apply what differs."""
-    _ask(plan, RequestKind.RESEED, log_format)
+    question = "Reseed run {run}: compare all of schema {schema} with the source as it is now, and apply what differs?"
+    _ask(plan, RequestKind.RESEED, log_format, question, yes=yes, wait=wait)
 
 
 @app.command()
-def repair(plan: PlanFile, log_format: Format = None) -> None:
-    """Make the rows that the last reconcile found divergent equal again."""
-    _ask(plan, RequestKind.REPAIR, log_format)
+def repair(plan: PlanFile, wait: Wait = False, log_format: Format = None) -> None:
+    """Make the rows that are on record as divergent equal again."""
+    with open_plan(plan, log_format) as session:
+        name = run_of(session)
+        refuse(session, RequestKind.REPAIR, session.state(name))
+        if not status_of(session, name).divergences:
+            typer.echo(f"run {name}: no row is on record as divergent, so there is nothing to repair", err=True)
+            return
+        code = ask(session, name, RequestKind.REPAIR, wait=wait)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -125,9 +138,9 @@ def approve(
     with open_plan(plan) as session:
         name = run_of(session)
         state = session.state(name)
-        refuse(RequestKind.APPROVE, state)
+        refuse(session, RequestKind.APPROVE, state)
         if state.status is RunStatus.HELD:
-            raise typer.Exit(report(state))
+            raise typer.Exit(report(session, state))
         if withdraw:
             _leave(session, name, RequestKind.WITHDRAW)
             return
@@ -141,13 +154,22 @@ def approve(
             typer.echo(f"run {name}: {known}. Nothing was approved", err=True)
             raise typer.Exit(1)
         _leave(session, name, RequestKind.APPROVE, state.asking)
-        typer.echo(f"{wanted} is approved", err=True)
+        typer.echo(f"{wanted} of run {name} is approved: {_LETS.get(wanted, 'it is carried out now')}", err=True)
+
+
+_LETS = {
+    PhaseName.CUTOVER: "once the source is quiet and the last comparison holds, the target becomes the primary",
+    PhaseName.EXPAND: "tables are made on the target",
+    PhaseName.BACKFILL: "the source is read and the tables are filled",
+}
 
 
 def _leave(session: Session, run: str, kind: RequestKind, asking: int | None = None) -> None:
     """Leave a request for the orchestrator at work; without one it would be acted on by nobody knows whom, or when."""
     if not session.control.is_led(run):
-        typer.echo(f"no orchestrator works on run {run}: `tranship run` goes on, and asks anew", err=True)
+        typer.echo(
+            f"no orchestrator works on run {run}: `tranship run {session.file}` goes on, and asks anew", err=True
+        )
         raise typer.Exit(BAD_PLAN)
     session.request(run, kind, asking)
 
@@ -159,11 +181,12 @@ def pause(plan: PlanFile) -> None:
         name = run_of(session)
         state = session.state(name)
         if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
-            raise typer.Exit(report(state))
+            raise typer.Exit(report(session, state))
         if not session.control.is_led(name):  # a request that is left would pause the next one at once
             typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; `tranship run` goes on")
             return
         session.request(name, RequestKind.PAUSE)
+        typer.echo(f"run {name} will pause; `tranship run {session.file}` goes on later", err=True)
 
 
 # --- looking -----------------------------------------------------------------------------------------------------
@@ -202,16 +225,21 @@ def _errors(found: list[inspection.Finding]) -> bool:
 def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
     """Compare every row of both sides now, without changing anything; exit code 1 when rows diverge."""
     with open_plan(plan) as session:
-        result = inspection.reconcile_now(session, run_of(session))
+        name = run_of(session)
+        refuse_comparison(session, name)
+        result = inspection.reconcile_now(session, name)
         named = [describe(session.streams, d) for d in result.divergences]
     total = result.total
     streams = {name: asdict(tally) for name, tally in result.tallies().items()}
     summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": len(result.moving), "divergences": named}
+    summary["whole"] = result.whole
     if as_json:
         typer.echo(json.dumps({**summary, "streams": streams}, indent=2))
     else:
-        for name, tally in streams.items():
+        for name, tally in result.tallies().items():
             typer.echo(f"{name}: {equation(tally)}")
+        if not result.whole:
+            typer.echo("only what is loaded so far was compared: the backfill has not ended")
         typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {len(result.moving)} still move")
         for one in named:
             typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")
@@ -224,11 +252,15 @@ def purge(plan: PlanFile, yes: Yes = False) -> None:
     with open_plan(plan) as session:
         _all_ended(session.unfinished())
         session.guard(State(), moving=False)
-        schema = session.plan.target.state_schema
-        if not yes and not typer.confirm(f"Remove schema {schema} with all runs and journals in it?"):
-            raise typer.Exit(BAD_PLAN)
+        schema, runs = (
+            session.plan.target.state_schema,
+            session.control.all_runs() if session.control.installed() else [],
+        )
+        what = f"state schema {schema} with {count(len(runs), 'run')}" + (f" ({', '.join(runs)})" if runs else "")
+        confirm(f"Remove {what} and all journals? What was moved stays.", yes=yes)
         # A run may have begun while the question stood.
         _all_ended(session.purge())
+        typer.echo(f"removed: {what}", err=True)
 
 
 def _all_ended(unfinished: list[str]) -> None:

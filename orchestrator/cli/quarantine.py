@@ -74,7 +74,7 @@ def retry(plan: PlanFile, stream: OneStream = None, log_format: Format = None) -
     """Read quarantined documents anew: what fits by now moves in, the rest stays, with its present reason."""
     with open_plan(plan, log_format) as session:
         name = run_of(session)
-        refuse(RequestKind.RETRY, session.state(name))
+        refuse(session, RequestKind.RETRY, session.state(name))
         with open_quarantine(session, name) as quarantine:
             left = sum(is_nameless(entry.aside.key) for entry in quarantine.entries(_streams(session, stream)))
         if left:

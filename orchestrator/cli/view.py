@@ -1,34 +1,32 @@
-"""How a run looks while it works: a live view on a terminal, plain log lines elsewhere; and the status page."""
+"""How a run looks while it works: a live view on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import structlog
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from tranship.connectors.errors import ConnectorError
-from tranship.orchestrator.clock import Clock, MonotonicClock
-from tranship.orchestrator.dataplane.run import Run
-from tranship.orchestrator.engine.session import Observe, Session
+from tranship.connectors.protocols import Compared
+from tranship.orchestrator import logs
+from tranship.orchestrator.cli.watch import Figures, Watch
+from tranship.orchestrator.engine.engine import Engine
+from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
-from tranship.orchestrator.reports.status import Status, dirty_keys, equation
-from tranship.plans.strategies import PhaseName
+from tranship.orchestrator.reports.status import ago, dirty_keys, duration, equation
 
 log = structlog.get_logger(__name__)
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
-HISTORY_EVERY_S = 60.0
-SHORT_HISTORY_S = 3600.0
-MOST_STREAMS = 10
-"""So many streams have a line of their own in the live view; `tranship status` has all."""
+STALE_S = 5.0
+"""Figures older than that are not those of now: what changes all the time is unknown then."""
+OTHER_LINES = 14
+"""Lines of the view that are not a stream's, at the most."""
 
 MARKS = {
     PhaseStatus.PENDING: ("·", "dim"),
@@ -41,166 +39,151 @@ MARKS = {
 }
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What moves while a run works."""
-
-    rows: int
-    chunks: int
-    loaded: int
-    rows_per_second: float
-    eta_s: float | None
-    dirty: int
-    lag_s: float
-    quarantined: int
-    history_s: float | None
-    """How far capture may fall back before the source's history is lost; None where nobody knows."""
-
-
-class History:
-    """Asks now and then how far the source's history reaches back behind the position, and warns when it is short."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._next = 0.0
-        self._left: float | None = None
-
-    def left_s(self, run: Run) -> float | None:
-        """Seconds, as of a minute ago at most. A source that does not answer is the run's concern, not the view's."""
-        if self._clock.now() >= self._next:
-            self._next = self._clock.now() + HISTORY_EVERY_S
-            try:
-                self._left = run.source.history_s(run.position())
-            except ConnectorError:
-                self._left = None
-            if self._left is not None and self._left < SHORT_HISTORY_S:
-                log.warning("the source's history is short: capture must not fall back further", left_s=self._left)
-        return self._left
-
-
-class Meter:
-    """Measures a run at most every `every_s` seconds; the rate is taken over the rows loaded since the first look."""
-
-    def __init__(self, every_s: float, clock: Clock) -> None:
-        self._every_s = every_s
-        self._clock = clock
-        self._next = 0.0
-        self._first: tuple[float, int] | None = None
-        self._history = History(clock)
-
-    def look(self, run: Run, state: State) -> Figures | None:
-        """The figures, or None when the last look is too recent."""
-        now = self._clock.now()
-        if now < self._next:
-            return None
-        self._next = now + self._every_s
-        totals = run.progress.totals(run.scope).values()
-        chunks, loaded = sum(total.chunks for total in totals), sum(total.loaded for total in totals)
-        rows = sum(total.rows for total in totals)
-        self._first = self._first or (now, rows)
-        seconds, added = now - self._first[0], rows - self._first[1]
-        rate = added / seconds if seconds > 0 else 0.0
-        eta = (chunks - loaded) * (rows / loaded) / rate if loaded and rate > 0 else None
-        following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
-        backlog = run.progress.backlog(run.scope) if following else None
-        return Figures(
-            rows,
-            chunks,
-            loaded,
-            rate,
-            eta,
-            backlog.dirty if backlog else 0,
-            backlog.lag_s if backlog else 0.0,
-            sum(run.progress.quarantine_count(run.scope).values()),
-            self._history.left_s(run) if following and not state.switched else None,
-        )
+@contextmanager
+def shown(session: Session, engine: Engine) -> Iterator[None]:
+    """Show what the engine does for the length of the block: a live view when standard error is a terminal, else a line
+    every few seconds. At its end the view draws the last state once more, and stays."""
+    if not sys.stderr.isatty():
+        watch = Watch(session, engine, PLAIN_EVERY_S, lambda watch: _log(watch, engine.state))
+        with _watching(watch):
+            yield
+        return
+    watch = Watch(session, engine, LIVE_EVERY_S)
+    screen = Screen(session.file, engine, watch)
+    with (
+        Live(screen, console=Console(stderr=True), refresh_per_second=4, redirect_stdout=False),
+        _watching(watch),  # closed first: the last frame shows the last figures
+    ):
+        yield
 
 
 @contextmanager
-def observer(session: Session) -> Iterator[Observe]:
-    """What the engine shows itself to: a live view when standard error is a terminal, else a line every few seconds."""
-    clock = MonotonicClock()
-    if not sys.stderr.isatty():
-        meter = Meter(PLAIN_EVERY_S, clock)
+def _watching(watch: Watch) -> Iterator[None]:
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.close()
 
-        def plain(run: Run, state: State) -> None:
-            figures = meter.look(run, state)
-            if figures is not None:
-                log.info("progress", status=state.status, phase=state.current, **_rounded(figures))
 
-        yield plain
-        return
-    meter = Meter(LIVE_EVERY_S, clock)
-    with Live(console=Console(stderr=True), refresh_per_second=4, redirect_stderr=True) as live:
-
-        def show(run: Run, state: State) -> None:
-            figures = meter.look(run, state)
-            if figures is not None:
-                live.update(_page(session, state, figures))
-
-        yield show
+def _log(watch: Watch, state: State) -> None:
+    if watch.trouble:
+        since = round(watch.clock.now() - watch.failing)
+        log.warning("no figures", status=state.status, phase=state.current, reason=watch.trouble, for_s=since)
+    elif watch.figures is not None:
+        log.info("progress", status=state.status, phase=state.current, **_rounded(watch.figures))
 
 
 def _rounded(figures: Figures) -> dict[str, object]:
+    backlog = figures.backlog
     return {
         "rows": figures.rows,
         "chunks": f"{figures.loaded}/{figures.chunks}",
-        "rows_per_second": round(figures.rows_per_second),
-        "dirty_keys": figures.dirty,
-        "lag_s": round(figures.lag_s, 2),
-        "quarantined": figures.quarantined,
+        "rows_per_second": None if figures.rows_per_second is None else round(figures.rows_per_second),
+        "dirty_keys": backlog.dirty if backlog else None,
+        "lag_s": round(backlog.lag_s, 2) if backlog else None,
+        "quarantined": sum(figures.quarantined.values()),
         "history_s": figures.history_s,
     }
 
 
-def _page(session: Session, state: State, figures: Figures) -> Group:
-    phases = Text()
+class Screen:
+    """The live view, drawn anew at each refresh from what engine and watch know then. `file`: the plan, as typed."""
+
+    def __init__(self, file: str, engine: Engine, watch: Watch) -> None:
+        self._file = file
+        self._engine = engine
+        self._watch = watch
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        state, watch = self._engine.state, self._watch
+        yield from self._head(state, options.max_width)
+        if watch.figures is not None:
+            yield from self._figures(state, watch.figures)
+            compared = None if state.undoing or state.status is RunStatus.ROLLED_BACK else watch.figures.compared
+            yield from _streams(watch.figures, compared, options.max_width, console.height - OTHER_LINES)
+        yield from self._foot(state)
+
+    def _head(self, state: State, width: int) -> Iterator[Text]:
+        yield _line(Text.assemble((state.run or self._file, "bold"), f"  {state.status}"))
+        yield from phases(state, width)
+
+    def _figures(self, state: State, figures: Figures) -> Iterator[Text]:
+        age = self._watch.clock.now() - self._watch.taken
+        stale = age > STALE_S
+        if state.status in _WORKING and (figures.rows_per_second is not None or figures.loaded < figures.chunks):
+            yield _line(_loading(figures))
+        if figures.backlog is not None and state.status in _WORKING:
+            backlog = figures.backlog
+            lag = "unknown" if stale else f"{backlog.lag_s:.1f} s"
+            dirty = "unknown" if stale else dirty_keys(backlog.dirty)
+            left = "unknown" if figures.history_s is None else duration(figures.history_s)
+            yield _line(f"lag {lag}   dirty keys {dirty}   the source's history lasts {left}")
+        if stale and not self._watch.trouble:
+            yield _line(Text(f"these figures are {duration(age)} old", style="yellow"))
+
+    def _foot(self, state: State) -> Iterator[Text]:
+        watch = self._watch
+        if watch.trouble and state.status in _WORKING:
+            since = duration(watch.clock.now() - watch.failing)
+            yield Text(f"the target does not answer for {since}: {logs.without_secrets(watch.trouble)}", style="red")
+        if state.status not in _WORKING:
+            return  # how it has ended is said below
+        if state.reason:
+            yield Text(logs.without_secrets(state.reason), style="yellow")
+        if self._engine.patience.hurried.is_set():
+            yield Text("pausing: what is under way comes to its end; Ctrl-C again ends at once", style="bold yellow")
+        elif state.asked is not None:
+            yield Text(f"{state.asked} waits for an approval: tranship approve {self._file}", style="bold yellow")
+        else:
+            yield _line(Text("Ctrl-C pauses the run; nothing is lost", style="dim"))
+
+
+_WORKING = (RunStatus.RUNNING, RunStatus.ROLLING_BACK)
+
+
+def phases(state: State, width: int) -> Iterator[Text]:
+    """The phases with their marks, as many on a line as fit."""
+    line = Text()
     for phase in state.phases:
         mark, style = MARKS[state.of(phase)]
-        phases.append(f" {mark} {phase} ", style=style)
-    table = Table.grid(padding=(0, 2))
-    eta = f"{figures.eta_s:.0f} s" if figures.eta_s else "-"
-    table.add_row("rows", f"{figures.rows:,}", "rows/s", f"{figures.rows_per_second:,.0f}", "ETA", eta)
-    chunks = f"{figures.loaded}/{figures.chunks}"
-    table.add_row("chunks", chunks, "dirty keys", dirty_keys(figures.dirty), "lag", f"{figures.lag_s:.1f} s")
-    history = "unknown" if figures.history_s is None else f"{figures.history_s / 3600:.1f} h"
-    table.add_row("quarantined", f"{figures.quarantined:,}", "history left", history)
-    parts: list[Text | Table] = [Text(f"{session.plan.name}  {state.status}", style="bold"), phases, table]
-    compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
-    parts += [Text(f"{name}: {equation(found)}") for name, found in list(compared.items())[:MOST_STREAMS]]
-    if len(compared) > MOST_STREAMS:
-        parts.append(Text(f"and {len(compared) - MOST_STREAMS} streams more: tranship status <plan>", style="dim"))
-    if state.asked is not None:
-        parts.append(Text(f"{state.asked} waits for approval: tranship approve <plan>", style="bold yellow"))
-    if state.reason:
-        parts.append(Text(state.reason, style="yellow"))
-    return Group(*parts)
+        word = Text(f"{mark} {phase}", style=style)
+        if line and len(line) + 2 + len(word) > width:
+            yield _line(line)
+            line = Text()
+        line = Text.assemble(line, "  " if line else "", word)
+    if line:
+        yield _line(line)
 
 
-def print_status(console: Console, status: Status) -> None:
-    """The status page of `tranship status`. Reasons, names and keys are people's: none is read as markup."""
-    reason = f": {status.reason}" if status.reason else ""
-    console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
-    if status.status in (RunStatus.RUNNING, RunStatus.ROLLING_BACK) and not status.at_work:
-        console.print(Text("no orchestrator is at work on it: `tranship run` goes on", style="bold red"))
-    phases = Text()
-    for name, phase_status in status.phases.items():
-        mark, style = MARKS[PhaseStatus(phase_status)]
-        phases.append(f" {mark} {name} ", style=style)
-    console.print(phases)
-    table = Table("stream", "chunks", "rows loaded", "quarantined", "last compared", box=None)
-    for stream in status.streams:
-        chunks = f"{stream.loaded}/{stream.chunks}"
-        compared = equation(stream.compared) if stream.compared else "-"
-        table.add_row(Text(stream.stream), chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
-    console.print(table)
-    if status.lag_s is not None:
-        console.print(f"{dirty_keys(status.dirty_keys or 0)} dirty keys, lag {status.lag_s:.1f} s")
-    for holder, count in status.parked_keys.items():
-        console.print(f"{count} keys cannot be applied: rows of {holder} hold theirs by a foreign key")
-    if status.waiting_for_approval:
-        waits = f"{status.waiting_for_approval} waits for approval: tranship approve <plan>"
-        console.print(Text(waits, style="yellow"))
-    for divergence in status.divergences:
-        columns = ", ".join(divergence["columns"])
-        console.print(Text(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}"))
+def _loading(figures: Figures) -> str:
+    share = f" ({100 * figures.loaded // figures.chunks} %)" if figures.chunks else ""
+    parts = [f"{figures.loaded:,} of {figures.chunks:,} chunks{share}", f"{figures.rows:,} rows"]
+    if figures.rows_per_second is not None:
+        parts.append(f"{figures.rows_per_second:,.0f} rows/s")
+    if figures.left_s is not None:
+        parts.append(f"about {duration(figures.left_s)} left")
+    return "   ".join(parts)
+
+
+def _streams(figures: Figures, compared: Compared | None, width: int, most: int) -> Iterator[Text]:
+    """A line per stream: what the newest comparison counted, else what is loaded. Names are narrowed, never wrapped."""
+    names = list(figures.totals)[: max(1, most)]
+    if compared is not None:
+        yield _line(f"compared {ago(compared.age_s)}; changes since then were applied, not compared")
+    room = max(10, min(max(map(len, names), default=0), width - 58))
+    for name in names:
+        short = name if len(name) <= room else f"{name[: room - 1]}…"
+        found = compared.streams.get(name) if compared else None
+        total, aside = figures.totals[name], figures.quarantined.get(name, 0)
+        loaded = f"{total.loaded:,}/{total.chunks:,} chunks  {total.rows:,} rows  {aside:,} quarantined"
+        yield _line(f"{short:<{room}}  {equation(found) if found else loaded}")
+    if len(figures.totals) > len(names):
+        more = len(figures.totals) - len(names)
+        yield _line(Text(f"and {more} streams more: tranship status has all", style="dim"))
+
+
+def _line(text: Text | str) -> Text:
+    line = Text(text) if isinstance(text, str) else text
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line

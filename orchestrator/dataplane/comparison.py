@@ -16,26 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY, Batch
-from tranship.connectors.protocols import Key, Mismatch
+from tranship.connectors.protocols import Key, Mismatch, Tally
 from tranship.orchestrator.dataplane.fitting import Documents, with_refused
 from tranship.orchestrator.dataplane.merge import Part, Side, entry_digest, parts
 from tranship.plans.streams import Stream
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many documents the source holds, and what the target holds of them: rows and quarantine entries."""
-
-    documents: int = 0
-    rows: int = 0
-    quarantined: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.documents + other.documents, self.rows + other.rows, self.quarantined + other.quarantined)
-
-    def __sub__(self, other: Tally) -> Tally:
-        return self + Tally(-other.documents, -other.rows, -other.quarantined)
-
 
 NOTHING = Tally()
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, is_nameless
+from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, Tally, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
     Comparison,
     Nameless,
-    Tally,
     compare_nameless,
     row_digests,
 )
@@ -50,7 +49,8 @@ class TooManyApartError(Exception):
 class Reconciled:
     """What a comparison found. `moving` keys never stood still, so nothing is known of them (`rules.md` K1).
 
-    `recorded` are the divergences that were on record before and that the comparison has looked at.
+    `recorded` are the divergences that were on record before and that the comparison has looked at. `whole`: whether it
+    has looked at every key of both sides.
 
     `agreed` counts, per stream, the keys that were found equal, each at the look that found it so; `apart` what the two
     sides hold of the others. So as long as nothing diverges or moves, *documents = rows + quarantined* holds exactly,
@@ -61,6 +61,7 @@ class Reconciled:
     divergences: list[Mismatch] = field(default_factory=list)
     moving: list[Mismatch] = field(default_factory=list)
     recorded: list[Mismatch] = field(default_factory=list)
+    whole: bool = False
     agreed: dict[str, Tally] = field(default_factory=dict)
     apart: dict[Mismatch, Tally] = field(default_factory=dict)
 
@@ -76,7 +77,12 @@ class Reconciled:
         return tallies
 
     def note(self, progress: Progress, scope: Scope) -> None:
-        """Put what diverges on record; take off it only what was on it and has been found equal now (`rules.md` K2)."""
+        """Put what diverges on record; take off it only what was on it and has been found equal now (`rules.md` K2).
+
+        A comparison of all keys is put on record with its counts, too.
+        """
+        if self.whole:
+            progress.note_comparison(scope, self.tallies(), len(self.moving))
         unequal = {(one.stream, one.key) for one in (*self.divergences, *self.moving)}
         equal = [one for one in self.recorded if (one.stream, one.key) not in unequal]
         progress.note_divergences(scope, self.divergences, equal)
@@ -145,7 +151,7 @@ def once(run: Run) -> Reconciled:
     """
     # A comparison in the middle of a backfill has not looked at every key: it takes nothing off the record.
     whole = all(_is_loaded(run.progress.chunks(run.scope, stream)) for stream in run.streams)
-    result = Reconciled(recorded=run.progress.divergences(run.scope) if whole else [])
+    result = Reconciled(recorded=run.progress.divergences(run.scope) if whole else [], whole=whole)
 
     def seen(stream: Stream, comparison: Comparison) -> None:
         result.add(stream, comparison)

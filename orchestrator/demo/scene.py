@@ -110,8 +110,8 @@ class Scene:
             raise SceneError("a writer failed; its message is above")
 
     def run(self, plan: Path, command: str = "run", **environment: str) -> subprocess.Popen[bytes]:
-        """`tranship run` in a session of its own, so that one signal can end it with all its workers."""
-        return self._start("tranship.orchestrator.cli.main", [command, str(plan)], environment)
+        """`tranship run`, or another command with its options, in a session of its own: one signal ends all of it."""
+        return self._start("tranship.orchestrator.cli.main", [*command.split(), str(plan)], environment)
 
     def _start(
         self, module: str, arguments: list[str], environment: dict[str, str], *, talks: bool = False

@@ -61,7 +61,6 @@ class Engine:
     lease_s: float
     clock: Clock = field(default_factory=MonotonicClock)
     interrupt: threading.Event = field(default_factory=threading.Event)
-    observe: Callable[[Run, State], None] = lambda _run, _state: None
     phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
 
     patience: Patience = field(init=False)
@@ -322,7 +321,6 @@ class Engine:
         self._supervisor.check()
         self._check_interrupt()
         Inbox(self.book, self._current).answer_all()
-        self.observe(self._current, self.state)
 
     def _check_interrupt(self) -> None:
         if self.interrupt.is_set():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.protocols import Finding
 from tranship.connectors.registry import Source, open_progress, open_schema, open_source, open_target
 from tranship.orchestrator import logs
-from tranship.orchestrator.dataplane.run import Connect, Run
+from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
@@ -22,20 +22,19 @@ from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Stream
 
-Observe = Callable[[Run, State], None]
-
 STOPPING = {RequestKind.WITHDRAW, RequestKind.PAUSE, RequestKind.ROLLBACK}
 """Requests that let no more rows be moved."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One plan with its control store open."""
+    """One plan with its control store open. `file`: the plan's, as people type it."""
 
     plan: Plan
     streams: tuple[Stream, ...]
     connect: Connect
     control: SqlControl
+    file: str = "PLAN"
 
     def findings(self, run: str) -> list[Finding]:
         """Preflight, and for a run whether the plan still is the one that it was started with. Reads only."""
@@ -133,24 +132,24 @@ class Session:
                 found += schema.may_move(self.streams, state.run)
         refuse_errors(found)
 
-    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
-        """Leave a request for the orchestrator at work, after a `guard`."""
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> int:
+        """Leave a request for the orchestrator at work, after a `guard`; returns its number."""
         self.guard(self.state(run), moving=kind not in STOPPING)
-        self.control.request(run, kind, asking, stream)
+        return self.control.request(run, kind, asking, stream)
 
-    def engine(self, observe: Observe) -> Engine:
+    def engine(self) -> Engine:
         """An engine for the plan's runs."""
-        return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease, observe=observe)
+        return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease)
 
 
 @contextmanager
-def open_session(plan: Plan, log_format: str | None = None) -> Iterator[Session]:
+def open_session(plan: Plan, log_format: str | None = None, file: str = "PLAN") -> Iterator[Session]:
     """Open the control store of a plan; nothing is created by that."""
     streams = resolve(plan)
     log_format = log_format or logs.default_format()
     control = SqlControl(target_endpoint(plan))
     try:
-        yield Session(plan, streams, connections(plan, streams, log_format), control)
+        yield Session(plan, streams, connections(plan, streams, log_format), control, file)
     finally:
         control.close()
 

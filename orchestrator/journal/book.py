@@ -13,6 +13,7 @@ import structlog
 
 from tranship.orchestrator.journal.control import Control, Request
 from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.journal.sentences import sentence
 from tranship.orchestrator.journal.state import State, fold, fold_all
 from tranship.orchestrator.retry import Patience
 
@@ -49,7 +50,7 @@ class Book:
         self.patience.call(lambda: self.control.append(self.run, self.entries + 1, self.epoch, record, consumed))
         self.entries += 1
         self.state = state
-        log.info(record.kind, **_loggable(record))
+        log.info(record.kind, sentence=sentence(record), **_loggable(record))
 
     def reopened(self) -> Book:
         """The same journal under a new epoch: what was begun under the old one cannot commit any more.

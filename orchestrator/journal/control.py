@@ -96,8 +96,8 @@ class Control(Protocol):
     def requests(self, run: str) -> list[Request]:
         """Requests that were not consumed, oldest first."""
 
-    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
-        """Ask the engine for something. An approval names its asking (`State.asking`)."""
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> int:
+        """Ask the engine for something; returns the request's number. An approval names its asking (`State.asking`)."""
 
     def acquire(self, run: str, ttl_s: float) -> None:
         """Take the lease, waiting for a dead holder's to expire; `LeaseHeldError` when a living one renews it."""
@@ -249,11 +249,12 @@ class SqlControl:
                 for row in connection.execute(open_ones)
             ]
 
-    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> None:
+    def request(self, run: str, kind: RequestKind, asking: int | None = None, stream: str | None = None) -> int:
         values = {"run": run, "kind": kind, "asking": asking, "stream": stream, "by": person()}
         with self._begin() as connection:
             _ensure_direct(connection)
-            connection.execute(insert(self._tables.request).values(**values))
+            table = self._tables.request
+            return int(connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one())
 
     # --- lease and epoch ------------------------------------------------------------------------------------------
 
@@ -267,7 +268,8 @@ class SqlControl:
             if seen is not None and expires_at != seen:
                 raise LeaseHeldError(f"another orchestrator works on run {run} and renews its lease")
             if seen is None:
-                log.info("waiting for the lease of an earlier orchestrator to end", run=run)
+                why = "waiting for the lease of an earlier orchestrator to end"
+                log.info(why, run=run, sentence=why)
             seen = expires_at
             self._sleep(min(0.25, ttl_s / 10))
 

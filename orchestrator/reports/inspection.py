@@ -14,7 +14,7 @@ from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.state import ENDED, ServiceName
+from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
 from tranship.orchestrator.journal.steps import services
 from tranship.orchestrator.phases.cutover import known_divergences
 from tranship.orchestrator.retry import Patience
@@ -24,6 +24,16 @@ from tranship.plans.strategies import PhaseName
 __all__ = ["Finding", "reconcile_now"]
 
 log = structlog.get_logger(__name__)
+
+
+def incomparable(session: Session, name: str) -> str | None:
+    """Why the two sides of a run cannot be compared now: what they would show is no fault of theirs. Reads only."""
+    state = session.state(name)
+    if state.status is RunStatus.ROLLED_BACK or state.undoing:
+        return "the rollback takes its rows back from the target"
+    with closing(session.connect.progress()) as progress:
+        loaded = any(one.loaded for one in progress.totals(Scope(name, state.round, state.epoch)).values())
+        return None if loaded else "nothing is loaded yet"
 
 
 def reconcile_now(session: Session, name: str) -> Reconciled:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from tranship.connectors.protocols import MOST_COUNTED, Mismatch, Progress, Scope, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
+from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
 from tranship.orchestrator.reports.keynames import key_values
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
-
-EXIT_CODES = {
-    RunStatus.FINISHED: 0,
-    RunStatus.ROLLED_BACK: 4,
-    RunStatus.HELD: 5,
-    RunStatus.PAUSED: 7,
-}
 
 
 @dataclass(frozen=True)
 class StreamStatus:
     """Where one stream stands. `rows` are those loaded by the backfill, `quarantined` is what is kept aside now.
 
-    `compared` is what the last reconcile found: `documents` of the source, `rows` and `quarantined` of the target.
+    `compared` is what the newest comparison of all keys found, at `Status.compared_at`: `documents` of the source,
+    `rows` and `quarantined` of the target.
     """
 
     stream: str
@@ -33,14 +28,16 @@ class StreamStatus:
     loaded: int
     rows: int
     quarantined: int
-    compared: dict[str, int] | None
+    compared: Tally | None
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. `at_work`: whether an orchestrator holds its lease. `parked_keys`: how many wait because rows
-    of which table hold theirs."""
+    """Where a run stands, as of `taken_at`. `at_work`: whether an orchestrator holds its lease. `parked_keys`: how many
+    wait because rows of which table hold theirs. `dirty_keys` and `lag_s` are None while nothing follows the source:
+    before capture, and from the switch or the end of the run on. Times are UTC, in ISO 8601."""
 
+    taken_at: str
     run: str
     status: str
     reason: str
@@ -52,6 +49,8 @@ class Status:
     parked_keys: dict[str, int]
     lag_s: float | None
     streams: tuple[StreamStatus, ...]
+    compared_at: str | None
+    compared_age_s: float | None
     divergences: tuple[dict[str, Any], ...]
     facts: dict[str, dict[str, Any]]
 
@@ -72,18 +71,19 @@ def status_of(session: Session, run: str) -> Status:
 def _status(session: Session, run: str, progress: Progress) -> Status:
     state = session.state(run)
     scope = Scope(run, state.round, state.epoch)
-    following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    following = follows(state)
     backlog = progress.backlog(scope) if following else None
     quarantine = progress.quarantine_count(scope)
     totals = progress.totals(scope)
-    compared = state.facts.get(PhaseName.RECONCILE, {}).get("streams", {})
+    compared = progress.comparison(scope)
     streams = []
     for stream in session.streams:
         total = totals.get(stream.name, Totals(0, 0, 0))
         kept = quarantine.get(stream.name, 0)
-        found = compared.get(stream.name)
+        found = compared.streams.get(stream.name) if compared else None
         streams.append(StreamStatus(stream.name, total.chunks, total.loaded, total.rows, kept, found))
     return Status(
+        taken_at=utc(time.time()),
         run=run,
         status=state.status.value,
         reason=state.reason,
@@ -95,9 +95,17 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         parked_keys=progress.parked(scope) if following else {},
         lag_s=round(backlog.lag_s, 3) if backlog else None,
         streams=tuple(streams),
+        compared_at=utc(compared.at) if compared else None,
+        compared_age_s=round(compared.age_s, 1) if compared else None,
         divergences=tuple(describe(session.streams, d) for d in progress.divergences(scope)),
         facts={phase.value: dict(facts) for phase, facts in state.facts.items()},
     )
+
+
+def follows(state: State) -> bool:
+    """Whether the target is to follow the source: only then does it lag behind."""
+    captured = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    return captured and not state.switched and state.status not in ENDED
 
 
 def _waiting(state: State) -> str | None:
@@ -121,17 +129,37 @@ def dirty_keys(count: int) -> str:
     return f"{count:,}" if count < MOST_COUNTED else f"{MOST_COUNTED:,} or more"
 
 
-def equation(compared: Mapping[str, int]) -> str:
-    """*source = target + quarantined*, as the last full comparison found it."""
-    documents, rows, quarantined = compared["documents"], compared["rows"], compared["quarantined"]
-    sign = "=" if documents == rows + quarantined else "≠"
-    return f"{documents:,} documents {sign} {rows:,} rows + {quarantined:,} quarantined"
+def equation(found: Tally) -> str:
+    """*source = target + quarantined*, as a comparison of all keys found it."""
+    sign = "=" if found.documents == found.rows + found.quarantined else "≠"
+    return f"{found.documents:,} documents {sign} {found.rows:,} rows + {found.quarantined:,} quarantined"
 
 
 def closing_lines(status: Status) -> list[str]:
-    """Per stream: what the last full comparison found, and what is in quarantine now."""
-    return [
-        f"{stream.stream}: {equation(stream.compared)}; {stream.quarantined:,} in quarantine now"
+    """What the newest comparison of all keys found per stream, and when; and what is in quarantine now."""
+    if status.compared_at is None or status.compared_age_s is None:
+        return ["no comparison of all keys is on record"]
+    when = f"compared at {status.compared_at}, {ago(status.compared_age_s)}; later changes were applied since"
+    return [when] + [
+        f"  {stream.stream}: {equation(stream.compared)}; {stream.quarantined:,} in quarantine now"
         for stream in status.streams
         if stream.compared is not None
     ]
+
+
+def utc(at: float) -> str:
+    """A time in seconds since 1970, for people and programs: UTC, whole seconds."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was, in words."""
+    return f"{duration(seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its two greatest units."""
+    whole = max(0, round(seconds))
+    parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
+    first = next((n for n, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == parts[first][1])

@@ -39,6 +39,7 @@ from tranship.connectors.protocols import (
     Progress,
     Scope,
     Span,
+    Tally,
     Totals,
 )
 
@@ -313,6 +314,22 @@ class ProgressSuite(MigrationSuite):
         progress.note_divergences(scope, (), seen)
         assert progress.divergences(scope) == []
 
+    def test_the_newest_comparison_is_on_record_with_its_time(self, migration: Migration) -> None:
+        progress, scope = migration.progress, migration.scope
+        assert progress.comparison(scope) is None
+        progress.note_comparison(scope, {"orders": Tally(5, 4, 1)}, 2)
+        first = progress.comparison(scope)
+        assert first is not None
+        assert (first.streams, first.moving) == ({"orders": Tally(5, 4, 1)}, 2)
+        progress.note_comparison(scope, {"orders": Tally(7, 7, 0), "customers": Tally()}, 0)
+        second = progress.comparison(scope)
+        assert second is not None
+        assert (second.streams, second.moving) == ({"orders": Tally(7, 7, 0), "customers": Tally()}, 0)
+        assert second.at >= first.at
+        assert 0 <= second.age_s < 60
+        progress.stop_capture(scope)
+        assert progress.comparison(scope) is not None, "it stays for who asks after a rollback"
+
     # --- scopes
 
     def test_rounds_have_progress_of_their_own(self, migration: Migration) -> None:
@@ -353,5 +370,6 @@ def _writing_calls(progress: Progress, scope: Scope, chunk: Chunk) -> list[Calla
         lambda: progress.forget_touched(scope),
         lambda: progress.forget_equal(scope, ORDERS, []),
         lambda: progress.note_divergences(scope, (), ()),
+        lambda: progress.note_comparison(scope, {}, 0),
         lambda: progress.keep(scope, Changes((), Position(b"x"))),
     ]

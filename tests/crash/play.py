@@ -39,7 +39,8 @@ class Play:
 
     def start(self, command: str = "run", *, at: str = "", action: str = "kill") -> subprocess.Popen[bytes]:
         """Start a process; `at` is the site (`name` or `name@n`) where it dies or stops."""
-        return self.stage.run(self.plan, command, **({VARIABLE: f"{at}={action}"} if at else {}))
+        words = f"{command} --yes" if command == "rollback" else command
+        return self.stage.run(self.plan, words, **({VARIABLE: f"{at}={action}"} if at else {}))
 
     def kill_at(self, site: str, command: str = "run") -> None:
         """Start a process and see it die at a site. Nobody else kills it, so SIGKILL proves that it was reached."""

@@ -56,6 +56,8 @@ THINGS: dict[str, Any] = {
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
+ASKING = ("rollback", "reseed", "purge")
+
 COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli.main")
 
 
@@ -122,7 +124,9 @@ class Route:
     # --- the commands ---------------------------------------------------------------------------------------------
 
     def start(self, *arguments: str | Path, **environment: str) -> Child:
-        """Start a command in a session of its own."""
+        """Start a command in a session of its own; one that would ask is told that it may."""
+        if arguments[0] in ASKING and "--yes" not in arguments:
+            arguments = (*arguments, "--yes")
         log = self.folder / f"{len(self.children)}-{arguments[0]}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -93,7 +93,7 @@ def test_a_run_moves_and_is_taken_back_whatever_the_names(route: Route, schema: 
     wait_until(lambda: _moved(route, schema) == NAMES, child, "changes to be applied")
     assert route.tranship("reconcile", plan)[0] == FINISHED
     child.kill()
-    assert route.tranship("rollback", plan)[0] == ROLLED_BACK
+    assert route.tranship("rollback", plan)[0] == FINISHED
     assert route.tranship("purge", plan, "--yes")[0] == FINISHED
     assert route.target() == before
     again = route.run_to_approval(plan)

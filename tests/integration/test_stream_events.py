@@ -40,7 +40,7 @@ def test_case_24_a_dropped_collection_holds_the_run_until_somebody_decides(route
     code, said = route.tranship("run", plan)
     assert (code, "event drop of things" in said) == (HELD, True), said
     code, said = route.tranship("rollback", plan)
-    assert code == ROLLED_BACK, said
+    assert code == 0, said
     assert route.target() == before
 
 

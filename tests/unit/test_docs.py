@@ -17,7 +17,7 @@ from tranship.connectors.postgresql.layout import layout
 from tranship.orchestrator.cli import commands
 from tranship.orchestrator.cli import main as cli
 from tranship.orchestrator.engine.outcomes import OUTCOMES, Outcome
-from tranship.orchestrator.reports.status import EXIT_CODES
+from tranship.orchestrator.reports.endings import EXIT_CODES
 from tranship.plans import STRATEGIES, json_schema, load_with_warnings
 from tranship.plans.pairs import PAIRS
 from tranship.plans.problems import Code

@@ -1,14 +1,16 @@
-"""Divergences on record: what comparisons found different and no later look has found equal (`rules.md` K2)."""
+"""What comparisons found: divergences on record, which no later look has found equal (`rules.md` K2), and counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
     Connection,
+    Double,
     LargeBinary,
     Text,
     and_,
@@ -21,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
-from tranship.connectors.protocols import Mismatch, Scope
+from tranship.connectors.protocols import Compared, Mismatch, Scope, Tally
 
 NOTE = func.pg_current_xact_id().cast(Text).cast(BigInteger)
 """The transaction that puts something on record: unlike a count, it never comes again."""
@@ -80,3 +82,36 @@ class Divergences:
 
     def _mine(self) -> ColumnElement[bool]:
         return and_(self._table.c.run == self._scope.run, self._table.c.round == self._scope.round)
+
+
+class Comparisons:
+    """What the newest comparison of all keys of one round counted, inside of the caller's transaction."""
+
+    def __init__(self, connection: Connection, tables: StateTables, scope: Scope) -> None:
+        self._connection = connection
+        self._table = tables.comparison
+        self._scope = scope
+
+    def note(self, streams: Mapping[str, Tally], moving: int) -> None:
+        """Put one on record in the place of the last."""
+        add = upsert(self._table).values(
+            run=self._scope.run,
+            round=self._scope.round,
+            at=func.clock_timestamp(),
+            streams={name: asdict(tally) for name, tally in streams.items()},
+            moving=moving,
+        )
+        again = {name: add.excluded[name] for name in ("at", "streams", "moving")}
+        keys = self._table.primary_key.columns.keys()
+        self._connection.execute(add.on_conflict_do_update(index_elements=keys, set_=again))
+
+    def newest(self) -> Compared | None:
+        """The one on record."""
+        table = self._table
+        at, now = (func.extract("epoch", time).cast(Double) for time in (table.c.at, func.clock_timestamp()))
+        mine = and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+        query = select(at.label("at"), (now - at).label("age_s"), table.c.streams, table.c.moving).where(mine)
+        row = self._connection.execute(query).first()
+        if row is None:
+            return None
+        return Compared(row.at, row.age_s, {name: Tally(**tally) for name, tally in row.streams.items()}, row.moving)
