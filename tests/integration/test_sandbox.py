@@ -55,7 +55,8 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     )
     with process:
         yield process
-        process.kill()
+        assert process.stdin is not None
+        process.stdin.close()  # it leaves `with`: killed, it would be followed by its servers some time later only
 
 
 def test_both_servers_take_writes(servers: Servers, source_db: SourceDatabase, target_db: str) -> None:
