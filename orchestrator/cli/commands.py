@@ -52,6 +52,7 @@ class LogFormat(StrEnum):
 PlanFile = Annotated[Path, typer.Argument(help="The plan, a YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Format = Annotated[LogFormat | None, typer.Option("--log-format", help="Default: pretty on a terminal, else json.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Where another process carries it out: until it has.")]
 
 BAD_PLAN, REFUSED, HELD, LEASE, PAUSED = 2, 3, 5, 6, 7
 

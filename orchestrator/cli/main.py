@@ -19,6 +19,7 @@ from tranship.orchestrator.cli.commands import (
     Format,
     LogFormat,
     PlanFile,
+    Wait,
     ask,
     confirm,
     execute,
@@ -55,7 +56,6 @@ app.add_typer(sandbox_app, name="sandbox")
 app.command()(demo)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Where another process carries it out: until it has.")]
 
 
 # --- carrying out ------------------------------------------------------------------------------------------------
@@ -230,13 +230,19 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
         result = inspection.reconcile_now(session, name)
         named = [describe(session.streams, d) for d in result.divergences]
     total = result.total
-    streams = {name: asdict(tally) for name, tally in result.tallies().items()}
-    summary = {"rows": total.rows, "quarantined": total.quarantined, "moving": len(result.moving), "divergences": named}
-    summary["whole"] = result.whole
+    tallies = result.tallies()
     if as_json:
-        typer.echo(json.dumps({**summary, "streams": streams}, indent=2))
+        found = {
+            "rows": total.rows,
+            "quarantined": total.quarantined,
+            "moving": len(result.moving),
+            "divergences": named,
+            "whole": result.whole,
+            "streams": {name: asdict(tally) for name, tally in tallies.items()},
+        }
+        typer.echo(json.dumps(found, indent=2))
     else:
-        for name, tally in result.tallies().items():
+        for name, tally in tallies.items():
             typer.echo(f"{name}: {equation(tally)}")
         if not result.whole:
             typer.echo("only what is loaded so far was compared: the backfill has not ended")
@@ -252,10 +258,7 @@ def purge(plan: PlanFile, yes: Yes = False) -> None:
     with open_plan(plan) as session:
         _all_ended(session.unfinished())
         session.guard(State(), moving=False)
-        schema, runs = (
-            session.plan.target.state_schema,
-            session.control.all_runs() if session.control.installed() else [],
-        )
+        schema, runs = session.plan.target.state_schema, session.runs()
         what = f"state schema {schema} with {count(len(runs), 'run')}" + (f" ({', '.join(runs)})" if runs else "")
         confirm(f"Remove {what} and all journals? What was moved stays.", yes=yes)
         # A run may have begun while the question stood.

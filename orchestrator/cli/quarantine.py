@@ -11,7 +11,7 @@ import typer
 
 from tranship.connectors.printable import printable
 from tranship.connectors.protocols import is_nameless
-from tranship.orchestrator.cli.commands import BAD_PLAN, Format, PlanFile, ask, open_plan, refuse, run_of
+from tranship.orchestrator.cli.commands import BAD_PLAN, Format, PlanFile, Wait, ask, open_plan, refuse, run_of
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.reports.keynames import key_text, key_values
@@ -70,7 +70,7 @@ def export(
 
 
 @app.command()
-def retry(plan: PlanFile, stream: OneStream = None, log_format: Format = None) -> None:
+def retry(plan: PlanFile, stream: OneStream = None, wait: Wait = False, log_format: Format = None) -> None:
     """Read quarantined documents anew: what fits by now moves in, the rest stays, with its present reason."""
     with open_plan(plan, log_format) as session:
         name = run_of(session)
@@ -79,7 +79,7 @@ def retry(plan: PlanFile, stream: OneStream = None, log_format: Format = None) -
             left = sum(is_nameless(entry.aside.key) for entry in quarantine.entries(_streams(session, stream)))
         if left:
             typer.echo(f"{left} without a readable key stay: no query finds these documents", err=True)
-        code = ask(session, name, RequestKind.RETRY, stream)
+        code = ask(session, name, RequestKind.RETRY, stream, wait=wait)
     raise typer.Exit(code)
 
 

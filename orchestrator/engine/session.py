@@ -59,8 +59,7 @@ class Session:
         Returns the runs that have not ended: then nothing was removed. Raises `RefusedError` with the tables gone where
         the notes could not be removed.
         """
-        runs = self.control.all_runs() if self.control.installed() else []
-        switched = [state.id for state in map(self.state, runs) if state.switched]
+        switched = [state.id for state in map(self.state, self.runs()) if state.switched]
         unfinished = self.control.purge(self.unfinished)
         if unfinished or not switched:
             return unfinished
@@ -93,10 +92,13 @@ class Session:
         latest = self.latest()
         return latest if latest is not None and self.state(latest).status not in ENDED else None
 
+    def runs(self) -> list[str]:
+        """All runs of all plans in the state schema; reads only."""
+        return self.control.all_runs() if self.control.installed() else []
+
     def unfinished(self) -> list[str]:
         """Runs of any plan in the state schema that have not ended; reads only."""
-        runs = self.control.all_runs() if self.control.installed() else []
-        return [run for run in runs if self.state(run).status not in ENDED]
+        return [run for run in self.runs() if self.state(run).status not in ENDED]
 
     def state(self, run: str) -> State:
         """The folded state of a run."""

@@ -19,7 +19,7 @@ from tranship.orchestrator.demo.fingerprint import differences as source_differe
 from tranship.orchestrator.demo.fingerprint import fingerprint
 from tranship.orchestrator.failpoints import VARIABLE
 from tranship.orchestrator.journal.records import Kind
-from tranship.orchestrator.journal.state import PhaseStatus
+from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
 from tranship.plans.strategies import PhaseName
 
 FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, HELD, LEASE, PAUSED = range(8)
@@ -243,3 +243,23 @@ def _kept(route: Route) -> Iterator[str]:
         for (table,) in tables:
             rows = connection.execute(sql.SQL("select t::text from {} t").format(sql.Identifier(STATE, table)))
             yield from (row[0] for row in rows)
+
+
+def test_a_rollback_that_another_process_carries_out_is_waited_for(route: Route) -> None:
+    route.documents().insert_many(things(20))
+    plan = route.plan(THINGS)
+    run = route.run_to_approval(plan)
+    code, said = route.tranship("rollback", plan, "--wait")
+    assert (code, "was rolled back" in said) == (FINISHED, True), said
+    assert route.status(plan).status == RunStatus.ROLLED_BACK, "it has ended when the command does"
+    assert run.wait() == ROLLED_BACK, run.output
+
+
+def test_a_retry_that_another_process_carries_out_is_waited_for(route: Route) -> None:
+    route.documents().insert_many(things(20))
+    plan = route.plan(THINGS)
+    route.run_to_approval(plan)
+    code, said = route.tranship("quarantine", "retry", plan, "--wait")
+    assert (code, said.rstrip().endswith("it is answered")) == (FINISHED, True), said
+    with route.session(plan) as session:
+        assert session.control.requests(route.status(plan).run) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tranship.connectors.batch import Batch, Quarantined, schema
@@ -250,6 +250,7 @@ def _same(one: object, other: object) -> bool:
     return repr(one) == repr(other)  # tells -0.0 from 0.0
 
 
+@settings(deadline=None)
 @given(SIDE, SIDE)
 def test_every_difference_among_many_rows_is_named_and_nothing_else(source: Any, changes: Any) -> None:
     """Half of the changes replace rows of the source, the rest adds rows or takes some away."""
