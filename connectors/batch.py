@@ -9,12 +9,12 @@ stream are comparable column by column.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tranship.connectors.fit import Notes
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 KEY = "_key"
@@ -80,13 +80,13 @@ class Quarantined:
 class Batch:
     """Rows in memory, with what could not become a row.
 
-    `size` is the number of source bytes read for it; `residues` counts (path, reason) of values kept as residue.
+    `size` is the number of source bytes read for it; `notes` say why rows have residue, when a source made them.
     """
 
     rows: pa.RecordBatch
     quarantined: tuple[Quarantined, ...] = ()
     size: int = 0
-    residues: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: Notes = field(default_factory=dict)
 
     @property
     def keys(self) -> list[bytes]:
@@ -101,5 +101,5 @@ def combined(batches: Sequence[Batch]) -> Batch:
         pa.concat_batches([batch.rows for batch in batches]),
         tuple(entry for batch in batches for entry in batch.quarantined),
         sum(batch.size for batch in batches),
-        sum((batch.residues for batch in batches), Counter()),
+        {key: notes for batch in batches for key, notes in batch.notes.items()},
     )

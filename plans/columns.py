@@ -68,6 +68,9 @@ Empty = Annotated[
     WithJsonSchema({"enum": ["empty", "missing", "null", None]}),
 ]
 
+Filled = Annotated[Literal["expected", "optional"], Choice()]
+"""Whether a column that no document has filled, or a child table without any row, keeps the cutover from happening."""
+
 
 class _Typed(ShortForm):
     """What every typed column has. `bson` names the source type whose values are held exactly."""
@@ -99,6 +102,7 @@ class _DataColumn(_Typed):
     type: Annotated[LogicalType, Choice()]
     items: Annotated[Annotated[ItemType, Choice()] | None, given] = None
     null: Null = "missing"
+    filled: Filled = "expected"
 
     @property
     def single(self) -> LogicalType:
@@ -181,6 +185,7 @@ class ChildPlan(Form):
     columns: Annotated[dict[Name, ChildColumnPlan], Field(min_length=1)]
     children: dict[Name, ChildPlan] = Field(default_factory=dict)
     empty: Empty = "empty"
+    filled: Filled = "expected"
 
 
 def default_bson(logical: LogicalType) -> Bson:

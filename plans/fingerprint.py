@@ -1,7 +1,8 @@
 """The fingerprint of a plan: its meaning and the identity of its servers; and which changes of meaning do no harm.
 
 The meaning is what would make another result: strategy, streams, names of database and schemas. Addresses, limits,
-deadlines, thresholds and approvals are no part of it, so they may be tuned while a run is alive.
+deadlines, thresholds, approvals and what is expected to be filled are no part of it, so they may be tuned while a run
+is alive.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _declared(value: Any) -> dict[str, Any]:
     declared: dict[str, Any] = {}
     for item in fields(value):
         content = getattr(value, item.name)
-        if content == item.default:
+        if content == item.default or item.name == "filled":
             continue
         if isinstance(content, tuple) and content and isinstance(content[0], Column | Child):
             # By name, so that a difference names the column; the order is part of the meaning too.

@@ -28,9 +28,11 @@ from tranship.plans.problems import Code
 from tranship.plans.units import (
     DURATION_PATTERN,
     FOREVER,
+    SHARE_PATTERN,
     SIZE_PATTERN,
     parse_duration,
     parse_patience,
+    parse_share,
     parse_size,
 )
 
@@ -157,3 +159,6 @@ Patience = Annotated[
 
 Seconds = Annotated[float, _measure(parse_duration), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})]
 """Seconds, written as `10s`."""
+
+Share = Annotated[float, _measure(parse_share), WithJsonSchema({"type": "string", "pattern": SHARE_PATTERN})]
+"""A part of 1, written as `1%`."""

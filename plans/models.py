@@ -22,7 +22,7 @@ from pydantic import (
 from tranship.plans.addresses import Address, AddressError, Surroundings, read_address
 from tranship.plans.columns import ChildPlan, ColumnPlan, KeyColumnPlan, Name
 from tranship.plans.filters import refusals
-from tranship.plans.forms import Choice, Form, Later, Patience, Seconds, ShortForm, Size, at_least, given, refuse
+from tranship.plans.forms import Choice, Form, Later, Patience, Seconds, Share, ShortForm, Size, at_least, given, refuse
 from tranship.plans.problems import Code
 from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
 from tranship.plans.streams import Rest
@@ -156,7 +156,7 @@ class LimitsPlan(Form):
     """What a run may use: worker processes, memory for all of them together, source bytes per chunk.
 
     `lease` is for how long an orchestrator that fell silent keeps others out, `patience` for how long a server may be
-    away before the run pauses.
+    away before the run pauses. `misfit` is how many of a column's values may be NULL because they did not fit.
     """
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -164,6 +164,7 @@ class LimitsPlan(Form):
     chunk: Annotated[Size, at_least("64KiB", parse_size)] = 4 * 1024**2
     lease: Annotated[Seconds, at_least("2s", parse_duration)] = 15.0
     patience: Annotated[Patience, at_least("1s", parse_duration)] = 900.0
+    misfit: Share = 0.01
 
 
 class Plan(Form):

@@ -87,7 +87,7 @@ def _column(name: str, declared: ColumnPlan) -> Column:
 
 
 def _data_column(name: str, declared: ColumnPlan | ChildColumnPlan) -> Column:
-    column = replace(_typed(name, declared.single, declared), null=declared.null)
+    column = replace(_typed(name, declared.single, declared), null=declared.null, filled=declared.filled)
     return column if declared.items is None else replace(column, type=declared.type, items=declared.single)
 
 
@@ -102,6 +102,7 @@ def _child(table: str, declared: ChildPlan) -> Child:
         columns=tuple(_data_column(name, column) for name, column in declared.columns.items()),
         children=_children(declared.children),
         empty=declared.empty,
+        filled=declared.filled,
     )
 
 

@@ -71,7 +71,7 @@ class Column:
     `null` says what NULL stands for when nothing else is known; the other of the two is residue.
     `long`: a key column for values of any length, which its SHA-256 stands for in the target's indexes.
     `items` is the type of an array's elements, which `bson`, `precision` and `scale` are then about; among them NULL
-    always stands for null.
+    always stands for null. `filled`: whether some document is expected to fill it.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Column:
     references: Reference | None = None
     long: bool = False
     items: LogicalType | None = None
+    filled: Literal["expected", "optional"] = "expected"
 
     @property
     def element(self) -> Column:
@@ -120,7 +121,8 @@ def key_entries(key: Sequence[Column]) -> list[tuple[list[Column], int]]:
 class Child:
     """A child table: one row per element of the array at `path`, ordered by ordinal.
 
-    `empty` says what zero rows stand for: an empty array, a missing field or null; the others are residue.
+    `empty` says what zero rows stand for: an empty array, a missing field or null; the others are residue. `filled`:
+    whether some document is expected to have elements.
     """
 
     table: str
@@ -128,6 +130,7 @@ class Child:
     columns: tuple[Column, ...]
     children: tuple[Child, ...] = ()
     empty: Literal["empty", "missing", "null"] = "empty"
+    filled: Literal["expected", "optional"] = "expected"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them: `512MiB`, `500ms`, `10s`, `7d`. One number, one unit, nothing else."""
+"""Sizes, durations and shares as people write them: `512MiB`, `500ms`, `10s`, `7d`, `1%`. One number, one unit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ DURATION_UNITS = MappingProxyType({"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0
 
 SIZE_PATTERN = r"^\d{1,12}(\.\d{1,6})? ?(B|KiB|MiB|GiB)$"
 DURATION_PATTERN = r"^\d{1,12}(\.\d{1,6})? ?(ms|s|m|h|d)$"
+SHARE_PATTERN = r"^\d{1,3}(\.\d{1,6})? ?%$"
 
 
 def parse_size(text: str) -> int:
@@ -40,3 +41,11 @@ def parse_duration(text: str) -> float:
         raise ValueError("a duration with its unit (ms, s, m, h, d), such as 10s")
     number = text.removesuffix(match[2]).rstrip()
     return float(number) * DURATION_UNITS[match[2]]
+
+
+def parse_share(text: str) -> float:
+    """A percentage such as `0.5%` as a part of 1; ValueError says what is allowed."""
+    match = re.fullmatch(SHARE_PATTERN, text, re.ASCII)
+    if match is None or float(text.rstrip("% ")) > 100:
+        raise ValueError("a percentage up to 100%, such as 1%")
+    return float(text.rstrip("% ")) / 100

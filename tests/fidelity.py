@@ -23,6 +23,7 @@ from itertools import repeat
 from multiprocessing import get_context
 from random import Random
 
+from tests.residues import residues
 from tests.unit.mongodb import mutations, oracle
 from tests.unit.mongodb.random_bson import document
 from tests.unit.mongodb.test_fuzz import ALL, check, check_key
@@ -77,7 +78,7 @@ def law(random: Random, name: str, size: int) -> int:
         if found != expected:
             places = [place for place, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
             raise LawBrokenError(f"stream {name}: columns {places} are not those of {raw.hex()}")
-    return batch.residues.total()
+    return residues(batch).total()
 
 
 def broken(random: Random, size: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import MarkMovedError
+from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.memory.state import Round, TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.memory.target import Hook, no_hook
@@ -143,6 +144,7 @@ class MemoryProgress:
                 state.empty(scope, stream)
                 round_.chunks.pop(stream.name, None)
             round_.quarantine = {key: q for key, q in round_.quarantine.items() if key[0] not in names}
+            round_.forget_fit(names)
             # A batch that was taken while the chunks were loaded must not put rows into the emptied tables (I2).
             round_.lanes = [seq + 1 for seq in round_.lanes]
 
@@ -218,15 +220,31 @@ class MemoryProgress:
         known = self._round(scope).divergences
         return [known[place] for place in sorted(known)]
 
-    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
+    def note_comparison(
+        self, scope: Scope, streams: Mapping[str, Tally], moving: int, filled: Mapping[str, Mapping[Cell, int]]
+    ) -> None:
         def work(state: TargetState) -> None:
-            state.round(scope).compared = Compared(self._store.clock(), 0.0, dict(streams), moving)
+            round_ = state.round(scope)
+            round_.compared = Compared(self._store.clock(), 0.0, dict(streams), moving)
+            round_.recounted = {name: dict(cells) for name, cells in filled.items()}
 
         self._store.transact("note_comparison", scope, work)
 
     def comparison(self, scope: Scope) -> Compared | None:
         found = self._round(scope).compared
         return found and replace(found, age_s=self._store.clock() - found.at)
+
+    def fit(self, scope: Scope) -> dict[str, Fit]:
+        round_ = self._round(scope)
+        found: dict[str, Fit] = {}
+        for name in {stream for stream, _ in round_.filled}:
+            notes = {kind: n for (stream, kind), n in round_.notes_held.items() if stream == name and n}
+            filled = {cell: n for (stream, cell), n in round_.filled.items() if stream == name}
+            if round_.compared is not None and name in round_.recounted:
+                found[name] = Fit(notes, round_.recounted[name], round_.compared.at)
+            else:
+                found[name] = Fit(notes, filled)
+        return found
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         entries = [q for q in self._round(scope).aside(stream.name) if after is None or q.key > after]

@@ -34,6 +34,18 @@ def child_rows(children: Iterable[Child], parent: Row) -> int:
     )
 
 
+def residues(row: Row) -> int:
+    """How many residues a row and its child rows have."""
+    below = [element for value in row.values() if isinstance(value, list | tuple) for element in value]
+    inner = sum(residues(element) for element in below if isinstance(element, dict))
+    return (row.get(batch.RESIDUE) is not None) + inner
+
+
+def has_residue(row: Row) -> bool:
+    """Whether a row or a child row of it has residue."""
+    return residues(row) > 0
+
+
 def tables(stream: Stream) -> list[str]:
     """The root table and all child tables."""
 

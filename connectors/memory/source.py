@@ -6,12 +6,14 @@ Like a database cursor, `read` is no snapshot: each batch shows its documents as
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
 
-from tranship.connectors.batch import Batch, Quarantined
-from tranship.connectors.memory.rows import Row, holds, make_batch
+from tranship.connectors.batch import KEY, Batch, Quarantined
+from tranship.connectors.fit import Effect, Note, Notes
+from tranship.connectors.memory.rows import Row, holds, make_batch, residues
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.printable import printable
 from tranship.connectors.protocols import (
@@ -25,6 +27,8 @@ from tranship.connectors.protocols import (
     SwitchNote,
 )
 from tranship.plans.streams import Stream
+
+_RESIDUE = Note("", "residue", Effect.FORM, "")
 
 IDLE_S = 1.0
 BATCH_ROWS = 1000
@@ -101,6 +105,15 @@ class MemorySource:
         """A document is its row."""
         return [repr(sorted(row.items())).encode() for row in rows.to_pylist()]
 
+    def notes(self, stream: Stream, rows: pa.RecordBatch) -> Notes:  # noqa: ARG002
+        """A note for each residue."""
+        noted = {row[KEY]: [_RESIDUE] * residues(row) for row in rows.to_pylist()}
+        return {key: notes for key, notes in noted.items() if notes}
+
+    def usual_order(self, stream: Stream, rows: pa.RecordBatch) -> list[str]:  # noqa: ARG002
+        """A row has no order but that of the plan."""
+        return list(stream.order)
+
     def readable(self, document: bytes) -> str:
         return printable(document.decode(errors="backslashreplace"))
 
@@ -132,7 +145,8 @@ class MemorySource:
     def _batch(self, stream: Stream, keys: Sequence[Key]) -> Batch:
         documents = [d for d in (self._documents.get(stream.name, key) for key in keys) if d is not None]
         rows: list[Row] = [d for d in documents if not isinstance(d, Quarantined)]
-        return make_batch(stream, rows, (d for d in documents if isinstance(d, Quarantined)))
+        made = make_batch(stream, rows, (d for d in documents if isinstance(d, Quarantined)))
+        return replace(made, notes=self.notes(stream, made.rows))
 
     def _sizes(self, stream: Stream) -> Iterator[tuple[Key, int]]:
         for key in self._documents.keys(stream.name):

@@ -6,8 +6,8 @@ name of a dataclass is frozen; the dicts and sets are copied by `fork`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -20,6 +20,7 @@ from tranship.connectors.errors import (
     RefusedError,
     UniqueConflictError,
 )
+from tranship.connectors.fit import Cell, Kind
 from tranship.connectors.memory.rows import Row, holds
 from tranship.connectors.protocols import Chunk, ChunkMark, Compared, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
 from tranship.plans.streams import Stream
@@ -59,6 +60,9 @@ class Round:
     divergences: dict[StreamKey, Mismatch] = field(default_factory=dict)
     notes: int = 0
     compared: Compared | None = None
+    notes_held: Counter[tuple[str, Kind]] = field(default_factory=Counter)
+    filled: Counter[tuple[str, Cell]] = field(default_factory=Counter)
+    recounted: Mapping[str, Mapping[Cell, int]] = field(default_factory=dict)
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
 
@@ -71,6 +75,8 @@ class Round:
             touched=dict(self.touched),
             quarantine=dict(self.quarantine),
             divergences=dict(self.divergences),
+            notes_held=Counter(self.notes_held),
+            filled=Counter(self.filled),
             chunks={stream: list(chunks) for stream, chunks in self.chunks.items()},
             attempts=dict(self.attempts),
         )
@@ -102,6 +108,16 @@ class Round:
         if known is not None and known.generation != dirty.generation:
             self.dirty[key] = replace(known, since=now)
         return known is not None and key not in self.dirty
+
+    def hold_notes(self, stream: str, came: Counter[Kind], went: Counter[Kind]) -> None:
+        """Count the notes of rows that came, and take off those of rows that they replace."""
+        self.notes_held.update({(stream, kind): count for kind, count in came.items()})
+        self.notes_held.subtract({(stream, kind): count for kind, count in went.items()})
+
+    def forget_fit(self, streams: Set[str]) -> None:
+        """Forget the counts of streams whose rows are gone."""
+        self.notes_held = Counter({key: count for key, count in self.notes_held.items() if key[0] not in streams})
+        self.filled = Counter({key: count for key, count in self.filled.items() if key[0] not in streams})
 
     def next_attempt(self, chunk: Chunk) -> int:
         """A number that no attempt of this chunk had before in this round."""

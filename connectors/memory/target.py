@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
 
 from tranship.connectors.batch import KEY, Batch, Quarantined
 from tranship.connectors.errors import MarkMovedError
-from tranship.connectors.memory.rows import Row, child_rows, holds, make_batch
+from tranship.connectors.fit import NOTHING_NOTED, Cell, Kind, Notes, filled, noted
+from tranship.connectors.memory.rows import Row, child_rows, has_residue, holds, make_batch
 from tranship.connectors.memory.state import TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.protocols import BatchTarget, ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
@@ -36,15 +40,20 @@ class MemoryTarget:
     def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
         rows: list[Row] = []
         quarantined: list[Quarantined] = []
+        notes, values = Counter[Kind](), Counter[Cell]()
         for batch in batches:
             rows += batch.rows.to_pylist()
             quarantined += batch.quarantined
+            notes.update(noted(batch.notes, batch.keys))
+            values.update(filled(stream, batch.rows))  # with those that are 0
         loaded = Loaded(len(rows), sum(child_rows(stream.children, row) for row in rows), len(quarantined))
 
         def work(state: TargetState) -> Loaded:
             round_ = state.round(mark.scope)
             round_.swap_chunk(mark, loaded.rows, loaded.quarantined)
             state.insert(stream, rows)
+            round_.hold_notes(stream.name, notes, Counter())
+            round_.filled.update({(stream.name, cell): count for cell, count in values.items()})
             round_.quarantine |= {(stream.name, q.key): q for q in quarantined}
             return loaded
 
@@ -54,7 +63,14 @@ class MemoryTarget:
         self._hook("load.after_commit")
         return loaded
 
-    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+    def replace(
+        self,
+        stream: Stream,
+        dirty: Sequence[DirtyKey],
+        batch: Batch,
+        marks: Sequence[LaneMark],
+        before: Notes = NOTHING_NOTED,
+    ) -> int:
         scope = marks[0].scope
         rows: list[Row] = batch.rows.to_pylist()
         keys = [(stream.name, d.key) for d in dirty]
@@ -67,6 +83,7 @@ class MemoryTarget:
             # A row that stays is not deleted for a moment: what others hang on it would go with it (`rules.md` C4).
             state.delete(stream, {d.key for d in dirty} - {row[KEY] for row in rows})
             state.put(stream, rows)
+            round_.hold_notes(stream.name, noted(batch.notes, batch.keys), noted(before, [d.key for d in dirty]))
             for key in keys:
                 round_.quarantine.pop(key, None)
             round_.quarantine |= {(stream.name, q.key): q for q in batch.quarantined}
@@ -98,6 +115,13 @@ class MemoryTarget:
         wanted = set(keys)
         entries = [entry for entry in self._aside(stream) if entry.key in wanted]
         return make_batch(stream, [rows[key] for key in sorted(wanted) if key in rows], entries)
+
+    def with_residue(self, stream: Stream, keys: Sequence[Key]) -> pa.RecordBatch:
+        rows = self._store.state.table(stream)
+        return make_batch(stream, [rows[k] for k in sorted(set(keys)) if k in rows and has_residue(rows[k])]).rows
+
+    def some_with_residue(self, stream: Stream, limit: int) -> pa.RecordBatch:
+        return self.with_residue(stream, list(self._store.state.table(stream))).slice(0, limit)
 
     def _aside(self, stream: Stream) -> list[Quarantined]:
         round_ = self._store.state.rounds.get((self._scope.run, self._scope.round))

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from tranship.connectors.fit import Effect, Note
 from tranship.connectors.keycodec import document
 from tranship.connectors.mongodb import bsonwalk as b
 from tranship.connectors.mongodb.residue import Kept, Piece, Residue, Template, encode, encode_value
@@ -29,14 +30,27 @@ class Document:
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        self.notes: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
 
-    def keep(self, element: b.Element, parent: str, depth: int, path: str, reason: str) -> Kept:
-        """Keep an element of a document so many levels down as it is, for a reason. Raises `MalformedBSONError`."""
+    def keep(self, element: b.Element, parent: str, depth: int, note: Note) -> Kept:
+        """Keep an element of a document so many levels down as it is. Raises `MalformedBSONError`."""
         b.check(self.raw, element, parent, depth)
-        self.notes.append((path, reason))
+        self.notes.append(note)
         kind, _, start, end = element
         return Kept(kind, self.raw[start:end])
+
+
+def _shape(path: str, reason: str) -> Note:
+    return Note(path, reason, Effect.SHAPE, path)
+
+
+def _misfit(path: str, reason: str) -> Note:
+    return Note(path, reason, Effect.MISFIT, path)
+
+
+def _not_that(path: str, kind: int) -> Note:
+    """Of a value that should be a document or an array: null says that there is nothing, any other is not held."""
+    return _shape(path, "null") if kind == b.NULL else _misfit(path, off_type(kind))
 
 
 class Slot(ABC):
@@ -75,6 +89,10 @@ class Slot(ABC):
     def blank(self, row: Row) -> bool:
         """Whether the row has no value here."""
 
+    def note(self, reason: str) -> Note:
+        """A note about how the field stands in its document, not about its value."""
+        return _shape(self.path, reason)
+
     def element(self, kind: int, value: bytes) -> bytes:
         """A whole element of this field."""
         return bytes((kind,)) + self.name + b"\0" + value
@@ -93,7 +111,10 @@ class Leaf(Slot):
         kind, _, start, end = element
         value, reason = self._judge(kind, doc.raw, start, end)
         row[self.index] = value
-        return doc.keep(element, self.parent, self.depth, self.path, reason) if reason else None
+        if not reason:
+            return None
+        effect = Effect.FORM if value is not None else Effect.SHAPE if kind == b.NULL else Effect.MISFIT
+        return doc.keep(element, self.parent, self.depth, Note(self.path, reason, effect, self.path))
 
     def _judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Any, str]:
         assert self.program is not None
@@ -137,11 +158,10 @@ class Branch(Slot):
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
         kind, _, start, end = element
         if kind != b.DOCUMENT:
-            reason = "null" if kind == b.NULL else off_type(kind)
-            return doc.keep(element, self.parent, self.depth, self.path, reason)
+            return doc.keep(element, self.parent, self.depth, _not_that(self.path, kind))
         template = self.node.take(doc, start, end, row)
         if template is None and end - start == 5:  # NULL everywhere stands for a missing subdocument
-            doc.notes.append((self.path, "empty"))
+            doc.notes.append(_shape(self.path, "empty"))
             return []
         return template
 
@@ -175,11 +195,11 @@ class Rows(Slot):
             if [element[1] for element in elements] == b.array_names(len(elements)):
                 row[self.index] = [self.item.take(doc, inner) for inner in elements]
                 return None
-            return doc.keep(element, self.parent, self.depth, self.path, "names of array elements")
+            return doc.keep(element, self.parent, self.depth, _misfit(self.path, "names of array elements"))
         if self._empty is not None and self._empty[0] == kind and doc.raw[start:end] == self._empty[1]:
             return None
-        reason = {b.ARRAY: "empty", b.NULL: "null"}.get(kind) or off_type(kind)
-        return doc.keep(element, self.parent, self.depth, self.path, reason)
+        note = _shape(self.path, "empty") if kind == b.ARRAY else _not_that(self.path, kind)
+        return doc.keep(element, self.parent, self.depth, note)
 
     def give(self, row: Row) -> bytes:
         rows = row[self.index]
@@ -225,7 +245,9 @@ class DocumentItem(Item):
             if template is not None:
                 row[-1] = encode(template)
         else:
-            row[-1] = encode_value(doc.keep(element, self.path, self.node.depth - 1, self.path, off_type(kind)))
+            effect = Effect.SHAPE if kind == b.NULL else Effect.MISFIT
+            note = Note(self.path, off_type(kind), effect, self.path)
+            row[-1] = encode_value(doc.keep(element, self.path, self.node.depth - 1, note))
         return row
 
     def give(self, row: Row) -> tuple[int, bytes]:
@@ -296,16 +318,17 @@ class Node:
             slot = slots.get(name) or self.unnamed(name)
             if slot is None:
                 plain = False
-                pieces.append(doc.keep(element, self.path, self.depth, b.join(self.path, name), "unmapped"))
+                note = Note(b.join(self.path, name), "unmapped", Effect.UNNAMED, self.path)
+                pieces.append(doc.keep(element, self.path, self.depth, note))
                 continue
             if slot.order > last:
                 last = slot.order
             else:
                 plain = False
                 if any(earlier[1] == name for earlier in elements[: len(pieces)]):
-                    pieces.append(doc.keep(element, self.path, self.depth, slot.path, "duplicate"))
+                    pieces.append(doc.keep(element, self.path, self.depth, slot.note("duplicate")))
                     continue
-                doc.notes.append((slot.path, "order"))
+                doc.notes.append(slot.note("order"))
             required += slot.required
             if kind == slot.kind:
                 value = slot.program.read(raw, at, stop)  # type: ignore[union-attr] # set where kind is
@@ -329,7 +352,7 @@ class Node:
 
     def _note_missing(self, doc: Document, elements: list[b.Element]) -> None:
         present = {element[1] for element in elements}
-        doc.notes += [(slot.path, "missing") for slot in self.order if slot.required and slot.name not in present]
+        doc.notes += [slot.note("missing") for slot in self.order if slot.required and slot.name not in present]
 
     def give(self, row: Row) -> bytes:
         """The document that a row without residue stands for."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow as pa
 from tranship.connectors import keycodec
 from tranship.connectors.batch import Batch, Quarantined, schema
 from tranship.connectors.errors import UnmappableError
+from tranship.connectors.fit import Note, Notes
 from tranship.connectors.mongodb import bsonwalk, rows
 from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import (
@@ -50,8 +50,7 @@ class Mapper:
 
     def project(self, raw: bytes) -> Row:
         """The row of a document. Raises `UnfitError` when it belongs into quarantine, or as the policy says."""
-        row, _ = self._project(raw)
-        return row
+        return self._project(raw)[0]
 
     def unproject(self, row: Row) -> bytes:
         """The document of a row: what was projected, with what has changed in the row since."""
@@ -61,10 +60,10 @@ class Mapper:
         return self._root.restore(row, residue, residue.root)
 
     def batch(self, documents: Iterable[bytes]) -> Batch:
-        """The documents as a batch: rows, quarantine entries, counts of residues. Raises `UnmappableError`."""
+        """The documents as a batch: rows, quarantine entries, notes. Raises `UnmappableError`."""
         found: list[Row] = []
         quarantined: list[Quarantined] = []
-        residues: Counter[tuple[str, str]] = Counter()
+        noted: dict[bytes, list[Note]] = {}
         size = 0
         for raw in documents:
             size += len(raw)
@@ -75,14 +74,34 @@ class Mapper:
                 continue
             found.append(row)
             if notes:
-                residues.update(notes)
-        return Batch(rows.to_batch(found, self.schema), tuple(quarantined), size, residues)
+                noted[row[0]] = notes
+        return Batch(rows.to_batch(found, self.schema), tuple(quarantined), size, noted)
 
     def documents(self, batch: pa.RecordBatch) -> list[bytes]:
         """The documents of a batch's rows, in its order."""
         return [self.unproject(row) for row in rows.from_batch(batch)]
 
-    def _project(self, raw: bytes) -> tuple[Row, list[tuple[str, str]]]:
+    def notes(self, batch: pa.RecordBatch) -> Notes:
+        """The notes of a batch's rows, as `batch` made them of their documents; none of a row that another program has
+        written so that no document is left in it."""
+        noted: dict[bytes, list[Note]] = {}
+        for row in rows.from_batch(batch):
+            try:
+                _, notes = self._taken(self.unproject(row))
+            except (UnmappableError, bsonwalk.MalformedBSONError, UnfitError, ValueError, IndexError, struct.error):
+                continue
+            if notes:
+                noted[row[0]] = notes
+        return noted
+
+    def _project(self, raw: bytes) -> tuple[Row, list[Note]]:
+        row, notes = self._taken(raw)
+        if notes and self.stream.rest is not Rest.RESIDUE:
+            self._refuse(raw, notes[0])
+        return row, notes
+
+    def _taken(self, raw: bytes) -> tuple[Row, list[Note]]:
+        """The row of a document and its notes, whatever the policy says of these."""
         doc = Document(raw)
         row = self._root.new_row()
         try:
@@ -93,11 +112,10 @@ class Mapper:
             raise UnfitError(ID, "missing")
         if template is not None:
             row[-1] = encode(template)
-        if doc.notes and self.stream.rest is not Rest.RESIDUE:
-            self._refuse(raw, *doc.notes[0])
         return row, doc.notes
 
-    def _refuse(self, raw: bytes, path: str, reason: str) -> None:
+    def _refuse(self, raw: bytes, note: Note) -> None:
+        path, reason = note.path, note.reason
         if self.stream.rest is Rest.FAIL:
             raise UnmappableError(
                 f"stream {self.stream.name}: a document does not fit the plan at {path}: {reason}",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from tranship.connectors import keycodec
+from tranship.connectors.fit import Effect, Note
 from tranship.connectors.keycodec import document
 from tranship.connectors.keynumbers import decimal_to_decimal128
 from tranship.connectors.keys import KeyForm, TypedValue
@@ -70,7 +71,9 @@ class KeySlot(Slot):
             if row[place] is None:
                 raise UnfitError(".".join(column.path), "out of the key column's range")
         self._check_length(row, end - start)
-        return None if self._emit(row) == (kind, value) else doc.keep(element, "", 0, ID, REPRESENTATION)
+        if self._emit(row) == (kind, value):
+            return None
+        return doc.keep(element, "", 0, Note(ID, REPRESENTATION, Effect.FORM, ID))
 
     def _check_length(self, row: Row, size: int) -> None:
         """Refuse a value that no index may be able to hold, whose row would take its whole chunk down with it."""
@@ -140,7 +143,12 @@ class RestSlot(Slot):
         text, exact = jsontext.write(kind, doc.raw, start, end)
         if text is not None:
             row[self._place][self.key] = text
-        return None if exact else doc.keep(element, "", 0, self.path, NOT_JSON)
+        if exact:
+            return None
+        return doc.keep(element, "", 0, Note(self.path, NOT_JSON, Effect.MISFIT if text is None else Effect.FORM, ""))
+
+    def note(self, reason: str) -> Note:
+        return Note(self.path, reason, Effect.SHAPE, "")
 
     def give(self, row: Row) -> bytes:
         return b"" if self.blank(row) else self.element(*jsontext.from_tree(row[self._place][self.key]))

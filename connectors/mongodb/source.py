@@ -11,11 +11,13 @@ from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
+from tranship.connectors.fit import Notes
 from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.mapper import PROJECTION
+from tranship.connectors.mongodb.order import usual_order
 from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.traces import MongoTraces
 from tranship.connectors.mongodb.watcher import MongoWatcher
@@ -57,6 +59,12 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
 
     def documents(self, stream: Stream, rows: pa.RecordBatch) -> list[bytes]:
         return self._mapper(stream).documents(rows)
+
+    def notes(self, stream: Stream, rows: pa.RecordBatch) -> Notes:
+        return self._mapper(stream).notes(rows)
+
+    def usual_order(self, stream: Stream, rows: pa.RecordBatch) -> list[str]:
+        return usual_order(self._mapper(stream).documents(rows), stream.order)
 
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Whether the server and each stream can be read and watched."""

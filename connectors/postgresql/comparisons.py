@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from tranship.connectors.fit import Cell
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
 from tranship.connectors.protocols import Compared, Mismatch, Scope, Tally
 
@@ -92,7 +93,7 @@ class Comparisons:
         self._table = tables.comparison
         self._scope = scope
 
-    def note(self, streams: Mapping[str, Tally], moving: int) -> None:
+    def note(self, streams: Mapping[str, Tally], moving: int, filled: Mapping[str, Mapping[Cell, int]]) -> None:
         """Put one on record in the place of the last."""
         add = upsert(self._table).values(
             run=self._scope.run,
@@ -100,8 +101,9 @@ class Comparisons:
             at=func.clock_timestamp(),
             streams={name: asdict(tally) for name, tally in streams.items()},
             moving=moving,
+            filled={name: [[*cell, count] for cell, count in cells.items()] for name, cells in filled.items()},
         )
-        again = {name: add.excluded[name] for name in ("at", "streams", "moving")}
+        again = {name: add.excluded[name] for name in ("at", "streams", "moving", "filled")}
         keys = self._table.primary_key.columns.keys()
         self._connection.execute(add.on_conflict_do_update(index_elements=keys, set_=again))
 
@@ -115,3 +117,10 @@ class Comparisons:
         if row is None:
             return None
         return Compared(row.at, row.age_s, {name: Tally(**tally) for name, tally in row.streams.items()}, row.moving)
+
+    def filled(self) -> dict[str, dict[Cell, int]]:
+        """The values that the one on record has counted, by stream."""
+        table = self._table
+        mine = and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+        counted = self._connection.execute(select(table.c.filled).where(mine)).scalar() or {}
+        return {name: {Cell(place, column): count for place, column, count in cells} for name, cells in counted.items()}

@@ -72,14 +72,15 @@ def _to_driver(array: pa.Array, field: Field) -> pa.Array:
 
 
 class Rows:
-    """Rows of one table as read, in canonical types."""
+    """Rows of one table as read, in canonical types. `fields`: the columns that were read, by default all."""
 
-    def __init__(self, layout: Layout, table: pa.Table) -> None:
+    def __init__(self, layout: Layout, table: pa.Table, fields: Sequence[Field] = ()) -> None:
         self.layout = layout
         self.size: int = table.nbytes
         self.count: int = table.num_rows
         try:
-            self._columns = {field.name: _from_driver(table.column(i), field) for i, field in enumerate(layout.fields)}
+            read = enumerate(fields or layout.fields)
+            self._columns = {field.name: _from_driver(table.column(i), field) for i, field in read}
         except pa.ArrowInvalid:  # NaN in a key; those of other columns are not read (`selection`)
             raise no_document(layout.table, layout.key) from None
 

@@ -15,10 +15,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
+from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.postgresql import ownership, strangers
 from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
+from tranship.connectors.postgresql.fitcounts import fit_of
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
@@ -198,7 +200,7 @@ class PostgresProgress:
             connection.execute(text(LOCK_TIMEOUT))
             self._empty(connection, scope, streams)
             self._save_attempts(connection, scope, names)
-            for table in (tables.chunk, tables.quarantine):
+            for table in (tables.chunk, tables.quarantine, tables.fit):
                 connection.execute(delete(table).where(_of(table, scope), table.c.stream.in_(names)))
             # A batch that was read while the chunks were loaded must not put rows into the emptied tables (I2).
             seal = update(tables.lane).where(_of(tables.lane, scope)).values(seq=tables.lane.c.seq + 1)
@@ -288,13 +290,19 @@ class PostgresProgress:
         with self._sessions.read() as connection:
             return Divergences(connection, self._tables, scope).all()
 
-    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
+    def note_comparison(
+        self, scope: Scope, streams: Mapping[str, Tally], moving: int, filled: Mapping[str, Mapping[Cell, int]]
+    ) -> None:
         with self._sessions.write(scope) as connection:
-            Comparisons(connection, self._tables, scope).note(streams, moving)
+            Comparisons(connection, self._tables, scope).note(streams, moving, filled)
 
     def comparison(self, scope: Scope) -> Compared | None:
         with self._sessions.read() as connection:
             return Comparisons(connection, self._tables, scope).newest()
+
+    def fit(self, scope: Scope) -> dict[str, Fit]:
+        with self._sessions.read() as connection:
+            return fit_of(connection, self._tables, scope)
 
     # --- quarantine ---------------------------------------------------------------------------------------------------
 

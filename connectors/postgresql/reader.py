@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from tranship.connectors.batch import Batch, schema
+from tranship.connectors.batch import RESIDUE, Batch, schema
 from tranship.connectors.pages import PageSize
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.frames import Rows, together
 from tranship.connectors.postgresql.keyspace import KeySpace
-from tranship.connectors.postgresql.layout import Layout
+from tranship.connectors.postgresql.layout import Layout, names, quote
 from tranship.connectors.postgresql.selection import selection
 from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import Key, Span
@@ -72,6 +72,29 @@ class Reader:
             below = self._children(self._keys.among, given)
             entries = self._entries.among(self._stream, keys)
         return Batch(self._together(root, below), entries)
+
+    def with_residue(self, keys: Sequence[Key]) -> pa.RecordBatch:
+        """The rows of those of the given keys that have residue, in their root row or in a child row."""
+        given = self._keys.parameters(self._layout, self._keys.decode(keys))
+        found = self._keys_with_residue(lambda layout: f"WHERE {self._keys.among(layout)} AND", "", given)
+        return self.read_keys(found).rows if found else self._nothing()
+
+    def some_with_residue(self, limit: int) -> pa.RecordBatch:
+        """The first rows with residue that a scan of each table finds, up to so many in all."""
+        found = self._keys_with_residue(lambda _layout: "WHERE", f"LIMIT {limit}", ())[:limit]
+        return self.read_keys(found).rows if found else self._nothing()
+
+    def _keys_with_residue(
+        self, where: Callable[[Layout], str], tail: str, parameters: Sequence[pa.Array]
+    ) -> list[Key]:
+        residue = quote(RESIDUE)
+        parts = [
+            f"(SELECT {names(layout.key)} FROM {layout.name} {where(layout)} {residue} IS NOT NULL {tail})"
+            for layout, _ in self._layout.walk()
+        ]
+        with self._session.read():
+            found = self._session.run(" UNION ".join(parts), parameters)
+        return sorted(set(self._keys.canonical(Rows(self._layout, found, self._layout.key).key_columns())))
 
     def _page(self, condition: str, limit: int) -> tuple[pa.RecordBatch, int]:
         """Up to `limit` rows with their children, and their size."""

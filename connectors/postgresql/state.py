@@ -21,7 +21,7 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Of the tables in `statetables`. Any other one is refused: earlier ones were never released."""
 
 

@@ -56,6 +56,7 @@ class StateTables:
     touched: Table
     divergence: Table
     comparison: Table
+    fit: Table
     quarantine: Table
 
 
@@ -150,6 +151,20 @@ def state_tables(schema: str) -> StateTables:
         _clock("at"),
         Column("streams", JSONB, nullable=False),
         Column("moving", BigInteger, nullable=False),
+        Column("filled", JSONB, nullable=False),
+    )
+    # `part`: the number of a chunk for what it loaded, -1 - the lane's for what was replaced; so writers never meet.
+    # `effect` and `reason` of notes at a `place` of the plan; or FILLED, and a column of the table `place`.
+    fit = Table(
+        "fit",
+        metadata,
+        *_round(),
+        _key("stream", Text),
+        _key("part", Integer),
+        _key("effect", Text),
+        _key("place", Text),
+        _key("reason", Text),
+        Column("count", BigInteger, nullable=False),
     )
     quarantine = Table(
         "quarantine",
@@ -183,6 +198,7 @@ def state_tables(schema: str) -> StateTables:
         touched,
         divergence,
         comparison,
+        fit,
         quarantine,
     )
 

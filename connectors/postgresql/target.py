@@ -7,15 +7,18 @@ and always in this order: nobody waits in a circle. Within one table the order i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, EpochMovedError, MarkMovedError
+from tranship.connectors.fit import NOTHING_NOTED, Cell, Kind, Notes, filled, noted
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.conflicts import unique_conflict
 from tranship.connectors.postgresql.errors import DuplicateError, ReferredError
+from tranship.connectors.postgresql.fitcounts import FitCounts
 from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, layout
@@ -50,10 +53,12 @@ class PostgresTarget:
         self._hook = hook
         self._session = DataSession(endpoint, scope)
         self._entries = Entries(self._session, endpoint.state_schema, scope)
+        self._fit = FitCounts(self._session, endpoint.state_schema)
 
     def load(self, stream: Stream, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
         root = self._layout(stream)
         rows = child_rows = quarantined = 0
+        notes, values = Counter[Kind](), Counter[Cell]()
         try:
             with self._session.write():
                 for batch in batches:
@@ -61,6 +66,9 @@ class PostgresTarget:
                     child_rows += self._fill(root, batch)
                     quarantined += len(batch.quarantined)
                     self._entries.keep(stream, batch.quarantined)
+                    notes.update(noted(batch.notes, batch.keys))
+                    values.update(filled(stream, batch.rows))  # with those that are 0
+                self._fit.loaded(mark, notes, values)
                 self._hook("load.before_mark")
                 self._swap_chunk(mark, rows, quarantined)
                 self._hook("load.before_epoch")
@@ -76,20 +84,34 @@ class PostgresTarget:
         self._hook("load.after_commit")
         return Loaded(rows, child_rows, quarantined)
 
-    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+    def replace(
+        self,
+        stream: Stream,
+        dirty: Sequence[DirtyKey],
+        batch: Batch,
+        marks: Sequence[LaneMark],
+        before: Notes = NOTHING_NOTED,
+    ) -> int:
         keys = KeySpace(stream, self._layout(stream))
         try:
             try:
-                removed = self._replace(keys, dirty, batch, marks, _replace_all)
+                removed = self._replace(keys, dirty, batch, marks, before, write=_replace_all)
             except ReferredError:
-                removed = self._replace(keys, dirty, batch, marks, replace_free_rows)
+                removed = self._replace(keys, dirty, batch, marks, before, write=replace_free_rows)
         except DuplicateError as error:
             raise unique_conflict(self._session, keys, error, dirty, batch) from None
         self._hook("replace.after_commit")
         return removed
 
     def _replace(
-        self, keys: KeySpace, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark], write: Write
+        self,
+        keys: KeySpace,
+        dirty: Sequence[DirtyKey],
+        batch: Batch,
+        marks: Sequence[LaneMark],
+        before: Notes,
+        *,
+        write: Write,
     ) -> int:
         scope, stream = marks[0].scope, keys.stream
         with self._session.write():
@@ -98,6 +120,8 @@ class PostgresTarget:
             free = [entry.key for entry in dirty if entry.key not in held]
             self._entries.replace(stream, free, [entry for entry in batch.quarantined if entry.key not in held])
             removed = self._settle(scope, stream, dirty, held)
+            there = [key for key in batch.keys if key not in held]
+            self._fit.replaced(marks[0], stream, _less(noted(batch.notes, there), noted(before, free)))
             self._hook("replace.before_mark")
             for mark in sorted(marks, key=lambda mark: mark.lane):
                 self._swap_lane(mark)
@@ -115,6 +139,12 @@ class PostgresTarget:
 
     def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
         return self._reader(stream).read_keys(keys)
+
+    def with_residue(self, stream: Stream, keys: Sequence[Key]) -> pa.RecordBatch:
+        return self._reader(stream).with_residue(keys)
+
+    def some_with_residue(self, stream: Stream, limit: int) -> pa.RecordBatch:
+        return self._reader(stream).some_with_residue(limit)
 
     def close(self) -> None:
         self._session.close()
@@ -252,6 +282,12 @@ def _replace_all(
 ) -> Mapping[Key, str]:
     replace_rows(session, keys, wanted, rows)
     return {}
+
+
+def _less(after: Counter[Kind], before: Counter[Kind]) -> Counter[Kind]:
+    """By how much each count has changed, up or down."""
+    after.subtract(before)
+    return after
 
 
 def _place(scope: Scope, stream: Stream) -> list[pa.Array]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tranship.connectors.batch import Quarantined
+from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.protocols.forms import (
     Aside,
     Changes,
@@ -117,11 +118,24 @@ class Progress(Protocol):
     def divergences(self, scope: Scope) -> list[Mismatch]:
         """All divergences on record, in the order of stream and key."""
 
-    def note_comparison(self, scope: Scope, streams: Mapping[str, Tally], moving: int) -> None:
-        """Put on record what a comparison of all keys counted, with the target's time; it replaces the one before."""
+    def note_comparison(
+        self,
+        scope: Scope,
+        streams: Mapping[str, Tally],
+        moving: int,
+        filled: Mapping[str, Mapping[Cell, int]],
+    ) -> None:
+        """Put on record what a comparison of all keys counted, with the target's time; it replaces the one before.
+
+        `filled`: per stream, the values that its columns had.
+        """
 
     def comparison(self, scope: Scope) -> Compared | None:
         """The newest comparison of all keys, whoever made it; None before the first."""
+
+    def fit(self, scope: Scope) -> dict[str, Fit]:
+        """By stream that has anything loaded: the notes of the rows that the target holds, and how its columns were
+        filled, by the newest comparison of all keys, before the first one as they were loaded."""
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
         """What is kept aside of a stream, in key order, page by page (after the last key), without the documents."""

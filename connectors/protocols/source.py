@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from tranship.connectors.batch import Batch
+from tranship.connectors.fit import Notes
 from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span, SwitchNote
 from tranship.plans.streams import Stream
 
@@ -52,6 +53,12 @@ class BatchSource(Protocol):
 
     def documents(self, stream: Stream, rows: pa.RecordBatch) -> list[bytes]:
         """The documents of rows that this source has read, byte for byte, in their order. Asks no server."""
+
+    def notes(self, stream: Stream, rows: pa.RecordBatch) -> Notes:
+        """The notes of rows that this source has read, as it made them then. Asks no server."""
+
+    def usual_order(self, stream: Stream, rows: pa.RecordBatch) -> list[str]:
+        """The plan's top fields in the order in which most of the rows' documents have them. Asks no server."""
 
     def readable(self, document: bytes) -> str:
         """A quarantined document for people: whole, or where it cannot be read and its bytes. Asks no server."""

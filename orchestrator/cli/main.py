@@ -30,7 +30,7 @@ from tranship.orchestrator.cli.commands import (
     report,
     run_of,
 )
-from tranship.orchestrator.cli.page import print_status
+from tranship.orchestrator.cli.page import print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.engine.session import Session
@@ -38,7 +38,8 @@ from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
-from tranship.orchestrator.reports.status import describe, equation, status_of
+from tranship.orchestrator.reports.fit import unnamed
+from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
 from tranship.plans import load_without_addresses, schema_text
 from tranship.plans.strategies import PhaseName
@@ -149,6 +150,9 @@ def approve(
             waits = f"{state.asked} waits" if state.asked else "no phase waits"
             typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
             raise typer.Exit(BAD_PLAN)
+        if wanted is PhaseName.CUTOVER:
+            for line in fit_lines(status_of(session, name)):
+                typer.echo(line, err=True)
         known = inspection.unapprovable(session, name, wanted)
         if known is not None:
             typer.echo(f"run {name}: {known}. Nothing was approved", err=True)
@@ -193,9 +197,16 @@ def pause(plan: PlanFile) -> None:
 
 
 @app.command()
-def status(plan: PlanFile, as_json: AsJson = False) -> None:
+def status(
+    plan: PlanFile,
+    as_json: AsJson = False,
+    names: Annotated[bool, typer.Option("--names", help="Show fields that the plan does not name.")] = False,
+) -> None:
     """Show where the plan's newest run stands."""
     with open_plan(plan) as session:
+        if names:
+            print_names(unnamed(session, run_of(session)), as_json=as_json)
+            return
         found = status_of(session, run_of(session))
         if as_json:
             typer.echo(json.dumps(found.as_dict(), indent=2))

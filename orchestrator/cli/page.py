@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
+
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tranship.orchestrator.cli.view import MARKS
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
-from tranship.orchestrator.reports.status import Status, dirty_keys, equation
+from tranship.orchestrator.reports.status import Status, dirty_keys, equation, fit_lines
 
 
 def print_status(console: Console, status: Status) -> None:
@@ -29,6 +33,8 @@ def print_status(console: Console, status: Status) -> None:
         compared = equation(stream.compared) if stream.compared else "-"
         table.add_row(Text(stream.stream), chunks, f"{stream.rows:,}", f"{stream.quarantined:,}", compared)
     console.print(table)
+    for line in fit_lines(status):
+        console.print(Text(line))
     if status.lag_s is not None:
         console.print(f"{dirty_keys(status.dirty_keys or 0)} dirty keys, lag {status.lag_s:.1f} s")
     for holder, count in status.parked_keys.items():
@@ -39,3 +45,16 @@ def print_status(console: Console, status: Status) -> None:
     for divergence in status.divergences:
         columns = ", ".join(divergence["columns"])
         console.print(Text(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}"))
+
+
+def print_names(found: Iterable[tuple[str, int, Mapping[str, int]]], *, as_json: bool) -> None:
+    """The page of `tranship status --names`: what the plan does not name, where there is anything."""
+    streams = list(found)
+    if as_json:
+        data = [{"stream": name, "rows": rows, "names": dict(paths)} for name, rows, paths in streams]
+        typer.echo(json.dumps(data, indent=2))
+        return
+    for name, rows, paths in streams:
+        typer.echo(f"{name}: {len(paths)} fields that the plan does not name, in {rows:,} rows with residue")
+        for path, count in paths.items():
+            typer.echo(f"  {path}: {count:,}")

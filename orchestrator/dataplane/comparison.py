@@ -8,6 +8,7 @@ two NaNs are equal when their payloads are, and -0.0 is not 0.0.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY, Batch
+from tranship.connectors.fit import Cell, filled
 from tranship.connectors.protocols import Key, Mismatch, Tally
 from tranship.orchestrator.dataplane.fitting import Documents, with_refused
 from tranship.orchestrator.dataplane.merge import Part, Side, entry_digest, parts
@@ -41,11 +43,13 @@ class Nameless:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result for a set of keys: a tally of those that agree, and each mismatch with the tally of its key."""
+    """Result for a set of keys: a tally of those that agree, and each mismatch with the tally of its key. `filled`: the
+    values that the target's columns have."""
 
     agreed: Tally = NOTHING
     apart: Mapping[Mismatch, Tally] = field(default_factory=dict)
     nameless: Nameless = Nameless()
+    filled: Mapping[Cell, int] = field(default_factory=dict)
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
@@ -62,13 +66,15 @@ def compare(
     """
     expected, actual = Side(stream, source), Side(stream, target)
     agreed, apart = NOTHING, dict[Mismatch, Tally]()
+    values = Counter[Cell]()
     for read, theirs in parts(expected, actual):
         ours = with_refused(read, theirs, documents) if documents else read
         differing = _apart(stream, ours, theirs)
         total = Tally(ours.rows.num_rows + len(ours.aside), theirs.rows.num_rows, len(theirs.aside))
         agreed += total - sum(differing.values(), NOTHING)
         apart |= differing
-    return Comparison(agreed, apart, Nameless(frozenset(expected.nameless), frozenset(actual.nameless)))
+        values.update(filled(stream, theirs.rows))
+    return Comparison(agreed, apart, Nameless(frozenset(expected.nameless), frozenset(actual.nameless)), values)
 
 
 def compare_nameless(stream: Stream, nameless: Nameless) -> Comparison:

@@ -37,14 +37,17 @@ class Taken:
 
 def replace(source: BatchSource, target: BatchTarget, taken: Taken, batch: Batch) -> int:
     """`BatchTarget.replace`, with the rows that do not fit kept aside. Raises `UnmappableError` by `rest: fail`."""
+    # Behind the lane's mark: nobody changes these rows before this batch does, or its mark has moved.
+    old = target.with_residue(taken.stream, [entry.key for entry in taken.dirty])
+    before = source.notes(taken.stream, old)
     try:
-        return target.replace(taken.stream, taken.dirty, batch, taken.marks)
+        return target.replace(taken.stream, taken.dirty, batch, taken.marks, before)
     except RowRefusedError:
         refused = target.refused(taken.stream, batch)
         if not refused:
             raise
         fitting = set_aside(source, taken.stream, batch, refused)
-        return target.replace(taken.stream, taken.dirty, fitting, taken.marks)
+        return target.replace(taken.stream, taken.dirty, fitting, taken.marks, before)
 
 
 def load(

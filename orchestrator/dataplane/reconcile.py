@@ -8,12 +8,14 @@ is on its way (`rules.md` D4).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import structlog
 
+from tranship.connectors.fit import Cell
 from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, Tally, is_nameless
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
@@ -54,7 +56,7 @@ class Reconciled:
 
     `agreed` counts, per stream, the keys that were found equal, each at the look that found it so; `apart` what the two
     sides hold of the others. So as long as nothing diverges or moves, *documents = rows + quarantined* holds exactly,
-    however much was written meanwhile.
+    however much was written meanwhile. `filled`: the values that the target's columns had at the first look.
     """
 
     suspects: int = 0
@@ -64,6 +66,7 @@ class Reconciled:
     whole: bool = False
     agreed: dict[str, Tally] = field(default_factory=dict)
     apart: dict[Mismatch, Tally] = field(default_factory=dict)
+    filled: dict[str, Counter[Cell]] = field(default_factory=dict)
 
     def add(self, stream: Stream, comparison: Comparison) -> None:
         """Count what agrees."""
@@ -82,7 +85,7 @@ class Reconciled:
         A comparison of all keys is put on record with its counts, too.
         """
         if self.whole:
-            progress.note_comparison(scope, self.tallies(), len(self.moving))
+            progress.note_comparison(scope, self.tallies(), len(self.moving), self.filled)
         unequal = {(one.stream, one.key) for one in (*self.divergences, *self.moving)}
         equal = [one for one in self.recorded if (one.stream, one.key) not in unequal]
         progress.note_divergences(scope, self.divergences, equal)
@@ -155,6 +158,7 @@ def once(run: Run) -> Reconciled:
 
     def seen(stream: Stream, comparison: Comparison) -> None:
         result.add(stream, comparison)
+        result.filled.setdefault(stream.name, Counter()).update(comparison.filled)
         result.apart |= comparison.apart
         if len(result.apart) > MOST_APART:
             raise TooManyApartError(

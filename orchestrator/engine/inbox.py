@@ -14,7 +14,7 @@ from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
-from tranship.orchestrator.phases.cutover import known_divergences
+from tranship.orchestrator.phases.cutover import against_switch
 from tranship.plans.strategies import PhaseName
 
 
@@ -89,10 +89,10 @@ class Inbox:
         return refusal(request.kind, state)
 
     def _unapprovable(self, phase: PhaseName | None) -> str | None:
-        """What is known must count: nobody approves a switch over rows that are known to differ."""
+        """What is known must count: nobody approves a switch over what is known to be wrong."""
         if phase is not PhaseName.CUTOVER:
             return None
-        return known_divergences(self.run.progress, self.run.scope, self.run.plan)
+        return against_switch(self.run.progress, self.run.scope, self.run.plan, self.run.streams)
 
     def _repair(self, request: Request) -> None:
         """Mark what the last reconcile found dirty; the applier does the rest."""

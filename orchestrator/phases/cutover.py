@@ -13,10 +13,10 @@ Until that record stands everything can be taken back; while writes still come t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tranship.connectors.protocols import Progress, Scope
-from tranship.orchestrator.dataplane import reconcile
+from tranship.orchestrator.dataplane import fitness, reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
@@ -24,6 +24,7 @@ from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
 from tranship.plans import Plan
 from tranship.plans.strategies import PhaseName
+from tranship.plans.streams import Stream
 
 DRAIN_LIMIT_S = 60.0
 MARKER_LIMIT_S = 30.0
@@ -44,7 +45,7 @@ class Cutover:
     def _seal(self, run: Run) -> Iterator[Record]:
         if not run.progress.backlog(run.scope).dirty:  # else what is kept aside may be about to come in
             _check_quarantine(run)
-        _check_divergences(run)
+        _check_record(run)
         _check_strangers(run)
         _prove_quiet(run)
         reached("cutover.after_quiet")
@@ -71,7 +72,7 @@ class Cutover:
         _prove_still(run, since=began)
         # Again: what came last may be kept aside (C6), and a comparison beside this run may have found something.
         _check_quarantine(run)
-        _check_divergences(run)
+        _check_record(run)
         _check_strangers(run)
         reached("cutover.before_switch")
         yield Record(Kind.SWITCHED, self.name, {"fence": run.plan.cutover.fence})
@@ -113,14 +114,21 @@ def _check_strangers(run: Run) -> None:
         raise RefusedToActError("; ".join(f"{found.message}. {found.hint}" for found in errors))
 
 
-def _check_divergences(run: Run) -> None:
-    known = known_divergences(run.progress, run.scope, run.plan)
+def _check_record(run: Run) -> None:
+    known = against_switch(run.progress, run.scope, run.plan, run.streams)
     if known is not None:
         raise RefusedToActError(known)
 
 
-def known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
-    """Why nothing passes what is on record as different, neither an approval nor the cutover; None within limits."""
+def against_switch(progress: Progress, scope: Scope, plan: Plan, streams: Sequence[Stream]) -> str | None:
+    """Why neither an approval nor the cutover passes what is on record: rows that are known to differ, columns that
+    hold less than the plan says. None when nothing is against it."""
+    return _known_divergences(progress, scope, plan) or fitness.refusal(
+        streams, progress.fit(scope), plan.limits.misfit
+    )
+
+
+def _known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
     known, allowed = len(progress.divergences(scope)), plan.reconcile.max_divergences
     if known <= allowed:
         return None

@@ -16,7 +16,7 @@ from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
 from tranship.orchestrator.journal.steps import services
-from tranship.orchestrator.phases.cutover import known_divergences
+from tranship.orchestrator.phases.cutover import against_switch
 from tranship.orchestrator.retry import Patience
 from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
@@ -102,4 +102,5 @@ def unapprovable(session: Session, name: str, phase: PhaseName) -> str | None:
     state = session.state(name)
     with closing(session.connect.progress()) as progress:
         scope = Scope(name, state.round, state.epoch).reading
-        return known_divergences(progress, scope, session.plan) if phase is PhaseName.CUTOVER else None
+        cutover = phase is PhaseName.CUTOVER
+        return against_switch(progress, scope, session.plan, session.streams) if cutover else None

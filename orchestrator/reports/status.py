@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tranship.connectors.fit import Fit
 from tranship.connectors.protocols import MOST_COUNTED, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
+from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
@@ -20,7 +22,7 @@ class StreamStatus:
     """Where one stream stands. `rows` are those loaded by the backfill, `quarantined` is what is kept aside now.
 
     `compared` is what the newest comparison of all keys found, at `Status.compared_at`: `documents` of the source,
-    `rows` and `quarantined` of the target.
+    `rows` and `quarantined` of the target. `fit`: how well the documents fit the plan.
     """
 
     stream: str
@@ -29,6 +31,7 @@ class StreamStatus:
     rows: int
     quarantined: int
     compared: Tally | None
+    fit: StreamFit = field(default_factory=StreamFit)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,16 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
     quarantine = progress.quarantine_count(scope)
     totals = progress.totals(scope)
     compared = progress.comparison(scope)
+    fits = progress.fit(scope)
     streams = []
     for stream in session.streams:
         total = totals.get(stream.name, Totals(0, 0, 0))
         kept = quarantine.get(stream.name, 0)
         found = compared.streams.get(stream.name) if compared else None
-        streams.append(StreamStatus(stream.name, total.chunks, total.loaded, total.rows, kept, found))
+        fit = fits.get(stream.name, Fit())
+        filled_at = utc(fit.filled_at) if fit.filled_at is not None else None
+        fitting = stream_fit(session, scope, stream, fit, filled_at)
+        streams.append(StreamStatus(stream.name, total.chunks, total.loaded, total.rows, kept, found, fitting))
     return Status(
         taken_at=utc(time.time()),
         run=run,
@@ -140,11 +147,17 @@ def closing_lines(status: Status) -> list[str]:
     if status.compared_at is None or status.compared_age_s is None:
         return ["no comparison of all keys is on record"]
     when = f"compared at {status.compared_at}, {ago(status.compared_age_s)}; later changes were applied since"
-    return [when] + [
+    counts = [
         f"  {stream.stream}: {equation(stream.compared)}; {stream.quarantined:,} in quarantine now"
         for stream in status.streams
         if stream.compared is not None
     ]
+    return [when, *counts, *fit_lines(status)]
+
+
+def fit_lines(status: Status) -> list[str]:
+    """How well the documents fit the plan, stream by stream; none of those that fit."""
+    return [line for stream in status.streams for line in lines(stream.stream, stream.fit)]
 
 
 def utc(at: float) -> str:

@@ -317,11 +317,11 @@ class ProgressSuite(MigrationSuite):
     def test_the_newest_comparison_is_on_record_with_its_time(self, migration: Migration) -> None:
         progress, scope = migration.progress, migration.scope
         assert progress.comparison(scope) is None
-        progress.note_comparison(scope, {"orders": Tally(5, 4, 1)}, 2)
+        progress.note_comparison(scope, {"orders": Tally(5, 4, 1)}, 2, {})
         first = progress.comparison(scope)
         assert first is not None
         assert (first.streams, first.moving) == ({"orders": Tally(5, 4, 1)}, 2)
-        progress.note_comparison(scope, {"orders": Tally(7, 7, 0), "customers": Tally()}, 0)
+        progress.note_comparison(scope, {"orders": Tally(7, 7, 0), "customers": Tally()}, 0, {})
         second = progress.comparison(scope)
         assert second is not None
         assert (second.streams, second.moving) == ({"orders": Tally(7, 7, 0), "customers": Tally()}, 0)
@@ -370,6 +370,6 @@ def _writing_calls(progress: Progress, scope: Scope, chunk: Chunk) -> list[Calla
         lambda: progress.forget_touched(scope),
         lambda: progress.forget_equal(scope, ORDERS, []),
         lambda: progress.note_divergences(scope, (), ()),
-        lambda: progress.note_comparison(scope, {}, 0),
+        lambda: progress.note_comparison(scope, {}, 0, {}),
         lambda: progress.keep(scope, Changes((), Position(b"x"))),
     ]

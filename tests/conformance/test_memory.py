@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.batch_target_suite import BatchTargetSuite
+from tests.conformance.fit_suite import FitSuite
 from tests.conformance.progress_suite import ProgressSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, key_of
 from tests.conformance.target_schema_suite import TargetSchemaSuite
@@ -107,6 +108,10 @@ class _TargetWorldFixture:
 
 class TestMemoryTarget(_TargetWorldFixture, BatchTargetSuite):
     """The suite of all batch targets."""
+
+
+class TestMemoryFit(_TargetWorldFixture, FitSuite):
+    """Counts of the memory target."""
 
 
 class TestMemoryProgress(_TargetWorldFixture, ProgressSuite):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.batch_target_suite import BatchTargetSuite
+from tests.conformance.fit_suite import FitSuite
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.progress_suite import ProgressSuite
 from tests.conformance.target_schema_suite import TargetSchemaSuite
@@ -17,6 +18,10 @@ def world(postgres: PostgresWorld) -> PostgresWorld:
 
 class TestPostgresTarget(BatchTargetSuite):
     """Batch target."""
+
+
+class TestPostgresFit(FitSuite):
+    """Counts of the PostgreSQL target."""
 
 
 class TestPostgresProgress(ProgressSuite):

@@ -45,9 +45,9 @@ STATE = "tranship"
 
 QUICK: dict[str, Any] = {
     "cutover": {"quiet": "300ms", "deadline": "1s"},
-    "limits": {"workers": 1, "chunk": "64KiB", "lease": "3s"},
+    "limits": {"workers": 1, "chunk": "64KiB", "lease": "3s", "misfit": "100%"},
 }
-"""Parts of a plan that make a run short."""
+"""Parts of a plan that make a run short, and its few documents as odd as a test needs."""
 
 THINGS: dict[str, Any] = {
     "things": {"key": {"_id": "text"}, "columns": {"name": "text", "number": {"type": "int64", "bson": "int32"}}}

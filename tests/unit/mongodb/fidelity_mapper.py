@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.fidelity_table import COLUMNS, EXACT, KEYS, QUARANTINE, RESIDUE, Line
+from tests.residues import residues
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.plans.pairs import PAIRS
 from tranship.plans.streams import Column, LogicalType, Rest, Stream
@@ -45,11 +46,11 @@ def outcome(line: Line) -> tuple[str | None, str, str]:
     row = mapper.project(raw)
     [column] = of.key if line.is_key else of.columns
     held = printed(column, row[mapper.schema.names.index(column.name)])
-    if not batch.residues:
+    if not residues(batch):
         assert row[-1] is None
         return held, EXACT, ""
     assert row[-1] is not None
-    [(_, reason)] = batch.residues
+    [(_, reason)] = residues(batch)
     [entry] = Mapper(replace(of, rest=Rest.QUARANTINE)).batch([raw]).quarantined
     assert (entry.document, entry.reason) == (raw, reason), "the policy quarantine keeps aside what else is residue"
     return held, RESIDUE, reason

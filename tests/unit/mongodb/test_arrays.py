@@ -10,6 +10,7 @@ import bson
 import pytest
 from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId
 
+from tests.residues import residues
 from tests.unit.mongodb.bson_strategies import pack_array, pack_document, pack_string
 from tranship.connectors.mongodb.fields import Row
 from tranship.connectors.mongodb.mapper import Mapper
@@ -39,7 +40,7 @@ def project(of: Stream, raw: bytes) -> tuple[Row, Counter[tuple[str, str]]]:
     batch = mapper.batch([raw])
     assert batch.quarantined == ()
     assert mapper.documents(batch.rows) == [raw]
-    return row, batch.residues
+    return row, residues(batch)
 
 
 BOOLS, INTS, LONGS = array(T.BOOL, "bool"), array(T.INT32, "int32"), array(T.INT64, "int32")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.bsonvalues import INT32, TYPES, VALUES, document, int32
 from tests.fidelity_table import COLUMNS, EXACT, KEYS, MISSING, QUARANTINE, Line, lines
+from tests.residues import residues
 from tests.unit.mongodb.bson_strategies import pack_array
 from tests.unit.mongodb.fidelity_mapper import KEY, outcome, printed, stream
 from tranship.connectors.mongodb import bsonwalk
@@ -61,7 +62,7 @@ def test_the_rest_column_does_as_a_json_column(kind: str) -> None:
         assert mapper.documents(batch.rows) == [raw], line.label
         [rest] = batch.rows.column("rest").to_pylist()
         assert rest == (None if line.held is None else f'{{"json": {line.held}}}'), line.label
-        assert [reason for _, reason in batch.residues] == ([] if line.outcome == EXACT else [line.reason]), line.label
+        assert [reason for _, reason in residues(batch)] == ([] if line.outcome == EXACT else [line.reason]), line.label
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -89,4 +90,4 @@ def _check_element(line: Line) -> None:
     for value, residue in row[mapper.schema.names.index("elements")]:
         assert printed(column, value) == line.held, line.label
         assert (residue is None) == (line.outcome == EXACT), line.label
-    assert dict(batch.residues) == ({} if line.outcome == EXACT else {("list", line.reason): 2}), line.label
+    assert dict(residues(batch)) == ({} if line.outcome == EXACT else {("list", line.reason): 2}), line.label

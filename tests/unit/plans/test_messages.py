@@ -13,7 +13,7 @@ from tranship.plans import PlanError, load
 TYPES = "bool, int32, int64, float64, decimal, text, bytes, uuid, objectid, timestamp, date, json, array"
 ITEMS = TYPES.removesuffix(", json, array")
 PHASES = "preflight, expand, capture, backfill, index, catch-up, constrain, reconcile, cutover"
-COLUMN_KEYS = "type, path, bson, precision, scale, items, null, unique, references"
+COLUMN_KEYS = "type, path, bson, precision, scale, items, null, filled, unique, references"
 
 
 def stream(body: str) -> str:

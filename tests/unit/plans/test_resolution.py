@@ -206,6 +206,7 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
         "chunk": 4 * 2**20,
         "lease": 15.0,
         "patience": 900.0,
+        "misfit": 0.01,
     }
 
 

@@ -83,5 +83,6 @@ def test_keys_of_a_place() -> None:
         "scale",
         "items",
         "null",
+        "filled",
     )
     assert "soak" not in keys_at(())

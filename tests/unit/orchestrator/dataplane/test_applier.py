@@ -10,6 +10,7 @@ import pytest
 from tests.support import scope_of
 from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import UniqueConflictError
+from tranship.connectors.fit import NOTHING_NOTED, Notes
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.pages import PAGE_BYTES
@@ -35,11 +36,18 @@ class Refusing(MemoryTarget):
     refusals = 0
     tried: list[int]
 
-    def replace(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark]) -> int:
+    def replace(
+        self,
+        stream: Stream,
+        dirty: Sequence[DirtyKey],
+        batch: Batch,
+        marks: Sequence[LaneMark],
+        before: Notes = NOTHING_NOTED,
+    ) -> int:
         self.tried.append(len(dirty))
         if len(self.tried) <= self.refusals:
             raise UniqueConflictError("twice", stream=stream.name, constraint="c", claimants=(), owners=())
-        return super().replace(stream, dirty, batch, marks)
+        return super().replace(stream, dirty, batch, marks, before)
 
 
 class Patient:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tranship.connectors.batch import Batch, Quarantined, schema
+from tranship.connectors.fit import filled
 from tranship.connectors.protocols import NAMELESS, Mismatch
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
@@ -94,8 +95,9 @@ def test_sides_without_a_key_in_common() -> None:
 
 
 def test_nothing_on_either_side() -> None:
-    assert compare(STREAM, [], []) == Comparison()
-    assert compare(STREAM, [batch()], []) == Comparison()
+    nothing = Comparison(filled=filled(STREAM, batch().rows))
+    assert compare(STREAM, [], []) == nothing
+    assert compare(STREAM, [batch()], []) == nothing
 
 
 # --- what is kept aside
@@ -116,7 +118,7 @@ ROW: Any = {"k1": (1.0, []), "k5": (5.0, [])}
 def test_equal_entries_are_no_mismatch() -> None:
     source = [beside(batch(k1=(1.0, [])), entry("k2"), entry("k9")), batch(k5=(5.0, []))]
     target = [beside(batch(), entry("k2")), batch(**ROW), beside(batch(), entry("k9"))]
-    assert compare(STREAM, source, target) == Comparison(Tally(4, 2, 2))
+    assert compare(STREAM, source, target) == Comparison(Tally(4, 2, 2), filled=filled(STREAM, batch(**ROW).rows))
 
 
 @pytest.mark.parametrize(
