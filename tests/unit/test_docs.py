@@ -23,7 +23,7 @@ from tranship.plans.pairs import PAIRS
 from tranship.plans.problems import Code
 from tranship.plans.rules import RULES
 from tranship.plans.streams import Column, LogicalType, Stream
-from tranship.plans.units import parse_duration, parse_size
+from tranship.plans.units import parse_duration, parse_share, parse_size
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -107,7 +107,9 @@ def _value(text: str, declared: Mapping[str, Any]) -> object:
     """A default as the documentation writes it, in the form of the schema."""
     declared = next((one for one in declared.get("anyOf", ()) if "pattern" in one), declared)
     if "pattern" in declared:
-        return parse_size(text) if "iB" in declared["pattern"] else parse_duration(text)
+        if "%" in declared["pattern"]:
+        return parse_share(text)
+    return parse_size(text) if "iB" in declared["pattern"] else parse_duration(text)
     if text.startswith("["):
         return [part for part in text.strip("[]").split(", ") if part]
     if declared.get("type") == "integer":
