@@ -108,8 +108,8 @@ def _value(text: str, declared: Mapping[str, Any]) -> object:
     declared = next((one for one in declared.get("anyOf", ()) if "pattern" in one), declared)
     if "pattern" in declared:
         if "%" in declared["pattern"]:
-        return parse_share(text)
-    return parse_size(text) if "iB" in declared["pattern"] else parse_duration(text)
+            return parse_share(text)
+        return parse_size(text) if "iB" in declared["pattern"] else parse_duration(text)
     if text.startswith("["):
         return [part for part in text.strip("[]").split(", ") if part]
     if declared.get("type") == "integer":
