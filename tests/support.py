@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tranship.connectors.errors import EpochMovedError
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
@@ -71,7 +71,7 @@ class MemoryControl:
     def claim(self, run: str) -> int:
         return self.store.take_over(run)
 
-    def renew(self, run: str, ttl_s: float) -> None: ...
+    def renew(self, run: str, ttl_s: float, work: Mapping[str, Any] | None = None) -> None: ...
 
     def release(self, run: str) -> None: ...
 

@@ -17,16 +17,19 @@ from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError
 from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.postgresql import ownership, strangers
+from tranship.connectors.postgresql.builds import builds
 from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
 from tranship.connectors.postgresql.fitcounts import fit_of
+from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
 from tranship.connectors.protocols import (
     Aside,
     Backlog,
+    Build,
     Changes,
     Chunk,
     ChunkMark,
@@ -303,6 +306,11 @@ class PostgresProgress:
     def fit(self, scope: Scope) -> dict[str, Fit]:
         with self._sessions.read() as connection:
             return fit_of(connection, self._tables, scope)
+
+    def building(self, streams: Sequence[Stream]) -> list[Build]:
+        names = [quote(table.schema) + "." + quote(table.table) for table, _ in walk(streams, self._schema)]
+        with self._sessions.read() as connection:
+            return builds(connection, names)
 
     # --- quarantine ---------------------------------------------------------------------------------------------------
 

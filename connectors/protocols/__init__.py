@@ -34,6 +34,7 @@ from tranship.connectors.protocols.forms import (
 from tranship.connectors.protocols.progress import (
     MOST_COUNTED,
     Backlog,
+    Build,
     Compared,
     Progress,
     Totals,
@@ -58,6 +59,7 @@ __all__ = [
     "Backlog",
     "BatchSource",
     "BatchTarget",
+    "Build",
     "ChangeSource",
     "Changes",
     "Chunk",

@@ -146,7 +146,21 @@ class Progress(Protocol):
     def quarantine_count(self, scope: Scope) -> dict[str, int]:
         """Entries per stream; streams without any are left out."""
 
+    def building(self, streams: Sequence[Stream]) -> list[Build]:
+        """Indexes of the streams' tables that are built just now, whoever builds them, as the server tells."""
+
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Build:
+    """An index build under way: what the server does just now, and how much of that is done (blocks or rows of the
+    table, transactions that are waited for), 0 of 0 where it does not say."""
+
+    table: str
+    step: str
+    done: int
+    total: int
 
 
 MOST_COUNTED = 10_000

@@ -11,9 +11,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from tranship.connectors.protocols import Compared
+from tranship.connectors.protocols import Build, Compared
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.watch import Figures, Watch
+from tranship.orchestrator.dataplane.work import SPANS, Report
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
@@ -25,7 +26,7 @@ LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
 STALE_S = 5.0
 """Figures older than that are not those of now: what changes all the time is unknown then."""
-OTHER_LINES = 14
+OTHER_LINES = 18
 """Lines of the view that are not a stream's, at the most."""
 
 MARKS = {
@@ -44,7 +45,7 @@ def shown(session: Session, engine: Engine) -> Iterator[None]:
     """Show what the engine does for the length of the block: a live view when standard error is a terminal, else a line
     every few seconds. At its end the view draws the last state once more, and stays."""
     if not sys.stderr.isatty():
-        watch = Watch(session, engine, PLAIN_EVERY_S, lambda watch: _log(watch, engine.state))
+        watch = Watch(session, engine, PLAIN_EVERY_S, lambda watch: _log(watch, engine.state, engine.work.report()))
         with _watching(watch):
             yield
         return
@@ -66,12 +67,12 @@ def _watching(watch: Watch) -> Iterator[None]:
         watch.close()
 
 
-def _log(watch: Watch, state: State) -> None:
+def _log(watch: Watch, state: State, report: Report | None) -> None:
     if watch.trouble:
         since = round(watch.clock.now() - watch.failing)
         log.warning("no figures", status=state.status, phase=state.current, reason=watch.trouble, for_s=since)
     elif watch.figures is not None:
-        log.info("progress", status=state.status, phase=state.current, **_rounded(watch.figures))
+        log.info("progress", status=state.status, phase=state.current, **_rounded(watch.figures), **_said(report))
 
 
 def _rounded(figures: Figures) -> dict[str, object]:
@@ -79,11 +80,23 @@ def _rounded(figures: Figures) -> dict[str, object]:
     return {
         "rows": figures.rows,
         "chunks": f"{figures.loaded}/{figures.chunks}",
-        "rows_per_second": None if figures.rows_per_second is None else round(figures.rows_per_second),
         "dirty_keys": backlog.dirty if backlog else None,
         "lag_s": round(backlog.lag_s, 2) if backlog else None,
         "quarantined": sum(figures.quarantined.values()),
         "history_s": figures.history_s,
+    }
+
+
+def _said(report: Report | None) -> dict[str, object]:
+    if report is None:
+        return {}
+    rate, left = report.rows_per_second, report.left_s
+    return {
+        "doing": report.doing,
+        "elapsed_s": round(report.elapsed_s, 1),
+        "done": f"{report.done}/{report.total} {report.unit}" if report.total else None,
+        "rows_per_second": None if rate is None else round(rate),
+        "left_s": None if left is None else round(left),
     }
 
 
@@ -101,22 +114,27 @@ class Screen:
         if watch.figures is not None:
             yield from self._figures(state, watch.figures)
             compared = None if state.undoing or state.status is RunStatus.ROLLED_BACK else watch.figures.compared
-            yield from _streams(watch.figures, compared, options.max_width, console.height - OTHER_LINES)
+            report = self._engine.work.report() if state.status in _WORKING else None
+            yield from _streams(watch.figures, compared, report, options.max_width, console.height - OTHER_LINES)
         yield from self._foot(state)
 
     def _head(self, state: State, width: int) -> Iterator[Text]:
         yield _line(Text.assemble((state.run or self._file, "bold"), f"  {state.status}"))
         yield from phases(state, width)
+        report = self._engine.work.report()
+        if report is not None and state.status in _WORKING:
+            yield _line(working(report))
 
     def _figures(self, state: State, figures: Figures) -> Iterator[Text]:
         age = self._watch.clock.now() - self._watch.taken
         stale = age > STALE_S
-        if state.status in _WORKING and (figures.rows_per_second is not None or figures.loaded < figures.chunks):
-            yield _line(_loading(figures))
+        if state.status in _WORKING:
+            for build in figures.builds:
+                yield _line(building(build))
         if figures.backlog is not None and state.status in _WORKING:
             backlog = figures.backlog
             lag = "unknown" if stale else f"{backlog.lag_s:.1f} s"
-            dirty = "unknown" if stale else dirty_keys(backlog.dirty)
+            dirty = "unknown" if stale else dirty_keys(backlog.dirty) + _fewer(figures, backlog.dirty)
             left = "unknown" if figures.history_s is None else duration(figures.history_s)
             yield _line(f"lag {lag}   dirty keys {dirty}   the source's history lasts {left}")
         if stale and not self._watch.trouble:
@@ -156,18 +174,30 @@ def phases(state: State, width: int) -> Iterator[Text]:
         yield _line(line)
 
 
-def _loading(figures: Figures) -> str:
-    share = f" ({100 * figures.loaded // figures.chunks} %)" if figures.chunks else ""
-    parts = [f"{figures.loaded:,} of {figures.chunks:,} chunks{share}", f"{figures.rows:,} rows"]
-    if figures.rows_per_second is not None:
-        parts.append(f"{figures.rows_per_second:,.0f} rows/s")
-    if figures.left_s is not None:
-        parts.append(f"about {duration(figures.left_s)} left")
+def working(report: Report) -> str:
+    """How far the work is, on a line."""
+    parts = [f"{report.doing} for {duration(report.elapsed_s)}"]
+    if report.total:
+        parts.append(f"{report.done:,} of {report.total:,} {report.unit} ({100 * report.done // report.total} %)")
+    if report.rows_per_second is not None:
+        parts.append(f"{report.rows_per_second:,.0f} rows/s")
+    if report.left_s is not None and report.done < report.total:
+        parts.append(f"about {duration(report.left_s)} left")
     return "   ".join(parts)
 
 
-def _streams(figures: Figures, compared: Compared | None, width: int, most: int) -> Iterator[Text]:
-    """A line per stream: what the newest comparison counted, else what is loaded. Names are narrowed, never wrapped."""
+def building(build: Build) -> str:
+    """How far an index build is, on a line."""
+    share = f", {build.done:,} of {build.total:,} ({100 * build.done // build.total} %)" if build.total else ""
+    return f"index on {build.table}: {build.step}{share}"
+
+
+def _streams(
+    figures: Figures, compared: Compared | None, report: Report | None, width: int, most: int
+) -> Iterator[Text]:
+    """A line per stream: how far the comparison is that is under way, else what the newest one counted, else what is
+    loaded. Names are narrowed, never wrapped."""
+    parts = report.parts if report is not None and report.unit == SPANS else {}
     names = list(figures.totals)[: max(1, most)]
     if compared is not None:
         yield _line(f"compared {ago(compared.age_s)}; changes since then were applied, not compared")
@@ -176,11 +206,18 @@ def _streams(figures: Figures, compared: Compared | None, width: int, most: int)
         short = name if len(name) <= room else f"{name[: room - 1]}…"
         found = compared.streams.get(name) if compared else None
         total, aside = figures.totals[name], figures.quarantined.get(name, 0)
+        part = parts.get(name)
         loaded = f"{total.loaded:,}/{total.chunks:,} chunks  {total.rows:,} rows  {aside:,} quarantined"
-        yield _line(f"{short:<{room}}  {equation(found) if found else loaded}")
+        comparing = f"{part.done:,}/{part.total:,} spans compared  {part.rows:,} documents" if part else ""
+        yield _line(f"{short:<{room}}  {comparing or (equation(found) if found else loaded)}")
     if len(figures.totals) > len(names):
         more = len(figures.totals) - len(names)
         yield _line(Text(f"and {more} streams more: tranship status has all", style="dim"))
+
+
+def _fewer(figures: Figures, dirty: int) -> str:
+    pace = figures.fewer_per_second
+    return f" (-{pace:,.0f}/s, about {duration(dirty / pace)} left)" if pace and dirty else ""
 
 
 def _line(text: Text | str) -> Text:

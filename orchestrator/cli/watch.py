@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from tranship.connectors.errors import ConnectorError
-from tranship.connectors.protocols import Backlog, Compared, Progress, Scope, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Backlog, Build, Compared, Progress, Scope, Totals
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.engine.engine import Engine
@@ -32,20 +32,22 @@ WINDOW_S = 30.0
 """The rate is that of so much time."""
 CLOSE_LIMIT_S = 5.0
 
+_BUILDING = (PhaseName.INDEX, PhaseName.CONSTRAIN)
+
 
 @dataclass(frozen=True)
 class Figures:
     """What moves while a run works. `totals` and `quarantined`: per stream. `backlog`: None while the target does not
     follow the source. `history_s`: how far capture may fall back before the source's history is lost; None where nobody
-    knows."""
+    knows. `fewer_per_second`: dirty keys. `builds`: of indexes, as the target tells."""
 
     totals: Mapping[str, Totals]
     quarantined: Mapping[str, int]
     compared: Compared | None
     backlog: Backlog | None
     history_s: float | None
-    rows_per_second: float | None
-    left_s: float | None
+    fewer_per_second: float | None
+    builds: Sequence[Build]
 
     @property
     def rows(self) -> int:
@@ -63,25 +65,22 @@ class Figures:
         return sum(total.loaded for total in self.totals.values())
 
 
-class Rate:
-    """Rows per second over the last `WINDOW_S`; only while rows are loaded."""
+class Pace:
+    """How fast dirty keys become fewer, over the last `WINDOW_S`."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
-    def of(self, now: float, rows: int) -> float | None:
-        """The rate now; None when there is too little to go by."""
-        if self._seen and rows < self._seen[-1][1]:
-            self._seen.clear()  # emptied: an undo, or another round
-        self._seen.append((now, rows))
+    def of(self, now: float, dirty: int) -> float | None:
+        """Keys per second; None where they become more, or are too many to be counted."""
+        if dirty >= MOST_COUNTED:
+            self._seen.clear()
+            return None
+        self._seen.append((now, dirty))
         while self._seen[0][0] < now - WINDOW_S:
             self._seen.popleft()
         since, before = self._seen[0]
-        return (rows - before) / (now - since) if now > since else None
-
-    def clear(self) -> None:
-        """Nothing is loaded just now."""
-        self._seen.clear()
+        return (before - dirty) / (now - since) if now > since and before > dirty else None
 
 
 class Watch:
@@ -108,7 +107,7 @@ class Watch:
         self._engine = engine
         self._every_s = every_s
         self._looked = looked
-        self._rate = Rate()
+        self._pace = Pace()
         self._history = History(session, self.clock)
         self._progress: Progress | None = None
         self._stop = threading.Event()
@@ -155,27 +154,17 @@ class Watch:
         progress = self._progress = self._progress or self._session.connect.progress()
         scope = Scope(state.run, state.round, state.epoch)
         totals = progress.totals(scope)
-        rows = sum(total.rows for total in totals.values())
-        loading = state.current is PhaseName.BACKFILL and not state.undoing
-        if not loading:
-            self._rate.clear()
-        rate = self._rate.of(now, rows) if loading else None
         following = follows(state)
+        backlog = progress.backlog(scope) if following else None
         return Figures(
             totals,
             progress.quarantine_count(scope),
             progress.comparison(scope),
-            progress.backlog(scope) if following else None,
+            backlog,
             self._history.left_s(progress, scope) if following else None,
-            rate,
-            _left_s(totals, rows, rate),
+            self._pace.of(now, backlog.dirty) if backlog else None,
+            progress.building(self._session.streams) if state.current in _BUILDING else (),
         )
-
-
-def _left_s(totals: Mapping[str, Totals], rows: int, rate: float | None) -> float | None:
-    """Seconds that the chunks left will take, if they are like those that are loaded."""
-    chunks, loaded = sum(one.chunks for one in totals.values()), sum(one.loaded for one in totals.values())
-    return (chunks - loaded) * (rows / loaded) / rate if rate and loaded else None
 
 
 class History:

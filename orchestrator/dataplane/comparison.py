@@ -56,6 +56,11 @@ class Comparison:
         """What differs, one mismatch per key."""
         return tuple(self.apart)
 
+    @property
+    def documents(self) -> int:
+        """Documents of the source that were compared."""
+        return sum(self.apart.values(), self.agreed).documents
+
 
 def compare(
     stream: Stream, source: Iterable[Batch], target: Iterable[Batch], documents: Documents | None = None

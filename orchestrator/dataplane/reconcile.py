@@ -9,7 +9,7 @@ is on its way (`rules.md` D4).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from tranship.orchestrator.dataplane.comparison import (
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import POLL_S, Run
 from tranship.orchestrator.dataplane.touched import Sides, recorded
+from tranship.orchestrator.dataplane.work import SPANS
 from tranship.orchestrator.dataplane.workers import CompareTask, outcome
 from tranship.plans.streams import Stream
 
@@ -100,7 +101,9 @@ def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
     """Compare all that is loaded of every stream once, in the workers; then each stream's nameless documents."""
     under_way: dict[Future[Comparison], Stream] = {}
     nameless = {stream.name: Nameless() for stream in run.streams}
-    todo = _tasks(run)
+    spans = {stream.name: _spans(run, stream) for stream in run.streams}
+    run.work.expect(SPANS, {name: (0, len(some)) for name, some in spans.items()})
+    todo = (CompareTask(stream, span, run.position()) for stream in run.streams for span in spans[stream.name])
     task = next(todo, None)
     while task is not None or under_way:
         while task is not None and len(under_way) < 2 * run.workers.count:
@@ -111,16 +114,11 @@ def compare_all(run: Run, seen: Callable[[Stream, Comparison], None]) -> None:
             stream = under_way.pop(future)
             comparison = outcome(future)
             nameless[stream.name] |= comparison.nameless
+            run.work.step(stream.name, comparison.documents)
             seen(stream, comparison)
         run.tick()
     for stream in run.streams:
         seen(stream, compare_nameless(stream, nameless[stream.name]))
-
-
-def _tasks(run: Run) -> Iterator[CompareTask]:
-    for stream in run.streams:
-        for span in _spans(run, stream):
-            yield CompareTask(stream, span, run.position())
 
 
 def _spans(run: Run, stream: Stream) -> list[Span]:

@@ -6,6 +6,7 @@ that no connection of the old epoch is left in use.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.dataplane.workers import Workers
 from tranship.orchestrator.retry import Patience
 from tranship.plans import Plan
@@ -41,7 +43,7 @@ class Run:
 
        `facts`: what a phase has observed so far, as the journal says.
 
-       `sealed`: nothing is applied any more (`State.sealed`).
+       `sealed`: nothing is applied any more (`State.sealed`). `work`: how far what is under way is.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Run:
     lanes: int
     facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}
     sealed: bool = False
+    work: Work = field(default_factory=lambda: Work(time.monotonic))
     _workers: list[Workers] = field(default_factory=list)
 
     @property

@@ -21,6 +21,7 @@ from tranship.connectors.protocols import Scope, SwitchNote
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.engine import recognition
 from tranship.orchestrator.engine.amendment import check_plan
 from tranship.orchestrator.engine.inbox import Inbox, InterruptedRunError
@@ -64,6 +65,7 @@ class Engine:
     phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
 
     patience: Patience = field(init=False)
+    work: Work = field(init=False)
     _book: Book | None = field(default=None, init=False)
     _run: Run | None = field(default=None, init=False)
     _supervisor: Supervisor | None = field(default=None, init=False)
@@ -74,6 +76,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.plan.limits.patience)
+        self.work = Work(self.clock.now)
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Engine:
         nothing changed. A connection that is lost is retried, then the run pauses.
         """
         self.control.acquire(run, self.lease_s)
-        self._heartbeat = Heartbeat(self.control, run, self.lease_s)
+        self._heartbeat = Heartbeat(self.control, run, self.lease_s, self.work)
         try:
             self._begin(run)
             self._resume(by, held_too=held_too)
@@ -164,6 +167,7 @@ class Engine:
             tick=self._tick,
             lanes=self.plan.limits.workers,
             facts=lambda phase: self.state.facts.get(phase, {}),
+            work=self.work,
         )
         setting = Setting(self.connect, scope, self.streams, self.clock, self.patience)
         self._supervisor = Supervisor(setting, dict(BODIES))
@@ -256,6 +260,7 @@ class Engine:
 
     def _do(self, phase: PhaseName) -> None:
         with self._bound(phase):
+            self.work.begin(phase.value)
             self.book.write(Record(Kind.INTENT, phase))
             # Catch-up's intent is what lets the applier run; services follow the state before the phase acts.
             self._services()
@@ -269,6 +274,7 @@ class Engine:
 
     def _verify(self, phase: PhaseName) -> None:
         with self._bound(phase):
+            self.work.begin(f"verifying {phase}")
             verdict = self.phases[phase].verify(self._current)
             if isinstance(verdict, Diverged):
                 self._diverged(phase, verdict.reason)
@@ -277,6 +283,7 @@ class Engine:
 
     def _undo(self, phase: PhaseName) -> None:
         with self._bound(phase):
+            self.work.begin(f"undoing {phase}")
             self.book.write(Record(Kind.UNDO_INTENT, phase))
             reached("undo.before")
             for record in self.phases[phase].undo(self._current):
@@ -287,6 +294,7 @@ class Engine:
     def _wait(self, phase: PhaseName) -> None:
         if self.state.asked is not phase:
             self.book.write(Record(Kind.APPROVAL_ASKED, phase))
+        self.work.begin(f"waiting for the approval of {phase}")
         while isinstance(next_step(self.state), Wait):
             self._tick()
             self._outages.forget()
@@ -294,6 +302,7 @@ class Engine:
 
     def _reseed(self) -> None:
         recognition.check_collections(self._current, self.state)
+        self.work.begin("reseed")
         marked = reseed.reseed(self._current)
         self.book.write(Record(Kind.RESEEDED, data={"marked": marked}))
 

@@ -6,10 +6,11 @@ a journal; everybody else writes requests, which the engine consumes together wi
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,8 +106,8 @@ class Control(Protocol):
     def claim(self, run: str) -> int:
         """Take a new epoch: end the old one's sessions, then bump it. `LeaseLostError` when the lease is not ours."""
 
-    def renew(self, run: str, ttl_s: float) -> None:
-        """Heartbeat; `LeaseLostError` when the lease is not ours any more."""
+    def renew(self, run: str, ttl_s: float, work: Mapping[str, Any] | None = None) -> None:
+        """Heartbeat, with how far our work is; `LeaseLostError` when the lease is not ours any more."""
 
     def release(self, run: str) -> None:
         """Give the lease back."""
@@ -279,7 +280,7 @@ class SqlControl:
         statement = text(
             f"INSERT INTO {progress_state.in_text(lease)} AS l (run, holder, expires_at) "
             "VALUES (:run, :holder, clock_timestamp() + make_interval(secs => :ttl)) "
-            "ON CONFLICT (run) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at "
+            "ON CONFLICT (run) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, work = NULL "
             "WHERE l.expires_at < clock_timestamp() RETURNING holder"
         )
         with self._begin() as connection:
@@ -301,14 +302,16 @@ class SqlControl:
         reached("claim.after_epoch")
         return epoch
 
-    def renew(self, run: str, ttl_s: float) -> None:
+    def renew(self, run: str, ttl_s: float, work: Mapping[str, Any] | None = None) -> None:
         lease = progress_state.in_text(self._tables.lease)
         statement = text(
-            f"UPDATE {lease} SET expires_at = clock_timestamp() + make_interval(secs => :ttl) "
+            f"UPDATE {lease} SET expires_at = clock_timestamp() + make_interval(secs => :ttl), "
+            "work = CAST(:work AS json), said_at = clock_timestamp() "
             "WHERE run = :run AND holder = :holder RETURNING holder"
         )
+        values = {"run": run, "holder": self._holder, "ttl": ttl_s, "work": json.dumps(work)}
         with self._begin() as connection:
-            if connection.execute(statement, {"run": run, "holder": self._holder, "ttl": ttl_s}).first() is None:
+            if connection.execute(statement, values).first() is None:
                 raise LeaseLostError(f"another orchestrator has taken over run {run}")
 
     def is_led(self, run: str) -> bool:
@@ -317,6 +320,16 @@ class SqlControl:
         living = (lease.c.run == run) & (lease.c.expires_at > func.clock_timestamp())
         with self._begin() as connection:
             return connection.execute(select(lease.c.run).where(living)).first() is not None
+
+    def work(self, run: str) -> tuple[dict[str, Any], float] | None:
+        """What the orchestrator at work has said last, and how many seconds ago; None without one, or before its first
+        heartbeat; reads only."""
+        lease = self._tables.lease
+        living = (lease.c.run == run) & (lease.c.expires_at > func.clock_timestamp())
+        age = func.extract("epoch", func.clock_timestamp() - lease.c.said_at).label("age_s")
+        with self._begin() as connection:
+            row = connection.execute(select(lease.c.work, age).where(living)).first()
+        return None if row is None or not row.work else (row.work, float(row.age_s))
 
     def release(self, run: str) -> None:
         lease = self._tables.lease

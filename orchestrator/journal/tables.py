@@ -83,5 +83,8 @@ def control_tables(schema: str) -> ControlTables:
         Column("run", Text, primary_key=True),
         Column("holder", Text, nullable=False),
         Column("expires_at", DateTime(timezone=True), nullable=False),
+        # What the holder was at, and when it said so.
+        Column("work", JSON),
+        Column("said_at", DateTime(timezone=True)),
     )
     return ControlTables(metadata, run, journal, request, lease)

@@ -15,6 +15,7 @@ from tranship.connectors.errors import AmbiguousCommitError, MarkMovedError
 from tranship.connectors.protocols import Chunk, Loaded
 from tranship.orchestrator.dataplane import copier, workers
 from tranship.orchestrator.dataplane.run import POLL_S, Run
+from tranship.orchestrator.dataplane.work import CHUNKS
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Verdict, observed, verdict
@@ -34,6 +35,7 @@ class Backfill:
             if not run.progress.chunks(run.scope, stream):
                 run.progress.plan_chunks(run.scope, stream, run.source.spans(stream, run.plan.limits.chunk))
                 reached("backfill.after_plan")
+        run.work.expect(CHUNKS, {stream.name: _loaded_of(run, stream) for stream in run.streams})
         for stream in run.streams:
             _copy_all(run, stream)
             chunks = run.progress.chunks(run.scope, stream)
@@ -59,6 +61,11 @@ class Backfill:
         yield observed(self.name, emptied=[s.name for s in run.streams])
 
 
+def _loaded_of(run: Run, stream: Stream) -> tuple[int, int]:
+    chunks = run.progress.chunks(run.scope, stream)
+    return sum(chunk.state == "loaded" for chunk in chunks), len(chunks)
+
+
 def _copy_all(run: Run, stream: Stream) -> None:
     """Copy the chunks of a stream that are not loaded, with a bounded number of them under way."""
     waiting = [c for c in run.progress.chunks(run.scope, stream) if c.state != "loaded"]
@@ -70,15 +77,16 @@ def _copy_all(run: Run, stream: Stream) -> None:
             if task is not None:
                 under_way[run.workers.copy(task)] = chunk
         finished, _ = wait(under_way, timeout=POLL_S, return_when=FIRST_COMPLETED)
-        waiting += [chunk for future in finished if not _loaded(future, chunk := under_way.pop(future))]
+        waiting += [chunk for future in finished if not _loaded(run, future, chunk := under_way.pop(future))]
         run.tick()
 
 
-def _loaded(future: Future[Loaded], chunk: Chunk) -> bool:
+def _loaded(run: Run, future: Future[Loaded], chunk: Chunk) -> bool:
     """Whether an attempt is known to have loaded its chunk; if not, the next `begin` reads the chunk's mark first."""
     try:
-        workers.outcome(future)
+        loaded = workers.outcome(future)
     except (AmbiguousCommitError, MarkMovedError) as error:
         log.info("chunk is begun anew", stream=chunk.stream, chunk=chunk.number, error=type(error).__name__)
         return False
+    run.work.step(chunk.stream, loaded.rows)
     return True

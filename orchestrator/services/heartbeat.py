@@ -1,4 +1,5 @@
-"""Heartbeat: renews the lease from a thread of its own, so that no long statement of a phase can lose it.
+"""Heartbeat: renews the lease from a thread of its own, so that no long statement of a phase can lose it, and says with
+it how far the work is, for whoever asks from another process.
 
 Losing the lease is not an error to be retried: somebody else may act already. What makes that safe is the epoch, not
 this thread; it only makes us stop early.
@@ -11,6 +12,7 @@ import threading
 import structlog
 
 from tranship.connectors.errors import ConnectorError
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.journal.control import Control, LeaseLostError
 
 log = structlog.get_logger(__name__)
@@ -21,10 +23,11 @@ BEATS_PER_LEASE = 4
 class Heartbeat:
     """Renews a lease until closed; `check` raises `LeaseLostError` once it is lost."""
 
-    def __init__(self, control: Control, run: str, ttl_s: float) -> None:
+    def __init__(self, control: Control, run: str, ttl_s: float, work: Work) -> None:
         self._control = control
         self._run = run
         self._ttl_s = ttl_s
+        self._work = work
         self._stop = threading.Event()
         self._lost: LeaseLostError | None = None
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -33,7 +36,8 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._stop.wait(self._ttl_s / BEATS_PER_LEASE):
             try:
-                self._control.renew(self._run, self._ttl_s)
+                report = self._work.report()
+                self._control.renew(self._run, self._ttl_s, report.as_dict() if report else None)
             except LeaseLostError as error:
                 self._lost = error
                 return
