@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from tranship.orchestrator.cli.commands import (
     PlanFile,
     Wait,
     ask,
+    check_as_data,
     confirm,
     execute,
     exits,
@@ -38,6 +40,8 @@ from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
+from tranship.orchestrator.reports.checked import PlanProblem
+from tranship.orchestrator.reports.endings import standing
 from tranship.orchestrator.reports.fit import unnamed
 from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
@@ -201,6 +205,7 @@ def status(
     plan: PlanFile,
     as_json: AsJson = False,
     names: Annotated[bool, typer.Option("--names", help="Show fields that the plan does not name.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with the code of how it stands.")] = False,
 ) -> None:
     """Show where the plan's newest run stands."""
     with open_plan(plan) as session:
@@ -212,24 +217,27 @@ def status(
             typer.echo(json.dumps(found.as_dict(), indent=2))
         else:
             print_status(Console(), found)
+    if exit_code:
+        raise typer.Exit(standing(found))
 
 
 @app.command()
 def check(plan: PlanFile, as_json: AsJson = False) -> None:
     """Check the plan's rules, and whether both servers can be used for it. Reads only."""
+    if as_json:
+        result = check_as_data(plan)
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+        raise typer.Exit(0 if result.can_run else BAD_PLAN if _errors(result.problems) else REFUSED)
     with open_plan(plan) as session:
         found = session.findings(session.active() or "")
-    if as_json:
-        typer.echo(json.dumps([vars(f) for f in found], indent=2))
-    else:
-        for f in found:
-            typer.echo(f"{f.severity} {f.code}: {f.message}" + (f"\n  {f.hint}" if f.hint else ""))
-        typer.echo("the plan can run" if not _errors(found) else "the plan cannot run yet")
+    for f in found:
+        typer.echo(f"{f.severity} {f.code}: {f.message}" + (f"\n  {f.hint}" if f.hint else ""))
+    typer.echo("the plan can run" if not _errors(found) else "the plan cannot run yet")
     raise typer.Exit(REFUSED if _errors(found) else 0)
 
 
-def _errors(found: list[inspection.Finding]) -> bool:
-    return any(f.severity == "error" for f in found)
+def _errors(found: Sequence[inspection.Finding | PlanProblem]) -> bool:
+    return any(one.severity == "error" for one in found)
 
 
 @app.command()

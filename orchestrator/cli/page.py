@@ -10,22 +10,34 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tranship.orchestrator.cli.view import MARKS
-from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
-from tranship.orchestrator.reports.status import Status, dirty_keys, equation, fit_lines
+from tranship.orchestrator.cli.view import MARKS, building, working
+from tranship.orchestrator.dataplane.work import Part, Report
+from tranship.orchestrator.journal.state import PhaseStatus
+from tranship.orchestrator.reports.status import Status, ago, dirty_keys, equation, fit_lines
 
 
 def print_status(console: Console, status: Status) -> None:
     """The status page of `tranship status`. Reasons, names and keys are people's: none is read as markup."""
     reason = f": {status.reason}" if status.reason else ""
     console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
-    if status.status in (RunStatus.RUNNING, RunStatus.ROLLING_BACK) and not status.at_work:
-        console.print(Text("no orchestrator is at work on it: `tranship run` goes on", style="bold red"))
     phases = Text()
     for name, phase_status in status.phases.items():
         mark, style = MARKS[PhaseStatus(phase_status)]
         phases.append(f" {mark} {name} ", style=style)
     console.print(phases)
+    if status.work is not None:
+        work = status.work
+        report = Report(
+            work.doing,
+            work.elapsed_s + work.age_s,
+            work.unit,
+            {name: Part(part.done, part.total, part.rows) for name, part in work.parts.items()},
+            work.rows_per_second,
+            work.left_s,
+        )
+        console.print(Text(f"{working(report)}   (said {ago(work.age_s)})"))
+    for build in status.builds:
+        console.print(Text(building(build)))
     when = f"compared at {status.compared_at}" if status.compared_at else "compared"
     table = Table("stream", "chunks", "rows loaded", "quarantined", when, box=None)
     for stream in status.streams:
@@ -37,11 +49,10 @@ def print_status(console: Console, status: Status) -> None:
         console.print(Text(line))
     if status.lag_s is not None:
         console.print(f"{dirty_keys(status.dirty_keys or 0)} dirty keys, lag {status.lag_s:.1f} s")
-    for holder, count in status.parked_keys.items():
-        console.print(f"{count} keys cannot be applied: rows of {holder} hold theirs by a foreign key")
-    if status.waiting_for_approval:
-        waits = f"{status.waiting_for_approval} waits for approval: tranship approve <plan>"
-        console.print(Text(waits, style="yellow"))
+    for sentence in status.waits:
+        console.print(Text(sentence, style="yellow"))
+    if status.next_command:
+        console.print(Text.assemble("next: ", (status.next_command, "bold")), soft_wrap=True)
     for divergence in status.divergences:
         columns = ", ".join(divergence["columns"])
         console.print(Text(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tranship.orchestrator.journal.state import RunStatus, State
+from tranship.orchestrator.reports.status import Status
 
 EXIT_CODES = {
     RunStatus.FINISHED: 0,
@@ -10,6 +11,18 @@ EXIT_CODES = {
     RunStatus.HELD: 5,
     RunStatus.PAUSED: 7,
 }
+
+
+AT_WORK = 6
+
+
+def standing(status: Status) -> int:
+    """The exit code of how a run stands: as if a command had ended just now; 6 while an orchestrator is at work on it,
+    7 where none is, because `run` goes on then."""
+    working = status.status in (RunStatus.RUNNING, RunStatus.ROLLING_BACK)
+    if working:
+        return AT_WORK if status.at_work else EXIT_CODES[RunStatus.PAUSED]
+    return EXIT_CODES[RunStatus(status.status)]
 
 
 def ending(state: State, plan: str, code: int) -> str:

@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tranship.connectors.fit import Fit
-from tranship.connectors.protocols import MOST_COUNTED, Mismatch, Progress, Scope, Tally, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
+from tranship.orchestrator.reports.advice import next_command, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
+
+VERSION = 1
+"""Of what `as_dict` gives."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,49 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
-class Status:
-    """Where a run stands, as of `taken_at`. `at_work`: whether an orchestrator holds its lease. `parked_keys`: how many
-    wait because rows of which table hold theirs. `dirty_keys` and `lag_s` are None while nothing follows the source:
-    before capture, and from the switch or the end of the run on. Times are UTC, in ISO 8601."""
+class PartStatus:
+    """Of one stream: units that are done, all of them, and rows in those that were done."""
 
+    done: int
+    total: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class WorkStatus:
+    """What the orchestrator at work has said `age_s` ago: what it does, for how long by then, and how far it is."""
+
+    doing: str
+    elapsed_s: float
+    unit: str
+    done: int
+    total: int
+    rows_per_second: float | None
+    left_s: float | None
+    parts: dict[str, PartStatus]
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands, as of `taken_at`; `docs/json.md` has each field. Within a `version` fields are only added.
+
+    `at_work`: whether an orchestrator holds its lease; `work`: what it has said last of what it does; `builds`: what
+    the target tells of index builds. `waits`: who waits for whom; `next_command`: what a person types now.
+    `parked_keys`: how many wait because rows of which table hold theirs. `dirty_keys` and `lag_s` are None while
+    nothing follows the source: before capture, and from the switch or the end of the run on. Times are UTC, ISO 8601.
+    """
+
+    version: int
     taken_at: str
     run: str
     status: str
     reason: str
     at_work: bool
+    work: WorkStatus | None
+    builds: tuple[Build, ...]
+    waits: tuple[str, ...]
+    next_command: str | None
     phases: dict[str, str]
     waiting_for_approval: str | None
     switched: bool
@@ -89,23 +126,49 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         filled_at = utc(fit.filled_at) if fit.filled_at is not None else None
         fitting = stream_fit(session, scope, stream, fit, filled_at)
         streams.append(StreamStatus(stream.name, total.chunks, total.loaded, total.rows, kept, found, fitting))
+    at_work = session.control.is_led(run)
+    parked = progress.parked(scope) if following else {}
     return Status(
+        version=VERSION,
         taken_at=utc(time.time()),
         run=run,
         status=state.status.value,
         reason=state.reason,
-        at_work=session.control.is_led(run),
+        at_work=at_work,
+        work=_work(session.control.work(run)) if at_work else None,
+        builds=tuple(progress.building(session.streams)) if state.status not in ENDED else (),
+        waits=tuple(waits(state, at_work=at_work, parked=parked)),
+        next_command=next_command(state, session.file, at_work=at_work),
         phases={phase.value: state.of(phase).value for phase in state.phases},
         waiting_for_approval=_waiting(state),
         switched=state.switched,
         dirty_keys=backlog.dirty if backlog else None,
-        parked_keys=progress.parked(scope) if following else {},
+        parked_keys=parked,
         lag_s=round(backlog.lag_s, 3) if backlog else None,
         streams=tuple(streams),
         compared_at=utc(compared.at) if compared else None,
         compared_age_s=round(compared.age_s, 1) if compared else None,
         divergences=tuple(describe(session.streams, d) for d in progress.divergences(scope)),
         facts={phase.value: dict(facts) for phase, facts in state.facts.items()},
+    )
+
+
+def _work(said: tuple[dict[str, Any], float] | None) -> WorkStatus | None:
+    if said is None:
+        return None
+    work, age = said
+    parts = {name: PartStatus(**part) for name, part in work["parts"].items()}
+    left, rate = work["left_s"], work["rows_per_second"]
+    return WorkStatus(
+        doing=work["doing"],
+        elapsed_s=round(work["elapsed_s"], 1),
+        unit=work["unit"],
+        done=work["done"],
+        total=work["total"],
+        rows_per_second=None if rate is None else round(rate, 1),
+        left_s=None if left is None else round(left, 1),
+        parts=parts,
+        age_s=round(age, 1),
     )
 
 

@@ -29,11 +29,16 @@ AT = "2026-11-26T18:20:11Z"
 
 def status(*streams: StreamStatus) -> Status:
     return Status(
+        version=1,
         taken_at=AT,
         run="r-1",
         status="running",
         reason="",
         at_work=True,
+        work=None,
+        builds=(),
+        waits=(),
+        next_command=None,
         phases={},
         waiting_for_approval=None,
         switched=False,
@@ -98,8 +103,9 @@ def test_the_status_page_has_a_line_per_stream() -> None:
 
 def test_a_run_without_an_orchestrator_is_told_from_one_that_works() -> None:
     working = status()
-    assert "no orchestrator is at work" not in shown(working)
-    assert "no orchestrator is at work on it" in shown(replace(working, at_work=False))
+    assert "next" not in shown(working)
+    left = replace(working, at_work=False, waits=("none is at work on it",), next_command="tranship run p.yaml")
+    assert "none is at work on it\nnext: tranship run p.yaml" in shown(left)
     assert "no orchestrator" not in shown(replace(working, at_work=False, status="paused"))
 
 
