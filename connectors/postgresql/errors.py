@@ -1,7 +1,8 @@
 """Drivers' errors (psycopg, SQLAlchemy, ADBC) become the connector's, by SQLSTATE.
 
-Messages keep the server's primary message only: DETAIL lines, parameters and refused values hold rows, and a failed
-connection's text may hold a URI. For the same reason the driver's exception is not chained.
+Messages keep the server's primary message, and DETAIL only where it names objects of the catalog (`_OF_OBJECTS`): other
+DETAIL lines, parameters and refused values hold rows, and a failed connection's text may hold a URI. For the same
+reason the driver's exception is not chained. HINT is left out: it tells people to write CASCADE.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ _KINDS: tuple[tuple[tuple[str, ...], type[ConnectorError]], ...] = (
 )
 """First match wins."""
 
+_OF_OBJECTS = ("2BP01", "0A000")
+"""Something depends on it, a table that a foreign key refers to: DETAIL says which objects these are."""
+
+_MOST_DETAIL = 500
+"""Characters of it: a list of objects may be long."""
+
 _FINAL = (
     "authentication failed",
     "no pg_hba.conf entry",
@@ -148,6 +155,7 @@ def _from_psycopg(error: psycopg.Error) -> ConnectorError:
         return _by_state(
             error.sqlstate,
             diagnosis.message_primary or "",
+            detail=diagnosis.message_detail or "",
             schema=diagnosis.schema_name or "",
             table=diagnosis.table_name or "",
             constraint=diagnosis.constraint_name or "",
@@ -165,6 +173,7 @@ def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
         return _by_state(
             error.sqlstate,
             details.get("PG_DIAG_MESSAGE_PRIMARY", ""),
+            detail=details.get("PG_DIAG_MESSAGE_DETAIL", ""),
             schema=details.get("PG_DIAG_SCHEMA_NAME", ""),
             table=details.get("PG_DIAG_TABLE_NAME", ""),
             constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
@@ -181,10 +190,11 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _by_state(state: str, message: str, *, schema: str, table: str, constraint: str) -> ConnectorError:
+def _by_state(state: str, message: str, *, detail: str, schema: str, table: str, constraint: str) -> ConnectorError:
     if state.startswith("22"):  # the message quotes the value
         message = "a value does not fit its column"
-    text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state})"
+    objects = f": {'; '.join(detail.splitlines())[:_MOST_DETAIL]}" if state in _OF_OBJECTS and detail else ""
+    text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state}){objects}"
     if state in _CONSTRAINTS:
         return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
     kind = next((kind for states, kind in _KINDS if state.startswith(states)), ConnectorError)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from tranship.connectors.errors import NotOursError, UniqueConflictError
 from tranship.connectors.postgresql import ownership
 from tranship.connectors.postgresql.catalog import IndexState, ddl, index_state
-from tranship.connectors.postgresql.errors import DuplicateError, translating
+from tranship.connectors.postgresql.errors import DuplicateError, LockTimeoutError, translating
 from tranship.connectors.postgresql.layout import Layout, layout, quote
 from tranship.connectors.postgresql.naming import derived
 from tranship.connectors.postgresql.sessions import ControlSessions
@@ -31,10 +31,13 @@ BUILD_TRIES = 10
 UNIQUE_WAIT_S = 15.0
 """How long to wait for duplicates to go away between two builds: as long as a batch may wait for its turn."""
 
-PAUSE_S = 0.25
-
 CONCURRENT_LOCK_TIMEOUT = "SET lock_timeout = '60s'"
 """A concurrent build waits for every older transaction; after this long it is better tried again later."""
+
+LOCKERS_WAIT_S = 60.0
+"""The same for those that have a table locked before a build begins."""
+
+PAUSE_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
             if state is not None and state.valid:
                 return
             ddl(connection, drop)
+            _await_lockers(connection, index, sleep)
             try:
                 with translating():
                     ddl(connection, create)
@@ -170,6 +174,9 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
                 # An invalid index refuses rows all the same: away with it before waiting.
                 ddl(connection, drop)
                 _await_unique(connection, index, sleep)
+            except LockTimeoutError:
+                ddl(connection, drop)  # nobody has the table locked by now, as far as is known
+                raise
             else:
                 return
     raise UniqueConflictError(
@@ -179,6 +186,35 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
         constraint=index.name,
         column=index.columns[0],
     )
+
+
+_LOCKERS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid() "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND relation = CAST(:table AS regclass) AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')"
+)
+"""Transactions for which a concurrent build waits before it begins."""
+
+
+def _await_lockers(connection: Connection, index: Wanted, sleep: Callable[[float], None]) -> None:
+    """Until those that have the table locked for writing now have ended.
+
+    The build would wait for them as well, but behind an entry in the catalog, which it leaves there as an invalid index
+    when it gives up; and nobody gets rid of that either while the table is locked. Raises `LockTimeoutError`.
+    """
+
+    def lockers() -> set[str]:
+        return set(connection.execute(_LOCKERS, {"table": index.table.name}).scalars())
+
+    left, waited = lockers(), 0.0
+    while left:
+        if waited >= LOCKERS_WAIT_S:
+            raise LockTimeoutError(
+                f"PostgreSQL: {index.label}: open transactions have the table locked, and its index waits for their end"
+            )
+        sleep(PAUSE_S)
+        waited += PAUSE_S
+        left &= lockers()
 
 
 def _await_unique(connection: Connection, index: Wanted, sleep: Callable[[float], None]) -> None:

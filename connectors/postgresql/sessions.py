@@ -8,7 +8,7 @@ only reads from beside a run has none: a takeover does not end it, so its transa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import adbc_driver_manager
@@ -17,9 +17,11 @@ import psycopg
 import pyarrow as pa
 from sqlalchemy import Connection
 
+from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql.connections import connect, conninfo, engine, no_session_timeouts, no_timeouts
 from tranship.connectors.postgresql.epoch import check_epoch, register_backend
-from tranship.connectors.postgresql.errors import ConnectionLostError, committing, translating
+from tranship.connectors.postgresql.errors import ConnectionLostError, LockTimeoutError, committing, translating
+from tranship.connectors.postgresql.holders import holders
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import READING, Scope
@@ -40,6 +42,7 @@ class ControlSessions:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._schema = endpoint.state_schema
+        self._schemas = (endpoint.schema, endpoint.state_schema)
         self._tables = state_tables(endpoint.state_schema)
         self._engine = engine(endpoint)
 
@@ -52,7 +55,7 @@ class ControlSessions:
     @contextmanager
     def write(self, scope: Scope) -> Iterator[Connection]:
         """A transaction that writes under an epoch, checked as its last statement before COMMIT."""
-        with translating(), self._engine.connect() as connection:
+        with self._naming_holders(), translating(), self._engine.connect() as connection:
             self._register(connection, scope)
             transaction = connection.begin()
             try:
@@ -67,7 +70,7 @@ class ControlSessions:
     @contextmanager
     def plain(self, scope: Scope) -> Iterator[Connection]:
         """A registered session outside of a transaction, for the commands that PostgreSQL allows only there."""
-        with translating(), self._engine.connect() as pooled:
+        with self._naming_holders(), translating(), self._engine.connect() as pooled:
             self._register(pooled, scope)
             connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql(no_session_timeouts())
@@ -75,6 +78,18 @@ class ControlSessions:
                 yield connection
             finally:
                 connection.invalidate()  # its settings must not go back to the pool
+
+    @contextmanager
+    def _naming_holders(self) -> Iterator[None]:
+        """A lock that was not granted in time: say who may have it. The look comes after the attempt has ended, so that
+        it shows others only."""
+        try:
+            yield
+        except LockTimeoutError as error:
+            found = ""
+            with suppress(TransientError), self.read() as connection:
+                found = holders(connection, self._schemas)
+            raise LockTimeoutError(f"{error}; {found}" if found else str(error)) from None
 
     def _register(self, connection: Connection, scope: Scope) -> None:
         """Record the session once per epoch; it stays recorded while it is in the pool."""

@@ -13,7 +13,7 @@ from rich.text import Text
 from tranship.orchestrator.cli.view import MARKS, building, working
 from tranship.orchestrator.dataplane.work import Part, Report
 from tranship.orchestrator.journal.state import PhaseStatus
-from tranship.orchestrator.reports.status import Status, ago, dirty_keys, equation, fit_lines
+from tranship.orchestrator.reports.status import Status, ago, dirty_keys, duration, equation, fit_lines
 
 
 def print_status(console: Console, status: Status) -> None:
@@ -36,6 +36,9 @@ def print_status(console: Console, status: Status) -> None:
             work.left_s,
         )
         console.print(Text(f"{working(report)}   (said {ago(work.age_s)})"))
+        if work.trouble:
+            since = duration(work.trouble_s + work.age_s)
+            console.print(Text(f"tried again for {since}: {work.trouble}", style="yellow"))
     for build in status.builds:
         console.print(Text(building(build)))
     when = f"compared at {status.compared_at}" if status.compared_at else "compared"

@@ -147,6 +147,9 @@ class Screen:
             yield Text(f"the target does not answer for {since}: {logs.without_secrets(watch.trouble)}", style="red")
         if state.status not in _WORKING:
             return  # how it has ended is said below
+        report = self._engine.work.report()
+        if report is not None and report.trouble:
+            yield Text(f"tried again for {duration(report.trouble_s)}: {report.trouble}", style="yellow")
         if state.reason:
             yield Text(logs.without_secrets(state.reason), style="yellow")
         if self._engine.patience.hurried.is_set():

@@ -34,7 +34,8 @@ class Part:
 @dataclass(frozen=True)
 class Report:
     """What is done for `elapsed_s` by now. `unit` names what is counted in `parts`, by stream; without parts nobody
-    knows how much it is. `rows_per_second` is that of the last half minute; None when there is too little to go by."""
+    knows how much it is. `trouble`: why it is tried again, for `trouble_s`; empty while all goes well.
+    `rows_per_second` is that of the last half minute; None when there is too little to go by."""
 
     doing: str
     elapsed_s: float
@@ -42,6 +43,8 @@ class Report:
     parts: Mapping[str, Part] = field(default_factory=dict)
     rows_per_second: float | None = None
     left_s: float | None = None
+    trouble: str = ""
+    trouble_s: float = 0.0
 
     @property
     def done(self) -> int:
@@ -71,6 +74,7 @@ class Work:
         self._lock = threading.Lock()
         self._doing = ""
         self._began = 0.0
+        self._trouble, self._since = "", 0.0
         self._unit = ""
         self._parts: dict[str, Part] = {}
         self._seen: deque[tuple[float, int, int]] = deque()
@@ -98,6 +102,17 @@ class Work:
             self._parts[stream] = Part(part.done + 1, part.total, part.rows + rows)
             self._see()
 
+    def stumbled(self, reason: str) -> None:
+        """It failed, and is tried again."""
+        with self._lock:
+            self._since = self._since if self._trouble else self._clock()
+            self._trouble = reason
+
+    def recovered(self) -> None:
+        """What was tried again has succeeded."""
+        with self._lock:
+            self._trouble = ""
+
     def _see(self) -> None:
         now = self._clock()
         self._seen.append((now, *self._sums()))
@@ -118,7 +133,8 @@ class Work:
                 self._see()
             elapsed = now - self._began
             rate, left = self._pace(now)
-            return Report(self._doing, elapsed, self._unit, dict(self._parts), rate, left)
+            failing = now - self._since if self._trouble else 0.0
+            return Report(self._doing, elapsed, self._unit, dict(self._parts), rate, left, self._trouble, failing)
 
     def _pace(self, now: float) -> tuple[float | None, float | None]:
         """Rows per second, and seconds left if what is left is like what was done."""

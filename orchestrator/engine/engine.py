@@ -32,6 +32,7 @@ from tranship.orchestrator.journal.control import Control, Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State, fold_all
 from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
+from tranship.orchestrator.logs import without_secrets
 from tranship.orchestrator.phases import Diverged, Phase
 from tranship.orchestrator.phases.registry import PHASES
 from tranship.orchestrator.retry import Outages, Patience
@@ -196,6 +197,7 @@ class Engine:
             self._services()
             self._take(next_step(self.state))
             self._outages.forget()
+            self.work.recovered()
         except InterruptedRunError as interrupted:
             self._interrupted(interrupted)
 
@@ -381,14 +383,19 @@ class Engine:
 
     def _fail(self, error: Exception) -> None:
         failure = classify(error)
-        log.error("failed", outcome=failure.outcome, reason=failure.reason, exc_info=failure.is_bug)
+        again = isinstance(error, TransientError | AmbiguousCommitError) and self._outages.bear(self.clock.now())
+        if again:
+            log.warning("tried again", reason=failure.reason)
+            self.work.stumbled(without_secrets(failure.reason))
+        else:
+            log.error("failed", outcome=failure.outcome, reason=failure.reason, exc_info=failure.is_bug)
         if failure.outcome is Outcome.LEAVE:
             raise failure.error
         self._current.release_workers()
         self._name(failure)
         if isinstance(error, ServiceFailedError):
             self.book.write(Record(Kind.SERVICE_FAILED, data={"service": error.service, "reason": failure.reason}))
-        if isinstance(error, TransientError | AmbiguousCommitError) and self._outages.bear(self.clock.now()):
+        if again:
             # Then the loop takes the same step again, from whatever the attempt left. Whether a COMMIT was carried out,
             # the step will see; that it is not carried out later, a new epoch makes sure.
             if self._servers_answer():

@@ -49,7 +49,8 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class WorkStatus:
-    """What the orchestrator at work has said `age_s` ago: what it does, for how long by then, and how far it is."""
+    """What the orchestrator at work has said `age_s` ago: what it does, for how long by then, and how far it is.
+    `trouble`: why it is tried again, for `trouble_s` by then."""
 
     doing: str
     elapsed_s: float
@@ -59,6 +60,8 @@ class WorkStatus:
     rows_per_second: float | None
     left_s: float | None
     parts: dict[str, PartStatus]
+    trouble: str
+    trouble_s: float
     age_s: float
 
 
@@ -168,6 +171,8 @@ def _work(said: tuple[dict[str, Any], float] | None) -> WorkStatus | None:
         rows_per_second=None if rate is None else round(rate, 1),
         left_s=None if left is None else round(left, 1),
         parts=parts,
+        trouble=work["trouble"],
+        trouble_s=round(work["trouble_s"], 1),
         age_s=round(age, 1),
     )
 

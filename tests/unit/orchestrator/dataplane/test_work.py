@@ -75,6 +75,20 @@ def test_other_work_begins_anew() -> None:
     assert report(work) == Report("undoing backfill", 0.0), "no rate of before, and none below zero"
 
 
+def test_trouble_stays_until_it_is_over() -> None:
+    """Each attempt begins the phase anew, and somebody wants to know since when it fails."""
+    clock = Hand()
+    work = Work(clock)
+    work.begin("index")
+    work.stumbled("a lock")
+    clock.now += 10
+    work.begin("index")
+    work.stumbled("another lock")
+    assert (report(work).trouble, report(work).trouble_s) == ("another lock", 10.0)
+    work.recovered()
+    assert (report(work).trouble, report(work).trouble_s) == ("", 0.0)
+
+
 def test_as_data() -> None:
     clock = Hand()
     work = Work(clock)
@@ -87,6 +101,8 @@ def test_as_data() -> None:
         "parts": {"orders": {"done": 1, "total": 2, "rows": 0}},
         "rows_per_second": None,
         "left_s": None,
+        "trouble": "",
+        "trouble_s": 0.0,
         "done": 1,
         "total": 2,
     }
