@@ -15,7 +15,7 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from tranship.connectors.addresses import address_of
+from tranship.connectors.addresses import address_of, is_unambiguous
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.mapper import Mapper
@@ -81,6 +81,10 @@ class MongoConnection:
         return session
 
 
+_FILES = ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")
+"""Options that name files, which the driver reads at once."""
+
+
 def _client(uri: str) -> MongoClient[dict[str, Any]]:
     """A client that connects when it is first used. Options in the URI win over our defaults."""
     defaults: dict[str, Any] = {
@@ -88,10 +92,20 @@ def _client(uri: str) -> MongoClient[dict[str, Any]]:
         "connectTimeoutMS": CONNECT_TIMEOUT_MS,
         "socketTimeoutMS": SOCKET_TIMEOUT_MS,
     }
+    if not is_unambiguous(uri):  # a part of the password would be taken for a host, and shown as one
+        raise RefusedError(
+            "connecting to the source: the MongoDB URI cannot be read: in user and password write @ as %40, / as %2F"
+        )
     try:
         with translated("connecting to the source"):
             left_open = {name: value for name, value in defaults.items() if name.lower() not in uri.lower()}
             return MongoClient(uri, appname="tranship", **left_open)
+    except OSError:
+        unread = [name for name in _FILES if name.lower() in uri.lower()]
+        raise RefusedError(
+            f"connecting to the source: a file that the MongoDB URI names is not there or cannot be read: "
+            f"{', '.join(unread)}"
+        ) from None
     except ValueError:  # the driver's text shows parts of the URI
         raise RefusedError("connecting to the source: the MongoDB URI cannot be read") from None
 

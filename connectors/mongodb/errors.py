@@ -1,11 +1,12 @@
 """The driver's exceptions as the errors of `connectors.errors`.
 
-Messages name what was being done and the server's code. The server's own text is left out: it can hold values of
-documents; so are addresses: they can hold credentials.
+Messages name what was being done, the server's code, and host and port of the servers that the driver's text names.
+The server's own text is left out: it can hold values of documents; so are URIs: they can hold credentials.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -127,9 +128,12 @@ def translate(error: Exception, doing: str) -> ConnectorError:
     if isinstance(error, OperationFailure):
         return _failure(error, doing)
     if isinstance(error, ServerSelectionTimeoutError):
-        return TransientError(f"{doing}: no suitable MongoDB server answered in time: {_unreachable(error)}")
+        places = _places(str(error))
+        return TransientError(f"{doing}: no suitable MongoDB server answered in time{places}: {_unreachable(error)}")
     if isinstance(error, _TEMPORARY):
-        return TransientError(f"{doing}: the connection to MongoDB failed ({type(error).__name__})")
+        return TransientError(
+            f"{doing}: the connection to MongoDB failed{_places(str(error))} ({type(error).__name__})"
+        )
     if isinstance(error, ConfigurationError) and type(error.__cause__).__module__.partition(".")[0] == "dns":
         return TransientError(
             f"{doing}: the servers behind the mongodb+srv address could not be looked up: check the address, and DNS"
@@ -137,6 +141,18 @@ def translate(error: Exception, doing: str) -> ConnectorError:
     if isinstance(error, ConfigurationError):  # also InvalidURI
         return RefusedError(f"{doing}: the MongoDB URI or its options cannot be used ({type(error).__name__})")
     return ConnectorError(f"{doing}: {type(error).__name__}")
+
+
+def _places(text: str) -> str:
+    """Host and port of the servers that a driver's text is about, which it puts first, and in its picture of them."""
+    named = _FIRST_SERVER.findall(text)
+    named += [f"{host}:{port}" for host, port in _SERVERS.findall(text)]
+    places = ", ".join(dict.fromkeys(named))
+    return f" ({places})" if places else ""
+
+
+_FIRST_SERVER = re.compile(r"^([\w.-]+:\d{1,5}): ", re.ASCII)
+_SERVERS = re.compile(r"<ServerDescription \('([\w.:-]+)', (\d{1,5})\)", re.ASCII)
 
 
 def _failure(error: OperationFailure, doing: str) -> ConnectorError:

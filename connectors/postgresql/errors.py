@@ -89,7 +89,6 @@ _FINAL = (
     "does not exist",
     "permission denied",
     "not permitted to log in",
-    "no password supplied",
     "unsupported frontend protocol",
     "unrecognized configuration parameter",
     "invalid value for parameter",
@@ -102,6 +101,30 @@ language: what is not known is tried again, and said when patience ends. Pinned 
 _BAD_URI = (
     "the connection URI cannot be read: in user and password write @ as %40, / as %2F, % as %25; a port is a number"
 )
+
+_OURS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("no password supplied",), "the server asks for a password, and the address has none"),
+    (
+        ("has group or world access",),
+        "sslkey names a file that others may read too: chmod 600 it (640 where root owns it)",
+    ),
+    (("could not load private key file", "but not private key file"), "the file that sslkey names cannot be read"),
+    (("could not read certificate file",), "the file that sslcert names cannot be read"),
+    (
+        ("root certificate file",),
+        "sslrootcert (by default ~/.postgresql/root.crt) names a file that is not there or cannot be read, and sslmode "
+        "asks for it: name the authority's certificate there, or sslrootcert=system for those of the system",
+    ),
+    (("weak sslmode",), "sslrootcert=system asks for sslmode=verify-full"),
+    (("definition of service", "service file"), "the service that the address names is defined nowhere"),
+    (
+        ("authentication method requirement", "auth method", "did not complete authentication"),
+        "the server does not authenticate as require_auth wants it",
+    ),
+    (("requirepeer specifies",), "the server's process belongs to another user than requirepeer wants"),
+)
+"""What libpq itself refuses, with the server up: no patience mends it. The texts are those of libpq's source; its
+messages quote files and users, so they are said in other words. Pinned by a test where a server can provoke them."""
 
 _CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
     (("percent-encoded", "invalid port", "invalid integer value", "Servname"), RefusedError, _BAD_URI),
@@ -118,19 +141,20 @@ _DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError, adbc_driver_manager.Error)
 
 
 @contextmanager
-def translating() -> Iterator[None]:
-    """Raise drivers' errors as the connector's."""
+def translating(place: str = "") -> Iterator[None]:
+    """Raise drivers' errors as the connector's. `place`: host and port of the server, which messages about the
+    connection name (`connections.place`)."""
     try:
         yield
     except _DRIVER_ERRORS as error:
-        raise translate(error) from None
+        raise translate(error, place) from None
 
 
 @contextmanager
-def committing() -> Iterator[None]:
+def committing(place: str = "") -> Iterator[None]:
     """Around COMMIT: a connection that is lost here leaves the outcome unknown."""
     try:
-        with translating():
+        with translating(place):
             yield
     except ConnectionLostError as error:
         raise AmbiguousCommitError(
@@ -138,48 +162,51 @@ def committing() -> Iterator[None]:
         ) from None
 
 
-def translate(error: Exception) -> ConnectorError:
-    """The connector's error for a driver's one."""
+def translate(error: Exception, place: str = "") -> ConnectorError:
+    """The connector's error for a driver's one, of a server at this place."""
+    server = f"PostgreSQL at {place}" if place else "PostgreSQL"
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
         error = error.orig
     if isinstance(error, psycopg.Error):
-        return _from_psycopg(error)
+        return _from_psycopg(error, server)
     if isinstance(error, adbc_driver_manager.Error):
-        return _from_adbc(error)
+        return _from_adbc(error, server)
     return ConnectorError(f"PostgreSQL: {type(error).__name__}")
 
 
-def _from_psycopg(error: psycopg.Error) -> ConnectorError:
+def _from_psycopg(error: psycopg.Error, server: str) -> ConnectorError:
     if error.sqlstate is not None:
         diagnosis = error.diag
         return _by_state(
             error.sqlstate,
             diagnosis.message_primary or "",
             detail=diagnosis.message_detail or "",
+            server=server,
             schema=diagnosis.schema_name or "",
             table=diagnosis.table_name or "",
             constraint=diagnosis.constraint_name or "",
         )
     if isinstance(error, psycopg.OperationalError):
-        return _without_state(str(error))
+        return _without_state(str(error), server)
     if isinstance(error, psycopg.ProgrammingError) and ("URI" in str(error) or "percent-encoded" in str(error)):
         return RefusedError(f"PostgreSQL: {_BAD_URI}")
     return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
 
 
-def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
+def _from_adbc(error: adbc_driver_manager.Error, server: str) -> ConnectorError:
     if error.sqlstate:
         details = {_text(name): _text(value) for name, value in error.details}
         return _by_state(
             error.sqlstate,
             details.get("PG_DIAG_MESSAGE_PRIMARY", ""),
             detail=details.get("PG_DIAG_MESSAGE_DETAIL", ""),
+            server=server,
             schema=details.get("PG_DIAG_SCHEMA_NAME", ""),
             table=details.get("PG_DIAG_TABLE_NAME", ""),
             constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
         )
     if error.status_code == adbc_driver_manager.AdbcStatusCode.IO:
-        return _without_state(str(error))
+        return _without_state(str(error), server)
     return ConnectorError(
         f"the PostgreSQL data driver failed ({error.status_code.name}); a row's key may be one that no document has "
         "(an infinite time), which only another program can have written"
@@ -190,27 +217,33 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _by_state(state: str, message: str, *, detail: str, schema: str, table: str, constraint: str) -> ConnectorError:
+def _by_state(
+    state: str, message: str, *, detail: str, server: str, schema: str, table: str, constraint: str
+) -> ConnectorError:
     if state.startswith("22"):  # the message quotes the value
         message = "a value does not fit its column"
     objects = f": {'; '.join(detail.splitlines())[:_MOST_DETAIL]}" if state in _OF_OBJECTS and detail else ""
-    text = f"PostgreSQL: {message or 'error'} (SQLSTATE {state}){objects}"
+    who = server if state.startswith(_LOST) else "PostgreSQL"
+    text = f"{who}: {message or 'error'} (SQLSTATE {state}){objects}"
     if state in _CONSTRAINTS:
         return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
     kind = next((kind for states, kind in _KINDS if state.startswith(states)), ConnectorError)
     return kind(text)
 
 
-def _without_state(message: str) -> ConnectorError:
+def _without_state(message: str, server: str) -> ConnectorError:
     """A failed or broken connection. What the server itself says at connect comes with "FATAL"."""
     fatal = message.partition("FATAL:")[2].strip().partition("\n")[0]
     if any(words in fatal for words in _FINAL):
-        return RefusedError(f"PostgreSQL refused the connection: {fatal}")
+        return RefusedError(f"{server} refused the connection: {fatal}")
     if fatal:
-        return ConnectionLostError(f"PostgreSQL: {fatal}")
+        return ConnectionLostError(f"{server}: {fatal}")
+    for words, reason in _OURS:
+        if any(word in message for word in words):
+            return RefusedError(f"{server} is not connected to: {reason}")
     for words, kind, cause in _CAUSES:
         if any(word in message for word in words):
-            return kind(f"PostgreSQL cannot be reached: {cause}")
+            return kind(f"{server} cannot be reached: {cause}")
     if message.startswith(("connection", "IO: [libpq] Failed to connect")):
-        return ConnectionLostError("PostgreSQL cannot be reached; is the server running and the address right?")
-    return ConnectionLostError("the connection to PostgreSQL was lost")
+        return ConnectionLostError(f"{server} cannot be reached; is the server running and the address right?")
+    return ConnectionLostError(f"the connection to {server} was lost")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection, func, select, text
 
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.postgresql import strangers, tables
 from tranship.connectors.postgresql.catalog import schema_exists
+from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.naming import clashes
 from tranship.connectors.postgresql.state import (
     STATE_VERSION,
@@ -27,32 +29,51 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     """All of them, errors and warnings."""
     found = may_write(connection, endpoint)
     hint = "Give a shorter or another name in the plan."
-    found += _state_taken(connection, endpoint.state_schema)
-    found += _sessions(connection, endpoint.sessions)
+    found += _looked(connection, lambda: _state_taken(connection, endpoint.state_schema))
+    found += _looked(connection, lambda: _sessions(connection, endpoint.sessions))
     found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
     return found + may_move(connection, endpoint, streams, run)
 
 
 def may_write(connection: Connection, endpoint: Endpoint) -> list[Finding]:
     """What has to hold for every command that writes."""
-    version = _state_version(connection, endpoint.state_schema)
-    return [*_server(connection), *_pooler(connection), *_role(connection), *version]
+    looks = (
+        lambda: _server(connection),
+        lambda: _pooler(connection),
+        lambda: _role(connection),
+        lambda: _state_version(connection, endpoint.state_schema),
+    )
+    return [finding for look in looks for finding in _looked(connection, look)]
 
 
 def may_move(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> list[Finding]:
     """What has to hold for every command that moves rows, or lets them be moved. `run` is empty before it is there."""
+    looks = (
+        lambda: _taken(connection, endpoint, streams, run),
+        lambda: _replication_role(connection),
+        lambda: _privileges(connection, endpoint),
+        lambda: strangers.findings(connection, endpoint, streams),
+    )
+    return [finding for look in looks for finding in _looked(connection, look)]
+
+
+def _looked(connection: Connection, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look finds. One that the role may not take is a finding itself, and hides no other: the savepoint keeps
+    the transaction."""
+    try:
+        with translating(), connection.begin_nested():
+            return list(look())
+    except RefusedError as error:
+        hint = "GRANT what it names to tranship's role, USAGE on both schemas before all, then check again."
+        return [_error("target.privilege", f"not all could be looked at: {error}", hint)]
+
+
+def _taken(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> Iterator[Finding]:
     known = _state(connection, endpoint.state_schema)
     hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
     where = (connection, known, endpoint.schema, streams, run)
-    return [
-        *(
-            _error("target.name_taken", problem, hint)
-            for problem in (*tables.taken(*where), *tables.taken_indexes(*where))
-        ),
-        *_replication_role(connection),
-        *_privileges(connection, endpoint),
-        *strangers.findings(connection, endpoint, streams),
-    ]
+    for problem in (*tables.taken(*where), *tables.taken_indexes(*where)):
+        yield _error("target.name_taken", problem, hint)
 
 
 def _error(code: str, message: str, hint: str) -> Finding:
@@ -73,8 +94,14 @@ def _server(connection: Connection) -> Iterator[Finding]:
         yield _error("target.version", f"PostgreSQL {row.version} is too old", f"Version {OLDEST} or later is needed.")
     if row.encoding != "UTF8":
         yield _error("target.encoding", f"the database is encoded in {row.encoding}", "Use a database in UTF8.")
-    if row.standby or row.read_only:
-        yield _error("target.read_only", "the server is a standby or read-only", "Give the address of the primary.")
+    if row.standby:
+        yield _error("target.read_only", "the server is a standby", "Give the address of the primary.")
+    elif row.read_only:
+        yield _error(
+            "target.read_only",
+            "default_transaction_read_only is on for tranship's role, its database or the server",
+            "ALTER ROLE … RESET default_transaction_read_only, or the same for the database.",
+        )
     if not row.identifiable:
         yield _error(
             "target.identity",

@@ -18,7 +18,14 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import TransientError
-from tranship.connectors.postgresql.connections import connect, conninfo, engine, no_session_timeouts, no_timeouts
+from tranship.connectors.postgresql.connections import (
+    connect,
+    conninfo,
+    engine,
+    no_session_timeouts,
+    no_timeouts,
+    place,
+)
 from tranship.connectors.postgresql.epoch import check_epoch, register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, LockTimeoutError, committing, translating
 from tranship.connectors.postgresql.holders import holders
@@ -45,17 +52,18 @@ class ControlSessions:
         self._schemas = (endpoint.schema, endpoint.state_schema)
         self._tables = state_tables(endpoint.state_schema)
         self._engine = engine(endpoint)
+        self._place = place(endpoint)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""
-        with translating(), self._engine.begin() as connection:
+        with translating(self._place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self, scope: Scope) -> Iterator[Connection]:
         """A transaction that writes under an epoch, checked as its last statement before COMMIT."""
-        with self._naming_holders(), translating(), self._engine.connect() as connection:
+        with self._naming_holders(), translating(self._place), self._engine.connect() as connection:
             self._register(connection, scope)
             transaction = connection.begin()
             try:
@@ -64,13 +72,13 @@ class ControlSessions:
             except BaseException:
                 transaction.rollback()
                 raise
-            with committing():
+            with committing(self._place):
                 transaction.commit()
 
     @contextmanager
     def plain(self, scope: Scope) -> Iterator[Connection]:
         """A registered session outside of a transaction, for the commands that PostgreSQL allows only there."""
-        with self._naming_holders(), translating(), self._engine.connect() as pooled:
+        with self._naming_holders(), translating(self._place), self._engine.connect() as pooled:
             self._register(pooled, scope)
             connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql(no_session_timeouts())
@@ -120,10 +128,11 @@ class DataSession:
         self._endpoint = endpoint
         self._scope = scope
         self._recorded = scope.epoch != READING
+        self._place = place(endpoint)
         self._connection: Any = None
         self._made: set[str] = set()
         self._making: set[str] = set()
-        with translating():
+        with translating(self._place):
             self._open()
 
     @contextmanager
@@ -132,7 +141,7 @@ class DataSession:
         with self._transaction(_WRITE):
             yield
         try:
-            with committing():
+            with committing(self._place):
                 self.run("COMMIT")
         except BaseException:
             self.close()  # whatever state it is in, the next transaction starts on a fresh one
@@ -180,7 +189,7 @@ class DataSession:
 
     def _begin(self, begin: str) -> None:
         if self._connection is None:
-            with translating():
+            with translating(self._place):
                 self._open()
         self._making.clear()
         self.run(begin)
@@ -239,7 +248,7 @@ class DataSession:
         if self._connection is None:
             raise ConnectionLostError("the connection to PostgreSQL was lost earlier in this transaction")
         try:
-            with translating():
+            with translating(self._place):
                 yield
         except ConnectionLostError:
             self.close()

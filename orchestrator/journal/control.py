@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql import errors as postgresql_errors
 from tranship.connectors.postgresql import state as progress_state
-from tranship.connectors.postgresql.connections import engine, ensure_direct
+from tranship.connectors.postgresql.connections import engine, ensure_direct, place
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.person import person
 from tranship.orchestrator.journal.records import (
@@ -130,10 +130,11 @@ class SqlControl:
         self._holder = holder_name()
         self._sleep = sleep
         self._engine = engine(endpoint)
+        self._place = place(endpoint)
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        with postgresql_errors.translating(), self._engine.begin() as connection:
+        with postgresql_errors.translating(self._place), self._engine.begin() as connection:
             yield connection
 
     def install(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conformance.answers import Answer, answering, failure
 from tests.conformance.source_suite import THINGS
-from tranship.connectors.errors import TransientError
+from tranship.connectors.errors import RefusedError, TransientError
 from tranship.connectors.mongodb import MongoSource, connect
 from tranship.connectors.mongodb.connection import SOCKET_TIMEOUT_MS
 from tranship.connectors.mongodb.source import KEY_TIME_MS
@@ -142,7 +142,23 @@ class TestUnreachable:
     def test_a_refused_connection_is_said(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        assert "refused" in said(f"mongodb://127.0.0.1:{port}/?directConnection=true", "shop")
+        words = said(f"mongodb://127.0.0.1:{port}/?directConnection=true", "shop")
+        assert ("refused" in words, f"(127.0.0.1:{port})" in words) == (True, True)
+
+    @pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile"])
+    def test_a_file_that_is_not_there_is_refused_at_once(self, option: str) -> None:
+        source = connect(
+            Endpoint("mongodb", f"mongodb://127.0.0.1:1/?tls=true&{option}=/nowhere/x.pem", "shop"), [THINGS]
+        )
+        with pytest.raises(RefusedError, match=rf"not there or cannot be read: {option}") as caught:
+            source.position()
+        assert "nowhere" not in str(caught.value)
+
+    def test_a_password_that_is_not_written_as_in_a_uri_is_no_host(self) -> None:
+        source = connect(Endpoint("mongodb", "mongodb://u:1234/er2@127.0.0.1:1/d", "shop"), [THINGS])
+        with pytest.raises(RefusedError, match="%2F") as caught:
+            source.position()
+        assert not any(part in str(caught.value) for part in ("1234", "er2"))
 
 
 @contextmanager
