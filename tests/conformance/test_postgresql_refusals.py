@@ -1,4 +1,4 @@
-"""PostgreSQL: what no patience mends is refused at once, with its reason; a look that may not be taken hides no other."""
+"""PostgreSQL: what no patience mends is refused at once, with its reason; a failing look hides no other."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
     ("text", "what"),
     [
         (
-            'connection to server at "h", port 1 failed: private key file "/secret" has group or world access; file must '
-            "have permissions u=rw (0600) or less if owned by the current user",
+            'connection to server at "h", port 1 failed: private key file "/secret" has group or world access; '
+            "file must have permissions u=rw (0600) or less if owned by the current user",
             "chmod 600",
         ),
         (
@@ -116,8 +116,8 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
         ),
         ('connection to server at "h", port 1 failed: fe_sendauth: no password supplied', "asks for a password"),
         (
-            'connection to server at "h", port 1 failed: root certificate file "/secret" does not exist\nEither provide the '
-            "file, use the system's trusted roots",
+            'connection to server at "h", port 1 failed: root certificate file "/secret" does not exist\nEither '
+            "provide the file, use the system's trusted roots",
             "sslrootcert",
         ),
     ],
