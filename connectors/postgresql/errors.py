@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import adbc_driver_manager
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -20,6 +20,9 @@ from tranship.connectors.errors import (
     RowRefusedError,
     TransientError,
 )
+
+if TYPE_CHECKING:
+    import adbc_driver_manager
 
 
 class ConnectionLostError(TransientError):
@@ -107,7 +110,8 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
 )
 """What libpq and psycopg say of connections that never came about; they quote parts of the URI. Pinned by a test."""
 
-_DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError, adbc_driver_manager.Error)
+_DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError)
+"""ADBC's are caught where it is used (`datasessions`), so that who handles no rows need not load it."""
 
 
 @contextmanager
@@ -137,8 +141,6 @@ def translate(error: Exception) -> ConnectorError:
         error = error.orig
     if isinstance(error, psycopg.Error):
         return _from_psycopg(error)
-    if isinstance(error, adbc_driver_manager.Error):
-        return _from_adbc(error)
     return ConnectorError(f"PostgreSQL: {type(error).__name__}")
 
 
@@ -159,7 +161,8 @@ def _from_psycopg(error: psycopg.Error) -> ConnectorError:
     return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
 
 
-def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
+def from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
+    """The connector's error for one of the data driver."""
     if error.sqlstate:
         details = {_text(name): _text(value) for name, value in error.details}
         return _by_state(
@@ -169,7 +172,7 @@ def _from_adbc(error: adbc_driver_manager.Error) -> ConnectorError:
             table=details.get("PG_DIAG_TABLE_NAME", ""),
             constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
         )
-    if error.status_code == adbc_driver_manager.AdbcStatusCode.IO:
+    if error.status_code.name == "IO":
         return _without_state(str(error))
     return ConnectorError(
         f"the PostgreSQL data driver failed ({error.status_code.name}); a row's key may be one that no document has "

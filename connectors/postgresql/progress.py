@@ -44,8 +44,6 @@ from tranship.plans.streams import Endpoint, Stream
 
 Hook = Callable[[str], None]
 
-KEEP_SITES = ("keep.before_position", "keep.before_commit", "keep.after_commit")
-
 
 class PostgresProgress:
     """`Progress`. Safe to use from several threads: each call takes a session from a pool."""

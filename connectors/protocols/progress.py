@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from tranship.connectors.batch import Quarantined
 from tranship.connectors.protocols.forms import (
     Aside,
     Changes,
@@ -23,6 +22,9 @@ from tranship.connectors.protocols.forms import (
     TouchedKey,
 )
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.batch import Quarantined
 
 
 @runtime_checkable

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from tranship.connectors.batch import Batch
 from tranship.connectors.protocols.forms import ChunkMark, DirtyKey, Key, LaneMark, Span
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.batch import Batch
 
 
 @dataclass(frozen=True)

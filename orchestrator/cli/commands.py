@@ -16,16 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.view import shown
-from tranship.orchestrator.dataplane.reconcile import TooManyApartError
+from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
-from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.inbox import refusal
 from tranship.orchestrator.engine.recognition import TargetRestoredError
 from tranship.orchestrator.engine.session import Session, open_session
@@ -40,6 +38,9 @@ from tranship.orchestrator.reports.keynames import NoKeyError
 from tranship.orchestrator.reports.quarantine import QuarantineError
 from tranship.orchestrator.reports.status import closing_lines, status_of
 from tranship.plans import PlanError, load_with_warnings
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
 
 
 class LogFormat(StrEnum):
@@ -110,6 +111,8 @@ def run_of(session: Session) -> str:
 def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunStatus | None = None) -> int:
     """Carry a run on; the exit code says how it stands afterwards. `wanted`: the end that was asked for, which is no
     failure then."""
+    from tranship.orchestrator.cli.view import shown  # with the live view: only who carries a run on draws it
+
     logs.configure(logs.default_format(), run=run)
     engine = session.engine()
     try:

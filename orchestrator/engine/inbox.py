@@ -14,7 +14,7 @@ from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
-from tranship.orchestrator.phases.cutover import known_divergences
+from tranship.orchestrator.phases.divergences import known_divergences
 from tranship.plans.strategies import PhaseName
 
 

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tranship.connectors.protocols import Progress, Scope
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
-from tranship.plans import Plan
+from tranship.orchestrator.phases.divergences import known_divergences
 from tranship.plans.strategies import PhaseName
 
 DRAIN_LIMIT_S = 60.0
@@ -117,18 +116,6 @@ def _check_divergences(run: Run) -> None:
     known = known_divergences(run.progress, run.scope, run.plan)
     if known is not None:
         raise RefusedToActError(known)
-
-
-def known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
-    """Why nothing passes what is on record as different, neither an approval nor the cutover; None within limits."""
-    known, allowed = len(progress.divergences(scope)), plan.reconcile.max_divergences
-    if known <= allowed:
-        return None
-    return (
-        f"{known} rows are known to differ and reconcile.max_divergences allows {allowed}; `tranship status` names "
-        "them, `tranship repair` makes them equal, and the next look that finds them so, such as `tranship reconcile`, "
-        "takes them off the record"
-    )
 
 
 def _prove_quiet(run: Run) -> None:
