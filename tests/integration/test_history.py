@@ -53,7 +53,7 @@ def _runs(route: Route) -> None:
     code, said = route.tranship("runs", "--target", "env:TARGET_URI")
     lines = said.splitlines()
     assert code == 0, said
-    assert re.fullmatch(rf"small-1  rolled-back  {TIME} to {TIME} \(.+\)", lines[0]), said
+    assert re.fullmatch(rf"small-1  rolled back  {TIME} to {TIME} \(.+\)", lines[0]), said
     assert re.fullmatch(rf"small-2  finished     {TIME} to {TIME} \(.+\)", lines[-1]), said
     code, same = route.tranship("runs", "--target", "${env:TARGET_URI}", "--state-schema", STATE)
     assert (code, same) == (0, said)
