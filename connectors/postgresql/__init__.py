@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tranship.connectors.mapping import MappedTable
+from tranship.connectors.postgresql.mapping import mapping
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint, Stream
 
@@ -89,13 +89,6 @@ def connect_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> PostgresSch
     from tranship.connectors.postgresql.schema import PostgresSchema
 
     return PostgresSchema(endpoint, streams)
-
-
-def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
-    """Every table of the streams, parents first. Connects to nothing."""
-    from tranship.connectors.postgresql.mapping import mapping as mapped
-
-    return mapped(endpoint, streams)
 
 
 if TYPE_CHECKING:
