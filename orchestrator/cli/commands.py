@@ -22,6 +22,7 @@ import typer
 
 from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
 from tranship.orchestrator import logs
+from tranship.orchestrator.cli.view import shown
 from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.inbox import refusal
@@ -111,8 +112,6 @@ def run_of(session: Session) -> str:
 def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunStatus | None = None) -> int:
     """Carry a run on; the exit code says how it stands afterwards. `wanted`: the end that was asked for, which is no
     failure then."""
-    from tranship.orchestrator.cli.view import shown  # with the live view: only who carries a run on draws it
-
     logs.configure(logs.default_format(), run=run)
     engine = session.engine()
     try:
