@@ -18,7 +18,7 @@ from tranship.plans.fingerprint import differences, fingerprint, meaning, meanin
 from tranship.plans.loader import Loaded, load, load_with_warnings, load_without_addresses
 from tranship.plans.models import Plan
 from tranship.plans.problems import PlanError, Problem
-from tranship.plans.resolution import resolve, source_endpoint, target_endpoint
+from tranship.plans.resolution import resolve, source_endpoint, state_endpoint, target_endpoint
 from tranship.plans.schema import json_schema, schema_text
 from tranship.plans.strategies import STRATEGIES, PhaseName
 from tranship.plans.streams import (
@@ -58,5 +58,6 @@ __all__ = [
     "resolve",
     "schema_text",
     "source_endpoint",
+    "state_endpoint",
     "target_endpoint",
 ]

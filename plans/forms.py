@@ -46,7 +46,8 @@ def refuse(code: Code, message: str, *, allowed: tuple[str, ...] = (), key: str 
 class Form(BaseModel):
     """Base of all that a plan declares: unknown keys are refused, nothing is converted, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
+    # deferred: one validator, of whole plans, is made when it is first needed, and none for each of their parts
 
 
 class ShortForm(Form):

@@ -30,6 +30,9 @@ from tranship.plans.units import parse_duration, parse_size
 
 _INT64 = range(-(2**63), 2**63)
 
+TARGET_SCHEMES = ("postgresql://", "postgres://")
+STATE_SCHEMA = "tranship"
+
 
 def _address(*schemes: str) -> Any:
     def read(value: object, info: ValidationInfo) -> Address:
@@ -61,9 +64,9 @@ class TargetPlan(Form):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    postgresql: Annotated[Address, _address("postgresql://", "postgres://"), WithJsonSchema({"type": "string"})]
+    postgresql: Annotated[Address, _address(*TARGET_SCHEMES), WithJsonSchema({"type": "string"})]
     schema_name: Name = Field(default="public", alias="schema")
-    state_schema: Name = "tranship"
+    state_schema: Name = STATE_SCHEMA
     accept: tuple[Name, ...] = Field(default=(), strict=False)
 
 

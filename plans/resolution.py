@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from tranship.plans.addresses import Surroundings, read_address
 from tranship.plans.columns import (
     MAX_PRECISION,
     ChildColumnPlan,
@@ -14,7 +15,7 @@ from tranship.plans.columns import (
     KeyColumnPlan,
     default_bson,
 )
-from tranship.plans.models import Plan, StreamPlan
+from tranship.plans.models import STATE_SCHEMA, TARGET_SCHEMES, Plan, StreamPlan
 from tranship.plans.streams import Child, Column, Endpoint, Index, LogicalType, Reference, Stream
 
 CANONICAL_BSON = "any"
@@ -47,6 +48,12 @@ def target_endpoint(plan: Plan) -> Endpoint:
         accept=target.accept,
         sessions=SESSIONS + SESSIONS_PER_WORKER * plan.limits.workers,
     )
+
+
+def state_endpoint(template: str, state_schema: str | None = None) -> Endpoint:
+    """The state schema of a target without a plan; the address is as in one. Raises `AddressError`."""
+    address = read_address(template, TARGET_SCHEMES, Surroundings())
+    return Endpoint("postgresql", address, state_schema=state_schema or STATE_SCHEMA)
 
 
 def _stream(name: str, declared: StreamPlan) -> Stream:

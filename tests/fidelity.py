@@ -29,7 +29,7 @@ from tests.unit.mongodb.random_bson import document
 from tests.unit.mongodb.test_fuzz import ALL, check, check_key
 from tests.unit.mongodb.test_mapper_law import MAPPERS, SHAPE, STREAMS
 from tranship.connectors.mongodb import rows
-from tranship.connectors.mongodb.mapper import key_of
+from tranship.connectors.mongodb.projection import key_of
 
 BATCH = 500
 OFF_SHARES = (0.0, 0.02, 0.1, 0.5)

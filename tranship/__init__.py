@@ -6,7 +6,7 @@
     state = run(plan)          # blocks until the run ends, pauses or is held
     print(status(plan))
 
-Importing this module loads no driver and no orchestrator; the functions do when they are called.
+Importing this module loads nothing else; its names and functions do when they are used.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tranship.plans import Plan, PlanError
-
 if TYPE_CHECKING:
     from tranship.orchestrator.journal.state import State
     from tranship.orchestrator.reports.status import Status
+    from tranship.plans import Plan, PlanError
 
 __all__ = ["Plan", "PlanError", "load_plan", "run", "status"]
+
+
+def __getattr__(name: str) -> type[Plan | PlanError]:
+    """`Plan` and `PlanError`, when they are first asked for."""
+    if name not in ("Plan", "PlanError"):
+        raise AttributeError(f"module tranship has no attribute {name}")
+    from tranship import plans
+
+    found: type[Plan | PlanError] = getattr(plans, name)
+    return found
 
 
 def load_plan(path: str | Path, env: Mapping[str, str] = os.environ) -> Plan:

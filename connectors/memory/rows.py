@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from tranship.connectors import batch
-from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors import arrowtypes
+from tranship.connectors.batch import RESIDUE, Batch, Quarantined
 from tranship.connectors.protocols import Key, Span
 from tranship.plans.streams import Child, Stream
 
@@ -18,7 +18,7 @@ Row: TypeAlias = dict[str, Any]
 
 def make_batch(stream: Stream, rows: list[Row], quarantined: Iterable[Quarantined] = ()) -> Batch:
     """A batch of rows in key order."""
-    record_batch = pa.RecordBatch.from_pylist(rows, schema=batch.schema(stream))
+    record_batch = pa.RecordBatch.from_pylist(rows, schema=arrowtypes.schema(stream))
     return Batch(record_batch, tuple(quarantined), size=record_batch.nbytes)
 
 
@@ -38,7 +38,7 @@ def residues(row: Row) -> int:
     """How many residues a row and its child rows have."""
     below = [element for value in row.values() if isinstance(value, list | tuple) for element in value]
     inner = sum(residues(element) for element in below if isinstance(element, dict))
-    return (row.get(batch.RESIDUE) is not None) + inner
+    return (row.get(RESIDUE) is not None) + inner
 
 
 def has_residue(row: Row) -> bool:

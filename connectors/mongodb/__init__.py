@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["MongoSource", "connect"]
 
 
-def connect(endpoint: Endpoint, streams: Sequence[Stream]) -> MongoSource:
+def connect(
+    endpoint: Endpoint,
+    streams: Sequence[Stream],  # noqa: ARG001 - every connector is opened alike
+) -> MongoSource:
     """Open a source; the server is first asked something by the first call. Raises `RefusedError` for a bad URI."""
-    return MongoSource(endpoint, streams)
+    return MongoSource(endpoint)
 
 
 if TYPE_CHECKING:

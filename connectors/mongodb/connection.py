@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -18,9 +18,11 @@ from pymongo.write_concern import WriteConcern
 from tranship.connectors.addresses import address_of, is_unambiguous
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.mongodb.errors import translated
-from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Position
 from tranship.plans.streams import Endpoint, Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.mongodb.mapper import Mapper
 
 RAW = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
 
@@ -39,10 +41,10 @@ class MongoConnection:
     Nothing is looked up before it is first used: a run is taken back also when the address leads nowhere any more.
     """
 
-    def __init__(self, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._opened: dict[str, MongoClient[dict[str, Any]]] = {}
-        self._mappers = {stream.name: Mapper(stream) for stream in streams}
+        self._mappers: dict[str, Mapper] = {}
 
     def close(self) -> None:
         """Close all connections to the server."""
@@ -69,6 +71,8 @@ class MongoConnection:
             )
 
     def _mapper(self, stream: Stream) -> Mapper:
+        from tranship.connectors.mongodb.mapper import Mapper  # with Arrow: a look at the server needs none
+
         found = self._mappers.get(stream.name)
         if found is None or found.stream != stream:
             found = self._mappers[stream.name] = Mapper(stream)

@@ -7,14 +7,13 @@ This Python mapper is the reference; a native one may replace it with the same r
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
-from tranship.connectors import keycodec
-from tranship.connectors.batch import Batch, Quarantined, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.fit import Note, Notes
 from tranship.connectors.mongodb import bsonwalk, rows
@@ -31,13 +30,10 @@ from tranship.connectors.mongodb.fields import (
     Slot,
     ValueItem,
 )
+from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
 from tranship.plans.streams import Child, Column, Rest, Stream, index_rooms, unique_room
-
-PROJECTION = "mongodb-3"
-"""To be changed with everything that changes what documents, keys and filters become: runs that go on then compare all
-again (`BatchSource.projection`). 2: subtype 2, code with scope, levels in json; filters whole."""
 
 
 class Mapper:
@@ -136,25 +132,6 @@ def _malformed(raw: bytes, error: Exception) -> Exception:
     if isinstance(error, bsonwalk.MalformedBSONError):
         return UnfitError(error.path, f"malformed: {error.reason}")
     return error
-
-
-def key_of(raw: bytes) -> bytes:
-    """The canonical key of a document that may be malformed behind its `_id`.
-
-    Where not even that can be read, a key that no document has: 0xFF and the document's SHA-256.
-    """
-    try:
-        if raw[5 : 6 + len(ID)] == ID.encode() + b"\0":
-            start = 6 + len(ID)
-            end = start + keycodec.value_size(raw[4], raw, start)
-            if end <= len(raw):
-                return keycodec.encode(raw[4], raw[start:end])
-        for kind, name, start, end in bsonwalk.split(raw, 0, len(raw)):
-            if name == ID.encode():
-                return keycodec.encode(kind, raw[start:end])
-    except (bsonwalk.MalformedBSONError, ValueError, IndexError, KeyError, struct.error):
-        pass
-    return b"\xff" + hashlib.sha256(raw).digest()
 
 
 _Factory = tuple[tuple[str, ...], Callable[[str, str, int], Slot]]

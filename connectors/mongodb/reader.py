@@ -14,7 +14,7 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import among, in_span
-from tranship.connectors.mongodb.mapper import key_of
+from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.readable import readable
 from tranship.connectors.protocols import Key, Position, Span, is_nameless
 from tranship.plans.streams import Stream

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
@@ -16,14 +15,17 @@ from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.filters import where as where_of
-from tranship.connectors.mongodb.mapper import PROJECTION
 from tranship.connectors.mongodb.order import usual_order
+from tranship.connectors.mongodb.projection import PROJECTION
 from tranship.connectors.mongodb.reader import BY_ID, MongoReader
 from tranship.connectors.mongodb.traces import MongoTraces
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import OWN_COLLECTIONS
 from tranship.plans.streams import LONG_KEY_BYTES, Column, Stream, key_entries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""

@@ -21,22 +21,38 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tranship.connectors.postgresql.mapping import mapping
-from tranship.connectors.postgresql.progress import KEEP_SITES, PostgresProgress
-from tranship.connectors.postgresql.schema import PostgresSchema
-from tranship.connectors.postgresql.target import LOAD_SITES, REPLACE_SITES, PostgresTarget
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
+    from tranship.connectors.postgresql.progress import PostgresProgress
+    from tranship.connectors.postgresql.schema import PostgresSchema
+    from tranship.connectors.postgresql.target import PostgresTarget
     from tranship.connectors.protocols import BatchTarget, Progress, TargetSchema
 
 Hook = Callable[[str], None]
 
-SITES = (*LOAD_SITES, *REPLACE_SITES, *KEEP_SITES)
+SITES = (
+    "load.before_mark",
+    "load.before_epoch",
+    "load.before_commit",
+    "load.after_commit",
+    "replace.before_delete",
+    "replace.before_mark",
+    "replace.before_epoch",
+    "replace.before_commit",
+    "replace.after_commit",
+    "keep.before_position",
+    "keep.before_commit",
+    "keep.after_commit",
+)
 """Names that a `hook` is called with, each at one place: for failpoints."""
 
 
 def _no_hook(_: str) -> None: ...
+
+
+# Each way in loads only what it needs: a status needs no Arrow, and showing a plan no driver at all.
 
 
 def connect_target(
@@ -51,6 +67,8 @@ def connect_target(
     Under a scope that only reads (`Scope.reading`) nothing is recorded, and a transaction may not idle for a minute.
     Raises `EpochMovedError`, `RefusedError` or `TransientError`.
     """
+    from tranship.connectors.postgresql.target import PostgresTarget
+
     return PostgresTarget(endpoint, scope, hook)
 
 
@@ -61,11 +79,15 @@ def connect_progress(
     hook: Hook = _no_hook,
 ) -> PostgresProgress:
     """The durable progress of the streams; connects when it is first used."""
+    from tranship.connectors.postgresql.progress import PostgresProgress
+
     return PostgresProgress(endpoint, streams, hook)
 
 
 def connect_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> PostgresSchema:
     """The catalog; `streams` are all of the plan's, so that references are found. Connects when it is first used."""
+    from tranship.connectors.postgresql.schema import PostgresSchema
+
     return PostgresSchema(endpoint, streams)
 
 
@@ -81,13 +103,4 @@ if TYPE_CHECKING:
         return schema
 
 
-__all__ = [
-    "SITES",
-    "PostgresProgress",
-    "PostgresSchema",
-    "PostgresTarget",
-    "connect_progress",
-    "connect_schema",
-    "connect_target",
-    "mapping",
-]
+__all__ = ["SITES", "connect_progress", "connect_schema", "connect_target", "mapping"]

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.pages import PageSize
-from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
+from tranship.connectors.postgresql.datasessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import PREFIX, digest
 from tranship.connectors.protocols import Key, Scope, Span
 from tranship.plans.streams import Stream

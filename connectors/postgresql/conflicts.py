@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, UniqueConflictError
+from tranship.connectors.postgresql.datasessions import DataSession
 from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import Rows
-from tranship.connectors.postgresql.keyspace import KeySpace, expression, texts
+from tranship.connectors.postgresql.keyspace import KeySpace, texts
+from tranship.connectors.postgresql.keyterms import expression
 from tranship.connectors.postgresql.layout import Field, Layout, names, quote
 from tranship.connectors.postgresql.naming import derived
-from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import DirtyKey, Key
 
 _MOST_VALUES = 100

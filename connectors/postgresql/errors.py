@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import adbc_driver_manager
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -21,6 +21,9 @@ from tranship.connectors.errors import (
     RowRefusedError,
     TransientError,
 )
+
+if TYPE_CHECKING:
+    import adbc_driver_manager
 
 
 class ConnectionLostError(TransientError):
@@ -137,7 +140,8 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
 )
 """What libpq and psycopg say of connections that never came about; they quote parts of the URI. Pinned by a test."""
 
-_DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError, adbc_driver_manager.Error)
+_DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError)
+"""ADBC's are caught where it is used (`datasessions`), so that who handles no rows need not load it."""
 
 
 @contextmanager
@@ -164,14 +168,16 @@ def committing(place: str = "") -> Iterator[None]:
 
 def translate(error: Exception, place: str = "") -> ConnectorError:
     """The connector's error for a driver's one, of a server at this place."""
-    server = f"PostgreSQL at {place}" if place else "PostgreSQL"
+    server = _server(place)
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
         error = error.orig
     if isinstance(error, psycopg.Error):
         return _from_psycopg(error, server)
-    if isinstance(error, adbc_driver_manager.Error):
-        return _from_adbc(error, server)
     return ConnectorError(f"PostgreSQL: {type(error).__name__}")
+
+
+def _server(place: str) -> str:
+    return f"PostgreSQL at {place}" if place else "PostgreSQL"
 
 
 def _from_psycopg(error: psycopg.Error, server: str) -> ConnectorError:
@@ -193,7 +199,9 @@ def _from_psycopg(error: psycopg.Error, server: str) -> ConnectorError:
     return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
 
 
-def _from_adbc(error: adbc_driver_manager.Error, server: str) -> ConnectorError:
+def from_adbc(error: adbc_driver_manager.Error, place: str) -> ConnectorError:
+    """The connector's error for one of the data driver, of a server at this place."""
+    server = _server(place)
     if error.sqlstate:
         details = {_text(name): _text(value) for name, value in error.details}
         return _by_state(
@@ -205,7 +213,7 @@ def _from_adbc(error: adbc_driver_manager.Error, server: str) -> ConnectorError:
             table=details.get("PG_DIAG_TABLE_NAME", ""),
             constraint=details.get("PG_DIAG_CONSTRAINT_NAME", ""),
         )
-    if error.status_code == adbc_driver_manager.AdbcStatusCode.IO:
+    if error.status_code.name == "IO":
         return _without_state(str(error), server)
     return ConnectorError(
         f"the PostgreSQL data driver failed ({error.status_code.name}); a row's key may be one that no document has "

@@ -1,7 +1,7 @@
-"""Counts of notes and of filled columns: written with the rows that they are about, summed up when somebody asks.
+"""Counts of notes and of filled columns, written with the rows that they are about.
 
 Each chunk has rows of its own, and so has each lane: a writer adds to none that another one holds, and what counts is
-their sum. Those of lanes may be below zero: they take off what a chunk brought.
+their sum (`fitsums`). Those of lanes may be below zero: they take off what a chunk brought.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select
 
-from tranship.connectors.fit import Cell, Effect, Fit, Kind
-from tranship.connectors.postgresql.comparisons import Comparisons
-from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
-from tranship.connectors.postgresql.statetables import StateTables
+from tranship.connectors.fit import Cell, Kind
+from tranship.connectors.postgresql.datasessions import DataSession, many, one, state_name
+from tranship.connectors.postgresql.fitsums import FILLED
 from tranship.connectors.protocols import ChunkMark, LaneMark, Scope
 from tranship.plans.streams import Stream
-
-_FILLED = "filled"
 
 
 class FitCounts:
@@ -32,7 +28,7 @@ class FitCounts:
     def loaded(self, mark: ChunkMark, notes: Counter[Kind], filled: Counter[Cell]) -> None:
         """What came with a chunk."""
         rows = [(kind.effect.value, kind.place, kind.reason, count) for kind, count in notes.items()]
-        rows += [(_FILLED, cell.table, cell.column, count) for cell, count in filled.items()]
+        rows += [(FILLED, cell.table, cell.column, count) for cell, count in filled.items()]
         self._add(mark.scope, mark.stream, mark.chunk, rows)
 
     def replaced(self, mark: LaneMark, stream: Stream, notes: Counter[Kind]) -> None:
@@ -58,24 +54,3 @@ class FitCounts:
                 many(counts, pa.int64()),
             ],
         )
-
-
-def fit_of(connection: Connection, tables: StateTables, scope: Scope) -> dict[str, Fit]:
-    """All counts of a round by stream, in the caller's transaction."""
-    table = tables.fit
-    what = (table.c.stream, table.c.effect, table.c.place, table.c.reason)
-    mine = (table.c.run == scope.run) & (table.c.round == scope.round)
-    notes: dict[str, dict[Kind, int]] = {}
-    filled: dict[str, dict[Cell, int]] = {}
-    for row in connection.execute(select(*what, func.sum(table.c.count).label("total")).where(mine).group_by(*what)):
-        if row.effect == _FILLED:
-            filled.setdefault(row.stream, {})[Cell(row.place, row.reason)] = int(row.total)
-        elif row.total:
-            notes.setdefault(row.stream, {})[Kind(row.place, row.reason, Effect(row.effect))] = int(row.total)
-    comparisons = Comparisons(connection, tables, scope)
-    compared, recounted = comparisons.newest(), comparisons.filled()
-    found = {name: Fit(notes.get(name, {}), cells) for name, cells in filled.items()}
-    for name, cells in recounted.items():
-        if name in found and compared is not None:
-            found[name] = Fit(found[name].notes, cells, compared.at)
-    return found

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tranship.connectors.arrowtypes import arrow_type
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.postgresql.keyspace import no_document
 from tranship.connectors.postgresql.layout import Field, Layout
@@ -92,12 +93,13 @@ class Rows:
 
 
 def _from_driver(column: pa.ChunkedArray, field: Field) -> pa.Array:
+    kind = arrow_type(field.column)
     if not column.num_chunks:  # combining nothing fails for arrays of UUIDs
-        return pa.array([], field.arrow)
+        return pa.array([], kind)
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    return array if array.type.equals(field.arrow) else array.cast(field.arrow)
+    return array if array.type.equals(kind) else array.cast(kind)
 
 
 def together(root: Rows, below: dict[str, Rows], canonical: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:

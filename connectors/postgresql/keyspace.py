@@ -6,8 +6,7 @@ Python or driver type holds. A literal cast is folded before planning, so the pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pyarrow as pa
 from psycopg import sql
@@ -15,81 +14,16 @@ from psycopg import sql
 from tranship.connectors import keycodec as codec
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import BOTTOM, TOP, Cut, KeyForm, TypedValue
+from tranship.connectors.postgresql.keyterms import expression, form_of, identity_of, key_terms
 from tranship.connectors.postgresql.layout import Field, Layout, quote
 from tranship.connectors.protocols import Key, Span
-from tranship.plans.streams import LogicalType, Stream
-
-_DAY = 86_400_000_000
-_FIRST_DAY = -2_440_588  # 4714-11-24 BC, where PostgreSQL's calendar begins
-_LAST_DATE = 2_145_042_905
-_LAST_MICROSECOND = 2**63 - 1  # Arrow's and the canonical form's; PostgreSQL reaches 29 years further
-
-
-_BEGINNING = {LogicalType.TEXT: 250, LogicalType.BYTES: 1000}
-"""How much of a long value (characters, bytes) an index holds: at most 1,000 bytes."""
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How values of one type are written: as text, and the expression that makes a value of that text."""
-
-    write: Callable[[TypedValue], str]
-    expression: str
-    lowest: int | None = None
-    highest: int | None = None
-
-
-def _bytes_text(value: TypedValue) -> str:
-    assert isinstance(value, bytes)
-    return "\\x" + value.hex()
-
-
-def _hex_text(value: TypedValue) -> str:
-    assert isinstance(value, bytes)
-    return value.hex()
-
-
-def _interval_text(value: TypedValue) -> str:
-    assert isinstance(value, int)
-    days, microseconds = divmod(value, _DAY)
-    seconds, microseconds = divmod(microseconds, 1_000_000)
-    # Each field with its sign: the server's IntervalStyle may let a first minus count for all of them. And each in 32
-    # bits: PostgreSQL 14 takes no more in one.
-    return f"{days:+} days {seconds:+} seconds {microseconds:+} microseconds"
-
-
-_PLAIN = _Form(str, "CAST({} AS %s)")
-
-_FORMS: dict[LogicalType, _Form] = {
-    LogicalType.DECIMAL: _Form(str, "CAST({} AS numeric)"),  # no scale: a bound may have more digits than the column
-    LogicalType.BYTES: _Form(_bytes_text, "CAST({} AS bytea)"),
-    LogicalType.UUID: _Form(_hex_text, "CAST({} AS uuid)"),
-    # Added to a timestamp without zone: with one, days would follow the session's daylight saving.
-    LogicalType.TIMESTAMP: _Form(
-        _interval_text,
-        "((timestamp 'epoch' + CAST({} AS interval)) AT TIME ZONE 'UTC')",
-        _FIRST_DAY * _DAY,
-        _LAST_MICROSECOND,
-    ),
-    LogicalType.DATE: _Form(str, "(date 'epoch' + CAST({} AS integer))", _FIRST_DAY, _LAST_DATE),
-}
-
-
-def _form(field: Field) -> _Form:
-    return _FORMS.get(field.type, _PLAIN)
-
-
-def expression(field: Field, text: str) -> str:
-    """The SQL expression of a value, from an expression of its text."""
-    form = _form(field)
-    template = form.expression % field.native if form is _PLAIN else form.expression
-    return template.replace("{}", text)
+from tranship.plans.streams import Stream
 
 
 def texts(field: Field, column: pa.Array) -> pa.Array:
     """A parameter that holds a column's values as texts, for `expression`."""
     storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-    write = _form(field).write
+    write = form_of(field).write
     return pa.array([[None if value is None else write(value) for value in _plain(storage)]], pa.list_(pa.string()))
 
 
@@ -100,7 +34,7 @@ class KeySpace:
         self.stream = stream
         self.root = root
         self._form = KeyForm(stream.key)
-        self._has_times = any(_form(field).lowest is not None for field in root.key)
+        self._has_times = any(form_of(field).lowest is not None for field in root.key)
 
     def canonical(self, columns: Sequence[pa.Array]) -> list[Key]:
         """The canonical keys of rows. Raises `ConnectorError` for a row that no document can have become."""
@@ -129,7 +63,7 @@ class KeySpace:
 
     def order(self, layout: Layout) -> str:
         """ORDER BY of the source's key order."""
-        return ", ".join(term for field in layout.key for term in _terms(field, quote(field.name)))
+        return ", ".join(term for field in layout.key for term in key_terms(field, quote(field.name)))
 
     def within(self, layout: Layout, span: Span) -> str:
         """The condition that a row's key lies in the span."""
@@ -152,7 +86,7 @@ class KeySpace:
         columns = [f"k{i}" for i in range(len(layout.key))]
         arrays = ", ".join(f"${i + 1}::text[]" for i in range(len(columns)))
         values = ", ".join(
-            _identity(field, expression(field, name)) for field, name in zip(layout.key, columns, strict=True)
+            identity_of(field, expression(field, name)) for field, name in zip(layout.key, columns, strict=True)
         )
         key = ", ".join(quote(field.identity) for field in layout.key)
         return f"({key}) IN (SELECT {values} FROM unnest({arrays}) AS given({', '.join(columns)}))"
@@ -160,7 +94,7 @@ class KeySpace:
     def parameters(self, layout: Layout, keys: Sequence[tuple[TypedValue, ...]]) -> list[pa.Array]:
         """The parameters of `among`: one array of texts per key column."""
         return [
-            pa.array([[_form(field).write(values[place]) for values in keys]], pa.list_(pa.string()))
+            pa.array([[form_of(field).write(values[place]) for values in keys]], pa.list_(pa.string()))
             for place, field in enumerate(layout.key)
         ]
 
@@ -172,8 +106,8 @@ class KeySpace:
         right: list[str] = []
         for place, value in enumerate(cut.values):
             field = layout.key[place]
-            left += _terms(field, quote(field.name))
-            right += _terms(field, expression(field, _literal(_form(field).write(value))))
+            left += key_terms(field, quote(field.name))
+            right += key_terms(field, expression(field, _literal(form_of(field).write(value))))
         sign = (">" if cut.after else ">=") if lower else ("<=" if cut.after else "<")
         return f"({', '.join(left)}) {sign} ({', '.join(right)})"
 
@@ -187,29 +121,6 @@ def no_document(table: str, key: Sequence[Field]) -> ConnectorError:
     )
 
 
-def order_terms(layout: Layout) -> str:
-    """What an index that serves reading in key order is over; of long values it holds the beginning."""
-    terms: list[str] = []
-    for field in layout.key:
-        terms += (f"({term})" for term in _terms(field, quote(field.name)))
-        if field.long:
-            return ", ".join(terms[:-1])
-    return ", ".join(terms)
-
-
-def _terms(field: Field, value: str) -> list[str]:
-    """What is compared for a value of one key column, given as an expression: one thing after the other."""
-    # Binary keys that are not canonical sort by length first; the canonical ones simply by their bytes.
-    terms = [f"octet_length({value})"] if field.by_length else []
-    if field.long:
-        terms.append(f"substr({value}, 1, {_BEGINNING[field.type]})")
-    return [*terms, value]
-
-
-def _identity(field: Field, value: str) -> str:
-    return field.digest(value) if field.long else value
-
-
 def _inside(layout: Layout, cut: Cut) -> Cut:
     """The same place among the rows with values that PostgreSQL can express: none of its rows lies beyond them."""
     return _beyond(layout, cut.values) or cut
@@ -218,7 +129,7 @@ def _inside(layout: Layout, cut: Cut) -> Cut:
 def _beyond(layout: Layout, values: Sequence[TypedValue]) -> Cut | None:
     """Where among the rows values lie of which PostgreSQL cannot express one; None if it can express them all."""
     for place, value in enumerate(values):
-        form = _form(layout.key[place])
+        form = form_of(layout.key[place])
         if form.lowest is None or form.highest is None:
             continue
         assert isinstance(value, int)

@@ -15,9 +15,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from tranship.connectors.batch import RESIDUE, arrow_type
+from tranship.connectors.batch import RESIDUE
 from tranship.plans.streams import DIGEST_SUFFIX, Child, Column, LogicalType, Stream
 
 NAME_BYTES = 63
@@ -43,12 +41,13 @@ _NATIVE = {
 class Field:
     """One column of a table. `collate_c`: compared byte by byte, as the source orders keys. `long`: a key column whose
     digest, in a generated column of its own, is what indexes hold (`rules.md` A8). `by_length`: a key column whose
-    values sort by length first. `items`: the type of an array's elements."""
+    values sort by length first. `items`: the type of an array's elements. `column`: what it is a column of, or
+    would be one of; it says the type of the values in a batch."""
 
     name: str
     type: LogicalType
     native: str
-    arrow: pa.DataType
+    column: Column
     nullable: bool = True
     collate_c: bool = False
     long: bool = False
@@ -138,7 +137,7 @@ def layout(stream: Stream, schema: str) -> Layout:
     key = tuple(_field(column, nullable=False, ordered=True) for column in stream.key)
     columns = [_field(column) for column in stream.columns]
     if stream.rest_column is not None:
-        columns.append(Field(stream.rest_column, LogicalType.JSON, _NATIVE[LogicalType.JSON], pa.string()))
+        columns.append(_own(stream.rest_column, LogicalType.JSON))
     inherited = tuple(
         _field(column, nullable=False, ordered=True, name=_root_name(column.name)) for column in stream.key
     )
@@ -155,7 +154,7 @@ def layout(stream: Stream, schema: str) -> Layout:
 
 def _child(child: Child, schema: str, key: tuple[Field, ...], above: tuple[Field, ...]) -> Layout:
     name = "_ordinal" if not above else f"_ordinal_{len(above) + 1}"
-    ordinals = (*above, Field(name, LogicalType.INT32, _NATIVE[LogicalType.INT32], pa.int32(), nullable=False))
+    ordinals = (*above, _own(name, LogicalType.INT32, nullable=False))
     return Layout(
         schema=schema,
         table=child.table,
@@ -167,7 +166,12 @@ def _child(child: Child, schema: str, key: tuple[Field, ...], above: tuple[Field
     )
 
 
-_RESIDUE = Field(RESIDUE, LogicalType.BYTES, _NATIVE[LogicalType.BYTES], pa.binary())
+def _own(name: str, kind: LogicalType, *, nullable: bool = True) -> Field:
+    """A column that is no field's."""
+    return Field(name, kind, _NATIVE[kind], Column(name, (), kind, ""), nullable)
+
+
+_RESIDUE = _own(RESIDUE, LogicalType.BYTES)
 
 
 def _root_name(key: str) -> str:
@@ -179,9 +183,8 @@ def _field(column: Column, *, nullable: bool = True, ordered: bool = False, name
     native = _native(column)
     by_length = ordered and column.type is LogicalType.BYTES and not column.is_canonical
     collate_c = LogicalType.OBJECTID in (column.type, column.items) or (ordered and column.type is LogicalType.TEXT)
-    arrow = arrow_type(column)
     return Field(
-        name or column.name, column.type, native, arrow, nullable, collate_c, column.long, by_length, column.items
+        name or column.name, column.type, native, column, nullable, collate_c, column.long, by_length, column.items
     )
 
 

@@ -21,7 +21,7 @@ from tranship.connectors.postgresql.builds import builds
 from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
-from tranship.connectors.postgresql.fitcounts import fit_of
+from tranship.connectors.postgresql.fitsums import fit_of
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
@@ -48,8 +48,6 @@ from tranship.connectors.protocols import (
 from tranship.plans.streams import Endpoint, Stream
 
 Hook = Callable[[str], None]
-
-KEEP_SITES = ("keep.before_position", "keep.before_commit", "keep.after_commit")
 
 
 class PostgresProgress:

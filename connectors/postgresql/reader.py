@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from tranship.connectors.batch import RESIDUE, Batch, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import RESIDUE, Batch
 from tranship.connectors.pages import PageSize
 from tranship.connectors.postgresql.aside import Entries
+from tranship.connectors.postgresql.datasessions import DataSession
 from tranship.connectors.postgresql.frames import Rows, together
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, names, quote
 from tranship.connectors.postgresql.selection import selection
-from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import Key, Span
 from tranship.plans.streams import Stream
 

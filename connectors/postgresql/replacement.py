@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tranship.connectors.batch import KEY
+from tranship.connectors.postgresql.datasessions import DataSession
 from tranship.connectors.postgresql.errors import DuplicateError, ReferredError, RowError
 from tranship.connectors.postgresql.frames import frames
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, names, quote
-from tranship.connectors.postgresql.sessions import DataSession
 from tranship.connectors.protocols import Key
 
 

@@ -8,11 +8,10 @@ from contextlib import closing
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import ConnectorError, RefusedError, UniqueConflictError
-from tranship.connectors.postgresql import conflicts, indexes, parents, preflight, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
-from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout, quote
-from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
+from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import Finding, Key, Scope
 from tranship.plans.streams import Column, Endpoint, Stream
@@ -94,6 +93,11 @@ class PostgresSchema:
 
     def _duplicates(self, scope: Scope, streams: Sequence[Stream], conflict: UniqueConflictError) -> tuple[Key, ...]:
         """Keys of the documents that hold what an index refused."""
+        # Rows are read here alone; who only looks at the catalog needs no Arrow.
+        from tranship.connectors.postgresql import conflicts
+        from tranship.connectors.postgresql.datasessions import DataSession
+        from tranship.connectors.postgresql.keyspace import KeySpace
+
         (index,) = [one for one in indexes.unique(streams, self._schema) if one.name == conflict.constraint]
         stream = self._streams[index.stream]
         with closing(DataSession(self._endpoint, scope.reading)) as session:

@@ -17,7 +17,7 @@ from tranship.connectors.postgresql.catalog import (
     schema_is_empty,
     type_exists,
 )
-from tranship.connectors.postgresql.keyspace import order_terms
+from tranship.connectors.postgresql.keyterms import order_terms
 from tranship.connectors.postgresql.layout import Layout, layout, quote
 from tranship.connectors.postgresql.naming import clashes, order_index, primary_key, relations
 from tranship.connectors.postgresql.statetables import StateTables

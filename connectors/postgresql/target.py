@@ -17,6 +17,7 @@ from tranship.connectors.errors import ConnectorError, EpochMovedError, MarkMove
 from tranship.connectors.fit import NOTHING_NOTED, Cell, Kind, Notes, filled, noted
 from tranship.connectors.postgresql.aside import Entries
 from tranship.connectors.postgresql.conflicts import unique_conflict
+from tranship.connectors.postgresql.datasessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.errors import DuplicateError, ReferredError
 from tranship.connectors.postgresql.fitcounts import FitCounts
 from tranship.connectors.postgresql.frames import frames
@@ -24,7 +25,6 @@ from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.connectors.postgresql.reader import Reader
 from tranship.connectors.postgresql.replacement import refused_rows, replace_free_rows, replace_rows
-from tranship.connectors.postgresql.sessions import DataSession, many, one, state_name
 from tranship.connectors.postgresql.statetables import digest
 from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Loaded, Scope, Span
 from tranship.plans.streams import Endpoint, Stream
@@ -33,15 +33,6 @@ Hook = Callable[[str], None]
 
 Write = Callable[[DataSession, KeySpace, Sequence[Key], pa.RecordBatch], Mapping[Key, str]]
 """Writes rows; returns the keys that somebody else's foreign key holds, with the name of its table."""
-
-LOAD_SITES = ("load.before_mark", "load.before_epoch", "load.before_commit", "load.after_commit")
-REPLACE_SITES = (
-    "replace.before_delete",
-    "replace.before_mark",
-    "replace.before_epoch",
-    "replace.before_commit",
-    "replace.after_commit",
-)
 
 
 class PostgresTarget:

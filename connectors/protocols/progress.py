@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from tranship.connectors.batch import Quarantined
 from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.protocols.forms import (
     Aside,
@@ -24,6 +23,9 @@ from tranship.connectors.protocols.forms import (
     TouchedKey,
 )
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.batch import Quarantined
 
 
 @runtime_checkable

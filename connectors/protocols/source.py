@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import pyarrow as pa
-
-from tranship.connectors.batch import Batch
 from tranship.connectors.fit import Notes
 from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span, SwitchNote
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tranship.connectors.batch import Batch
 
 
 @runtime_checkable

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import pyarrow as pa
-
-from tranship.connectors.batch import Batch
 from tranship.connectors.fit import NOTHING_NOTED, Notes
 from tranship.connectors.protocols.forms import ChunkMark, DirtyKey, Key, LaneMark, Span
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tranship.connectors.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tranship.connectors.errors import ConnectorError, EpochMovedError, TransientError
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.view import shown
-from tranship.orchestrator.dataplane.reconcile import TooManyApartError
+from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.engine.amendment import PlanChangedError
-from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.inbox import refusal
 from tranship.orchestrator.engine.recognition import TargetRestoredError
 from tranship.orchestrator.engine.session import Session, open_session
@@ -41,6 +40,9 @@ from tranship.orchestrator.reports.keynames import NoKeyError
 from tranship.orchestrator.reports.quarantine import QuarantineError
 from tranship.orchestrator.reports.status import closing_lines, status_of
 from tranship.plans import PlanError, load_with_warnings
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
 
 
 class LogFormat(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,9 @@ from tranship.orchestrator.cli.commands import (
     report,
     run_of,
 )
+from tranship.orchestrator.cli.explain import explain
+from tranship.orchestrator.cli.history import history, runs
+from tranship.orchestrator.cli.order import InOrder
 from tranship.orchestrator.cli.page import print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
 from tranship.orchestrator.demo.cli import demo
@@ -49,18 +53,32 @@ from tranship.plans import load_without_addresses, schema_text
 from tranship.plans.strategies import PhaseName
 
 app = typer.Typer(
+    cls=InOrder,
     help="Move live data between databases without downtime.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
-app.add_typer(plan_app, name="plan")
-app.add_typer(quarantine_app, name="quarantine")
-app.add_typer(sandbox_app, name="sandbox")
-app.command()(demo)
+app.add_typer(plan_app, name="plan", cls=InOrder)
+app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
+app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
+for command in (demo, explain, history, runs):
+    app.command()(command)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tranship {version('tranship')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tranship(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None: ...
 
 
 # --- carrying out ------------------------------------------------------------------------------------------------

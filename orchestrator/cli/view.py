@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,10 +16,12 @@ from tranship.connectors.protocols import Build, Compared
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.watch import Figures, Watch
 from tranship.orchestrator.dataplane.work import SPANS, Report
-from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
 from tranship.orchestrator.reports.status import ago, dirty_keys, duration, equation
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
 

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,11 +19,13 @@ from tranship.connectors.errors import ConnectorError
 from tranship.connectors.protocols import MOST_COUNTED, Backlog, Build, Compared, Progress, Scope, Totals
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock, MonotonicClock
-from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import State
 from tranship.orchestrator.reports.status import follows
 from tranship.plans.strategies import PhaseName
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from tranship.connectors.batch import KEY, Batch, Quarantined, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import KEY, Batch, Quarantined
 from tranship.connectors.protocols import Key, is_nameless
 from tranship.plans.streams import Stream
 

@@ -17,6 +17,7 @@ import structlog
 
 from tranship.connectors.fit import Cell
 from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, Tally, is_nameless
+from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
     Comparison,
@@ -42,10 +43,6 @@ MOST_APART = 250_000
 
 MARKER_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 5.0
-
-
-class TooManyApartError(Exception):
-    """More keys differ than a comparison can tell one by one; nothing was changed."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope, TargetSchema
 from tranship.connectors.registry import Source
@@ -17,10 +17,12 @@ from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.dataplane.workers import Workers
-from tranship.orchestrator.retry import Patience
 from tranship.plans import Plan
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.retry import Patience
 
 POLL_S = 0.1
 

@@ -111,7 +111,7 @@ class Scene:
 
     def run(self, plan: Path, command: str = "run", **environment: str) -> subprocess.Popen[bytes]:
         """`tranship run`, or another command with its options, in a session of its own: one signal ends all of it."""
-        return self._start("tranship.orchestrator.cli.main", [*command.split(), str(plan)], environment)
+        return self._start("tranship", [*command.split(), str(plan)], environment)
 
     def _start(
         self, module: str, arguments: list[str], environment: dict[str, str], *, talks: bool = False

@@ -14,7 +14,7 @@ from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
-from tranship.orchestrator.phases.cutover import against_switch
+from tranship.orchestrator.phases.record import against_switch
 from tranship.plans.strategies import PhaseName
 
 

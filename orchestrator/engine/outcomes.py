@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tranship.connectors import errors
 from tranship.connectors.protocols import Mismatch
-from tranship.orchestrator.dataplane.reconcile import TooManyApartError
+from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError
 from tranship.orchestrator.phases import DivergedError, PreflightError, RefusedToActError
 from tranship.orchestrator.services import ServiceFailedError

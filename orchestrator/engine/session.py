@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.protocols import Finding
@@ -12,15 +13,18 @@ from tranship.connectors.registry import Source, open_progress, open_schema, ope
 from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
-from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
-from tranship.orchestrator.journal.control import RequestKind, SqlControl
+from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.state import ENDED, State, fold_all
 from tranship.orchestrator.phases.preflight import refuse_errors
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
-from tranship.plans.streams import Stream
+from tranship.plans.streams import Endpoint, Stream
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
+    from tranship.orchestrator.journal.store import SqlControl
 
 STOPPING = {RequestKind.WITHDRAW, RequestKind.PAUSE, RequestKind.ROLLBACK}
 """Requests that let no more rows be moved."""
@@ -141,19 +145,30 @@ class Session:
 
     def engine(self) -> Engine:
         """An engine for the plan's runs."""
+        from tranship.orchestrator.engine.engine import Engine  # with all phases: only who carries a run on needs it
+
         return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease)
 
 
 @contextmanager
-def open_session(plan: Plan, log_format: str | None = None, file: str = "PLAN") -> Iterator[Session]:
-    """Open the control store of a plan; nothing is created by that."""
-    streams = resolve(plan)
-    log_format = log_format or logs.default_format()
-    control = SqlControl(target_endpoint(plan))
+def open_control(endpoint: Endpoint) -> Iterator[SqlControl]:
+    """Open the control store in a target's state schema; nothing is created by that."""
+    from tranship.orchestrator.journal.store import SqlControl  # with SQLAlchemy: not all commands ask a server
+
+    control = SqlControl(endpoint)
     try:
-        yield Session(plan, streams, connections(plan, streams, log_format), control, file)
+        yield control
     finally:
         control.close()
+
+
+@contextmanager
+def open_session(plan: Plan, log_format: str | None = None, file: str = "PLAN") -> Iterator[Session]:
+    """Open a plan with its control store; nothing is created by that."""
+    streams = resolve(plan)
+    log_format = log_format or logs.default_format()
+    with open_control(target_endpoint(plan)) as control:
+        yield Session(plan, streams, connections(plan, streams, log_format), control, file)
 
 
 def connections(plan: Plan, streams: tuple[Stream, ...], log_format: str) -> Connect:

@@ -7,7 +7,7 @@ folded in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,7 +15,9 @@ from tranship.orchestrator.journal.control import Control, Request
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.sentences import sentence
 from tranship.orchestrator.journal.state import State, fold, fold_all
-from tranship.orchestrator.retry import Patience
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.retry import Patience
 
 log = structlog.get_logger(__name__)
 

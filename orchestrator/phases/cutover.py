@@ -13,18 +13,16 @@ Until that record stands everything can be taken back; while writes still come t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from tranship.connectors.protocols import Progress, Scope
-from tranship.orchestrator.dataplane import fitness, reconcile
+from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
-from tranship.plans import Plan
+from tranship.orchestrator.phases.record import against_switch
 from tranship.plans.strategies import PhaseName
-from tranship.plans.streams import Stream
 
 DRAIN_LIMIT_S = 60.0
 MARKER_LIMIT_S = 30.0
@@ -118,25 +116,6 @@ def _check_record(run: Run) -> None:
     known = against_switch(run.progress, run.scope, run.plan, run.streams)
     if known is not None:
         raise RefusedToActError(known)
-
-
-def against_switch(progress: Progress, scope: Scope, plan: Plan, streams: Sequence[Stream]) -> str | None:
-    """Why neither an approval nor the cutover passes what is on record: rows that are known to differ, columns that
-    hold less than the plan says. None when nothing is against it."""
-    return _known_divergences(progress, scope, plan) or fitness.refusal(
-        streams, progress.fit(scope), plan.limits.misfit
-    )
-
-
-def _known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
-    known, allowed = len(progress.divergences(scope)), plan.reconcile.max_divergences
-    if known <= allowed:
-        return None
-    return (
-        f"{known} rows are known to differ and reconcile.max_divergences allows {allowed}; `tranship status` names "
-        "them, `tranship repair` makes them equal, and the next look that finds them so, such as `tranship reconcile`, "
-        "takes them off the record"
-    )
 
 
 def _prove_quiet(run: Run) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import structlog
 
 from tranship.connectors.errors import EpochMovedError
 from tranship.connectors.protocols import BatchTarget, Finding, Scope
 from tranship.orchestrator.clock import MonotonicClock
-from tranship.orchestrator.dataplane import reconcile
-from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
 from tranship.orchestrator.journal.steps import services
-from tranship.orchestrator.phases.cutover import against_switch
-from tranship.orchestrator.retry import Patience
+from tranship.orchestrator.phases.record import against_switch
 from tranship.plans.fingerprint import meaning_document
 from tranship.plans.strategies import PhaseName
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.dataplane.reconcile import Reconciled
 
 __all__ = ["Finding", "reconcile_now"]
 
@@ -44,6 +45,10 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
     look that finds it equal takes it off. A takeover meanwhile disturbs nothing. Raises `PlanChangedError` when the
     plan's meaning is not the run's.
     """
+    # Rows are compared here alone: an approval asks this module too, and needs no Arrow.
+    from tranship.orchestrator.dataplane import reconcile
+    from tranship.orchestrator.retry import Patience
+
     state = session.state(name)
     if state.run and meaning_document(session.plan) != state.meaning:
         raise PlanChangedError(
@@ -80,6 +85,8 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
 
 def _beside(session: Session, run: Run, target: BatchTarget) -> Reconciled:
     """Compare while an orchestrator applies. No marker of ours stays behind one that has ended its run meanwhile."""
+    from tranship.orchestrator.dataplane import reconcile
+
     try:
         return reconcile.full(run, target)
     finally:

@@ -1,4 +1,7 @@
-"""`tranship sandbox up | status | down`: servers to play with."""
+"""`tranship sandbox up | status | down`: servers to play with.
+
+What starts and asks servers is imported by the command that does: drivers come with it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tranship.orchestrator.sandbox import persistent
 from tranship.orchestrator.sandbox.servers import Kind, SandboxError, Servers
 
 USAGE_ERROR = 2
@@ -22,6 +24,8 @@ DEFAULT_FOLDER = Path(".sandbox")
 @app.command()
 def up(folder: Folder = DEFAULT_FOLDER) -> None:
     """Start the servers if they do not run yet, and print their URIs. They outlive the command."""
+    from tranship.orchestrator.sandbox import persistent
+
     try:
         _show(persistent.up(folder))
     except SandboxError as problem:
@@ -30,11 +34,13 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
 
 @app.command()
 def status(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Print the URIs of the servers that run; exit code 1 when none do."""
+    """Ask the servers, and print their URIs; exit code 1 when none run or one does not answer."""
+    from tranship.orchestrator.sandbox import persistent
+
     try:
         servers = persistent.status(folder)
     except SandboxError as problem:
-        _fail(problem)
+        _fail(problem, 1)
     if servers is None:
         typer.echo("no sandbox is running", err=True)
         raise typer.Exit(1)
@@ -47,6 +53,8 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Delete the servers' data as well.")] = False,
 ) -> None:
     """Stop the servers; their data stays unless --purge is given."""
+    from tranship.orchestrator.sandbox import persistent
+
     try:
         stopped = persistent.down(folder, purge=purge)
     except SandboxError as problem:
@@ -63,6 +71,6 @@ def _show(servers: Servers) -> None:
     typer.echo(f"export TARGET_URI={shlex.quote(servers.target_uri)}")
 
 
-def _fail(problem: SandboxError) -> NoReturn:
+def _fail(problem: SandboxError, code: int = USAGE_ERROR) -> NoReturn:
     typer.echo(f"error: {problem}", err=True)
-    raise typer.Exit(USAGE_ERROR)
+    raise typer.Exit(code)

@@ -16,6 +16,8 @@ from tranship.orchestrator.sandbox.servers import SandboxError
 POLL_S = 0.02
 """How often a condition is asked for; small against the half second that a server needs."""
 
+REPLY_MS = 3000
+
 
 def wait_until(what: str, condition: Callable[[], bool], timeout_s: float) -> None:
     """Return once the condition holds; `SandboxError` when time runs out. What the condition raises, it raises."""
@@ -38,10 +40,20 @@ def mongodb_answers(uri: str) -> bool:
         return False
 
 
+def mongodb_replies(uri: str) -> bool:
+    """Whether the servers of any URI say who they are, within a few seconds."""
+    try:
+        with pymongo.MongoClient[dict[str, object]](uri, serverSelectionTimeoutMS=REPLY_MS) as client:
+            client.admin.command("hello")
+    except (ValueError, PyMongoError):
+        return False
+    return True
+
+
 def postgresql_answers(uri: str) -> bool:
     """Whether the server accepts a connection and a statement now."""
     try:
         with psycopg.connect(uri, connect_timeout=2) as connection:
             return connection.execute("select 1").fetchone() == (1,)
-    except psycopg.OperationalError:
+    except psycopg.Error:
         return False

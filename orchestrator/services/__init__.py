@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,8 +16,10 @@ from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.journal.state import ServiceName
-from tranship.orchestrator.retry import Patience
 from tranship.plans.streams import Stream
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.retry import Patience
 
 log = structlog.get_logger(__name__)
 

@@ -13,16 +13,12 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tests.conformance.target_world import STREAMS, Hook
-from tranship.connectors.postgresql import (
-    PostgresProgress,
-    PostgresSchema,
-    PostgresTarget,
-    connect_progress,
-    connect_schema,
-    connect_target,
-)
+from tranship.connectors.postgresql import connect_progress, connect_schema, connect_target
 from tranship.connectors.postgresql.connections import connect, engine
+from tranship.connectors.postgresql.progress import PostgresProgress
+from tranship.connectors.postgresql.schema import PostgresSchema
 from tranship.connectors.postgresql.state import bump_epoch, ensure_epoch, install_state, state_tables
+from tranship.connectors.postgresql.target import PostgresTarget
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint, Stream
 

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import pytest
 
-from tranship.connectors.batch import KEY, Batch, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import KEY, Batch
 from tranship.connectors.errors import PositionLostError
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Key, Position, Span, SwitchNote

@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from tranship.connectors.batch import KEY, RESIDUE, Batch, Quarantined, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import KEY, RESIDUE, Batch, Quarantined
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import (
     NAMELESS,

@@ -32,7 +32,7 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, RefusedError, SourceChangedError, TransientError
 from tranship.connectors.mongodb import MongoSource, connect
 from tranship.connectors.mongodb.mapper import Mapper
-from tranship.connectors.mongodb.mapper import key_of as key_of_raw
+from tranship.connectors.mongodb.projection import key_of as key_of_raw
 from tranship.connectors.protocols import Key, Position, Span, SwitchNote
 from tranship.orchestrator.sandbox import ServerMissingError
 from tranship.orchestrator.sandbox.databases import SourceDatabase

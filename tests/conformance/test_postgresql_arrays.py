@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.test_postgresql_values import EXTREMES, Table
-from tranship.connectors import batch as batches
+from tranship.connectors import arrowtypes
 from tranship.connectors.batch import KEY, RESIDUE
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.postgresql.selection import FOREIGN
@@ -30,7 +30,7 @@ def array_column(items: LogicalType) -> Column:
 
 def arrays(column: Column, lists: Sequence[list[Any] | None]) -> pa.ListArray:
     """Times are given as integers: Python's own types end at the years 1 and 9999."""
-    kind = batches.arrow_type(column)
+    kind = arrowtypes.arrow_type(column)
     plain = {L.TIMESTAMP: pa.int64(), L.DATE: pa.int32()}.get(column.element.type)
     return pa.array(lists, kind) if plain is None else pa.array(lists, pa.list_(plain)).cast(kind)
 
@@ -44,7 +44,7 @@ def rows_of(stream: Stream, columns: Sequence[pa.Array]) -> pa.RecordBatch:
     count = len(columns[0])
     keys = [KeyForm(stream.key).encode((n,)) for n in range(count)]
     arrays = [pa.array(keys, pa.binary()), pa.array(range(count), pa.int32()), *columns, pa.nulls(count, pa.binary())]
-    return pa.record_batch(arrays, schema=batches.schema(stream))
+    return pa.record_batch(arrays, schema=arrowtypes.schema(stream))
 
 
 def bits(column: pa.Array) -> list[Any]:
@@ -63,7 +63,7 @@ def test_arrays_of_every_type_keep_their_extremes(postgres: PostgresWorld) -> No
     fields = {column.name: arrays(column, lists_of(EXTREMES[column.element.type])) for column in columns}
     count = len(fields[columns[0].name])
     element = pa.StructArray.from_arrays([*fields.values(), pa.nulls(count, pa.binary())], names=[*fields, RESIDUE])
-    kind = batches.child_type(child)
+    kind = arrowtypes.child_type(child)
     # The second row has all elements, the others none: each list once in a root and once in a child row.
     offsets = pa.array([0, 0, *[count] * (count - 1)], pa.int32())
     elements = pa.ListArray.from_arrays(offsets, element.cast(kind.value_type)).cast(kind)
@@ -96,7 +96,7 @@ def numbers(postgres: PostgresWorld) -> Table:
     """Two rows with plain arrays, in the root and in a child table."""
     column = Column("c", ("c",), L.ARRAY, "int32", items=L.INT32)
     stream = Stream("numbers", "numbers", "numbers", (ID,), (column,), (Child("lines", ("lines",), (column,)),))
-    lines = pa.array([[{"c": [1, 2], RESIDUE: None}], []], batches.child_type(stream.children[0]))
+    lines = pa.array([[{"c": [1, 2], RESIDUE: None}], []], arrowtypes.child_type(stream.children[0]))
     table = Table(postgres, stream)
     table.load(rows_of(stream, [pa.array([[1, 2], None], pa.list_(pa.int32())), lines]))
     return table

@@ -26,8 +26,9 @@ from tranship.connectors.errors import (
 )
 from tranship.connectors.postgresql import SITES, connect_progress, connect_schema, connect_target, connections, epoch
 from tranship.connectors.postgresql.connections import PATIENCE, conninfo, engine
+from tranship.connectors.postgresql.datasessions import DataSession
 from tranship.connectors.postgresql.errors import translate
-from tranship.connectors.postgresql.sessions import ControlSessions, DataSession
+from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.state import (
     STATE_VERSION,
     check_epoch,

@@ -15,12 +15,11 @@ import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.target_world import LANES, ORDERS, WHOLE, Migration, Row, bare_order, batch, key, order
-from tranship.connectors import batch as batches
-from tranship.connectors import keycodec
+from tranship.connectors import arrowtypes, keycodec
 from tranship.connectors.batch import KEY, RESIDUE, Batch
 from tranship.connectors.errors import ConnectorError, UniqueConflictError
 from tranship.connectors.keys import KeyForm
-from tranship.connectors.postgresql import keyspace
+from tranship.connectors.postgresql import keyterms
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.selection import FOREIGN
@@ -87,7 +86,7 @@ class Table:
 
     def read(self, span: Span = WHOLE) -> pa.Table:
         found = [found.rows for found in self.target.read(self.stream, span)]
-        return pa.Table.from_batches(found, batches.schema(self.stream)).combine_chunks()
+        return pa.Table.from_batches(found, arrowtypes.schema(self.stream)).combine_chunks()
 
     def keys(self, span: Span = WHOLE) -> list[bytes]:
         found: list[bytes] = self.read(span).column(KEY).to_pylist()
@@ -103,13 +102,13 @@ def test_every_type_keeps_its_extremes(postgres: PostgresWorld) -> None:
     stream = Stream("all", "all", "all types", (_column("_id", L.INT32),), columns, (child,))
     count = max(map(len, EXTREMES.values())) + 1
     fields = {
-        column.name: _array(batches.arrow_type(column), [*values, *[None] * (count - len(values))])
+        column.name: _array(arrowtypes.arrow_type(column), [*values, *[None] * (count - len(values))])
         for column, values in zip(columns, EXTREMES.values(), strict=True)
     }
     ids = list(range(count))
     residue = pa.array([b"", *[None] * (count - 1)], pa.binary())
     element = pa.StructArray.from_arrays([*fields.values(), residue], names=[*fields, RESIDUE])
-    kind = batches.child_type(child)
+    kind = arrowtypes.child_type(child)
     # The first row has all elements, the others none: each type's extremes once in a root and once in a child row.
     elements = pa.ListArray.from_arrays(pa.array([0, *[count] * count], pa.int32()), element.cast(kind.value_type))
     rows = pa.record_batch(
@@ -120,7 +119,7 @@ def test_every_type_keeps_its_extremes(postgres: PostgresWorld) -> None:
             elements.cast(kind),
             residue,
         ],
-        schema=batches.schema(stream),
+        schema=arrowtypes.schema(stream),
     )
     table = Table(postgres, stream)
     table.load(rows)
@@ -162,7 +161,7 @@ def test_nested_children_of_any_depth_come_back(postgres: PostgresWorld) -> None
     ids = sorted(f"{n:x}" for n in range(300))
     rows = [{KEY: form.encode((i,)), "_id": i, "level_1": nest(1), RESIDUE: None} for i in ids]
     table = Table(postgres, stream)
-    written = pa.RecordBatch.from_pylist(rows, schema=batches.schema(stream))
+    written = pa.RecordBatch.from_pylist(rows, schema=arrowtypes.schema(stream))
     table.load(written)
     assert table.read().equals(pa.Table.from_batches([written]))
 
@@ -220,10 +219,10 @@ def _keyed(stream: Stream, values: list[tuple[Any, ...]]) -> pa.RecordBatch:
     ordered = sorted(values, key=form.encode)
     columns = [pa.array([form.encode(value) for value in ordered], pa.binary())]
     columns += [
-        _array(batches.arrow_type(column), [value[n] for value in ordered]) for n, column in enumerate(stream.key)
+        _array(arrowtypes.arrow_type(column), [value[n] for value in ordered]) for n, column in enumerate(stream.key)
     ]
     columns.append(pa.nulls(len(ordered), pa.binary()))
-    return pa.record_batch(columns, schema=batches.schema(stream))
+    return pa.record_batch(columns, schema=arrowtypes.schema(stream))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_values_that_postgresql_takes_for_one_conflict_within_a_batch(
 ) -> None:
     stream = Stream("twice", "twice", "twice", (_column("_id", L.INT32),), (_column("value", kind, unique=True),))
     table = Table(postgres, stream)
-    rows = batches.schema(stream)
+    rows = arrowtypes.schema(stream)
     table.load(pa.RecordBatch.from_pylist([], schema=rows))
     table.schema.create_constraints(table.scope, [stream])
     keys = [KeyForm(stream.key).encode((number,)) for number in range(4)]
@@ -297,7 +296,7 @@ def test_children_of_composite_keys_come_back(postgres: PostgresWorld, long: boo
     ]
     form = KeyForm(stream.key)
     keyed = [{KEY: form.encode((row["tenant"], row["no"])), **row} for row in rows]
-    written = pa.RecordBatch.from_pylist(sorted(keyed, key=lambda row: row[KEY]), schema=batches.schema(stream))
+    written = pa.RecordBatch.from_pylist(sorted(keyed, key=lambda row: row[KEY]), schema=arrowtypes.schema(stream))
     table = Table(postgres, stream)
     table.load(written)
     assert table.read().equals(pa.Table.from_batches([written]))
@@ -460,7 +459,7 @@ def test_a_date_that_no_document_has_is_foreign(postgres: PostgresWorld, value: 
     stream = Stream("dates", "dates", "dates", (_column("_id", L.INT32),), (_column("day", L.DATE),))
     table = Table(postgres, stream)
     row = {KEY: KeyForm(stream.key).encode((1,)), "_id": 1, "day": None, RESIDUE: None}
-    table.load(pa.RecordBatch.from_pylist([row], schema=batches.schema(stream)))
+    table.load(pa.RecordBatch.from_pylist([row], schema=arrowtypes.schema(stream)))
     postgres.sql(f"UPDATE {{shop}}.dates SET day = '{value}'")
     (residue,) = table.read().column(RESIDUE).to_pylist()
     assert (residue == FOREIGN) is ("infinity" in value)
@@ -507,6 +506,6 @@ def test_ordinals_count_from_zero(postgres: PostgresWorld) -> None:
 @pytest.mark.parametrize("microseconds", [0, -1, -1_000, 86_399_999_999, -(2**62), 2**63 - 1])
 def test_a_timestamp_key_has_no_field_beyond_32_bits(microseconds: int) -> None:
     """PostgreSQL 14 reads the fields of an interval as such."""
-    fields = [int(field) for field in re.findall(r"[+-]\d+", keyspace._interval_text(microseconds))]
+    fields = [int(field) for field in re.findall(r"[+-]\d+", keyterms._interval_text(microseconds))]
     assert [abs(field) < 2**31 for field in fields] == [True, True, True]
     assert fields[0] * 86_400_000_000 + fields[1] * 1_000_000 + fields[2] == microseconds

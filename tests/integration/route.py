@@ -58,7 +58,7 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 ASKING = ("rollback", "reseed", "purge")
 
-COMMAND = (sys.executable, "-P", "-m", "tranship.orchestrator.cli.main")
+COMMAND = (sys.executable, "-P", "-m", "tranship")
 
 
 @dataclass

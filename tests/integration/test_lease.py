@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.integration.route import THINGS, Route, wait_until
-from tranship.orchestrator.journal.control import LeaseLostError, SqlControl
+from tranship.orchestrator.journal.control import LeaseLostError
+from tranship.orchestrator.journal.store import SqlControl
 
 RUN = "small-1"
 

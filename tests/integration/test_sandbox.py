@@ -173,9 +173,48 @@ def test_a_stale_state_file_is_repaired(folder: Path) -> None:
     assert _run("down", folder).returncode == 0
 
 
-def _run(verb: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the servers' processes as Linux shows them")
+def test_a_sandbox_whose_server_died_says_so_and_its_own_uris_are_no_other_servers(folder: Path) -> None:
+    up = _run("up", folder)
+    assert up.returncode == 0, up.stderr
+    evaluated = dict(zip(("SOURCE_URI", "TARGET_URI"), _exported(up.stdout), strict=True))
+    assert _run("status", folder, **evaluated).stdout == up.stdout
+    for process in _children(_keeper(folder)):
+        if "postgres" not in Path(f"/proc/{process}/cmdline").read_text():
+            os.kill(process, signal.SIGKILL)
+    wait_until("MongoDB to end", lambda: not mongodb_answers(evaluated["SOURCE_URI"]), 20)
+    for environment in ({}, evaluated):
+        dead = _run("status", folder, **environment)
+        assert (dead.returncode, dead.stdout) == (1, "")
+        assert "MongoDB does not answer" in dead.stderr
+        again = _run("up", folder, **environment)
+        assert (again.returncode, "MongoDB does not answer" in again.stderr) == (2, True)
+    assert _run("down", folder, **evaluated).returncode == 0
+    gone = _run("status", folder, **evaluated)
+    assert (gone.returncode, "no sandbox is running" in gone.stderr) == (1, True), gone.stderr
+    mended = _run("up", folder, **evaluated)
+    assert mended.returncode == 0, mended.stderr
+    assert all((mongodb_answers(_exported(mended.stdout)[0]), postgresql_answers(_exported(mended.stdout)[1])))
+    assert _run("down", folder).returncode == 0
+
+
+def test_other_servers_that_do_not_answer_are_no_sandbox(folder: Path) -> None:
+    nowhere = {"SOURCE_URI": "mongodb://me:hunter2@127.0.0.1:1", "TARGET_URI": "postgresql://me:hunter2@127.0.0.1:1/x"}
+    for verb, code in (("up", 2), ("status", 1)):
+        done = _run(verb, folder, **nowhere)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert "MongoDB and PostgreSQL: no answer" in done.stderr
+        assert "hunter2" not in done.stderr
+
+
+def _children(process: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _run(verb: str, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, verb, "--folder", str(folder), *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    given = {**os.environ, **environment}
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=given)
 
 
 def _exported(output: str) -> tuple[str, str]:

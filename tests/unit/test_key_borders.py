@@ -11,7 +11,7 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Ob
 
 from tranship.connectors.keys import KEY_TYPES, KeyForm
 from tranship.connectors.mongodb.mapper import Mapper
-from tranship.connectors.mongodb.mapper import key_of as key_of_raw
+from tranship.connectors.mongodb.projection import key_of as key_of_raw
 from tranship.connectors.protocols import Span
 from tranship.plans.streams import Column, LogicalType, Stream
 

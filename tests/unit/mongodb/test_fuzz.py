@@ -14,7 +14,8 @@ from tests.bsonvalues import ARRAY, CODE_WITH_SCOPE, DOCUMENT, ONE, Value, code_
 from tests.unit.mongodb import mutations, oracle, random_bson
 from tests.unit.mongodb.test_mapper_law import MAPPERS, SHAPE, STREAM, STREAMS
 from tranship.connectors import keycodec
-from tranship.connectors.mongodb.mapper import Mapper, key_of
+from tranship.connectors.mongodb.mapper import Mapper
+from tranship.connectors.mongodb.projection import key_of
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 TYPED_KEYS = {

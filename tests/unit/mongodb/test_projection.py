@@ -15,7 +15,8 @@ from tests.residues import residues
 from tests.unit.mongodb.fidelity_mapper import stream
 from tranship.connectors.mongodb import rows
 from tranship.connectors.mongodb.filters import where
-from tranship.connectors.mongodb.mapper import PROJECTION, Mapper
+from tranship.connectors.mongodb.mapper import Mapper
+from tranship.connectors.mongodb.projection import PROJECTION
 from tranship.plans.streams import Child, Column, Index, LogicalType, Stream
 
 DIGESTS = {"mongodb-3": "b1bafe07a650680205cf5ede33e990362781cae93eb82ebc0f1ec9da2bee76d1"}

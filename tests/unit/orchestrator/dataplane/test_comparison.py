@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tranship.connectors.batch import Batch, Quarantined, schema
+from tranship.connectors.arrowtypes import schema
+from tranship.connectors.batch import Batch, Quarantined
 from tranship.connectors.fit import filled
 from tranship.connectors.protocols import NAMELESS, Mismatch
 from tranship.orchestrator.dataplane.comparison import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tranship.connectors import errors
-from tranship.orchestrator.dataplane.reconcile import TooManyApartError
+from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.engine.outcomes import Outcome, classify
 from tranship.orchestrator.journal.control import LeaseLostError
 from tranship.orchestrator.journal.state import ServiceName
