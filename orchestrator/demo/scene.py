@@ -69,6 +69,8 @@ class Scene:
         declared["plan"] = name
         declared["source"]["database"] = self.source.name
         declared["streams"] = {stream: {**spec, "rest": rest} for stream, spec in declared["streams"].items()}
+        # Its odd documents are odd on purpose, and in a small shop soon more than one in a hundred.
+        declared["limits"] = {**declared.get("limits", {}), "misfit": "100%"}
         for part, values in changes.items():
             declared[part] = {**declared[part], **values}
         path = self.folder / f"{name}.yaml"

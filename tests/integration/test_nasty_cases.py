@@ -227,7 +227,11 @@ CASES = {
     "case_11": Case(
         {"j": "json", "a": {"type": "array", "items": "text"}},
         [numbered(n, *fields) for n, fields in enumerate(SHAPES.values())],
-        more={"children": {"case_11_c": {"path": "c", "columns": {"v": {"path": [], "type": "int32"}}}}},
+        more={
+            "children": {
+                "case_11_c": {"path": "c", "columns": {"v": {"path": [], "type": "int32", "filled": "optional"}}}
+            }
+        },
     ),
     "case_22": Case(
         {"turn": "int32", "blob": "bytes"},
@@ -285,7 +289,8 @@ def outcome(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
             case.later(route.documents(name))
         last = lambda: route.query(f"select count(*) from {SCHEMA}.case_23") == [(MANY - 1,)]  # noqa: E731
         wait_until(last, run, "what was written last")
-        route.tranship("approve", plan)
+        code, said = route.tranship("approve", plan)
+        assert code == FINISHED, said
         assert run.wait() == FINISHED, run.output
         yield Outcome(route, {name: route.raw(name) for name in CASES}, route.rebuilt(plan), left_out)
 

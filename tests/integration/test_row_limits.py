@@ -22,7 +22,7 @@ def _plan(route: Route, **parts: Any) -> Path:
     streams = {
         "wide": {
             "key": {"_id": "text"},
-            "columns": {f"c{number}": "float64" for number in range(WIDTH)},
+            "columns": {f"c{number}": {"type": "float64", "filled": "optional"} for number in range(WIDTH)},
             **parts.pop("stream", {}),
         }
     }
