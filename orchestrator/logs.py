@@ -17,11 +17,13 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^@/\s]*@|(password=)('[^']*'|\S+)", re.IGNORECASE)
+_CREDENTIALS = re.compile(
+    r"(\w[\w+.-]*://)[^@/?\s]*@|(password=|AWS_SESSION_TOKEN(?::|%3A))('[^']*'|[^\s,&]+)", re.IGNORECASE
+)
 
 
 def without_secrets(value: str) -> str:
-    """The text with credentials of URIs and `password=` settings masked."""
+    """The text with credentials of URIs and `password=` settings masked, and session tokens."""
     return _CREDENTIALS.sub(lambda m: f"{m[1]}***@" if m[1] else f"{m[2]}***", value)
 
 

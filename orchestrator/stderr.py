@@ -1,7 +1,11 @@
-"""Standard error whose reader may go away: what cannot be written is dropped and counted, and no run ends by it."""
+"""Standard error whose reader may go away: what cannot be written is dropped and counted, and no run ends by it.
+
+Nor does a character end one that a terminal does not have: it is written as its escape, as on standard output.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TextIO
@@ -39,6 +43,8 @@ class Tolerant:
 
 
 def tolerate() -> None:
-    """Make this process's standard error tolerant."""
+    """Make this process's standard error tolerant, and both of characters that they cannot show."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not isinstance(sys.stderr, Tolerant):
         sys.stderr = Tolerant(sys.stderr)

@@ -11,11 +11,14 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 _REFERENCE = re.compile(r"\$\{(\w+):([^}]*)\}")
 _SECRET_OPTION = re.compile(r"[?&]([^=&]*(?:password|secret|token)[^=&]*)=([^&]*)", re.IGNORECASE)
+_SECRET_PROPERTY = re.compile(r"[=,]([^=&,:]*(?:password|secret|token)[^=&,:]*):([^&,]*)", re.IGNORECASE)
+"""One of several in an option: authMechanismProperties=AWS_SESSION_TOKEN:…,SERVICE_NAME:…"""
 _HOW = "write ${env:NAME} or ${file:PATH} in its place"
 
 
@@ -73,7 +76,7 @@ class Address:
 def read_address(template: str, schemes: tuple[str, ...], surroundings: Surroundings) -> Address:
     """Put the secrets into a template; AddressError for literal secrets, broken references and other schemes."""
     _refuse_literal_secrets(template)
-    user_part_end = template.rfind("@") if not _REFERENCE.fullmatch(template) else -1
+    user_part_end = _user_part_end(template) if not _REFERENCE.fullmatch(template) else -1
     parts: list[str | _SecretFile] = []
     end = 0
     for reference in _REFERENCE.finditer(template):
@@ -89,17 +92,44 @@ def read_address(template: str, schemes: tuple[str, ...], surroundings: Surround
 
 
 def _refuse_literal_secrets(template: str) -> None:
-    authority = template.partition("://")[2].rpartition("@")[0]
-    if _REFERENCE.sub("", _password(authority)):
+    user_part = template[: max(_user_part_end(template), 0)].partition("://")[2]
+    if _REFERENCE.sub("", _password(user_part)):
         raise AddressError(f"a literal password in the URI: {_HOW}")
-    for option, value in _SECRET_OPTION.findall(template):
+    options = _decoded(template)
+    for option, value in _SECRET_OPTION.findall(options) + _SECRET_PROPERTY.findall(options):
         if _REFERENCE.sub("", value):
             raise AddressError(f"a literal secret in the URI's option {option}: {_HOW}")
 
 
+def _user_part_end(template: str) -> int:
+    """Where the user part of a URI ends: at the last @ before its options, in which an @ is one. -1 without any.
+
+    A password that holds a ? as it is, which no URI may, ends at an @ behind that: the host before it has no port then.
+    """
+    hidden = _hidden(template)
+    before = hidden.partition("?")[0]
+    host = before.partition("://")[2].partition("/")[0]
+    if "@" not in before and not re.fullmatch(r"[^:]*(:\d*)?(,[^:]*(:\d*)?)*|\[.*", host):
+        before = hidden
+    return before.rfind("@")
+
+
+def _decoded(template: str) -> str:
+    """The URI with its options as their reader sees them, references as they are written."""
+    parts = _REFERENCE.split(template)
+    texts = [unquote(part) for part in parts[::3]]
+    references = [f"${{{kind}:{name}}}" for kind, name in zip(parts[1::3], parts[2::3], strict=True)]
+    return "".join(part for pair in zip_longest(texts, references, fillvalue="") for part in pair)
+
+
+def _hidden(text: str) -> str:
+    """The text with its references as so many x: what they hold means nothing for the URI."""
+    return _REFERENCE.sub(lambda reference: "x" * len(reference[0]), text)
+
+
 def _password(user_part: str) -> str:
     """What follows the first colon that is not inside a reference."""
-    hidden = _REFERENCE.sub(lambda reference: "x" * len(reference[0]), user_part)
+    hidden = _hidden(user_part)
     colon = hidden.find(":")
     return user_part[colon + 1 :] if colon >= 0 else ""
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from tranship.plans.elsewhere import TYPES
 from tranship.plans.forms import Choice, Form, Later, ShortForm, given, null_is_text, refuse
 from tranship.plans.pairs import PAIRS, Bson
 from tranship.plans.problems import Code
@@ -99,8 +100,8 @@ class _Typed(ShortForm):
 class _DataColumn(_Typed):
     """A column that is no key: it may hold an array, and NULL stands for one of two things."""
 
-    type: Annotated[LogicalType, Choice()]
-    items: Annotated[Annotated[ItemType, Choice()] | None, given] = None
+    type: Annotated[LogicalType, Choice(elsewhere=TYPES)]
+    items: Annotated[Annotated[ItemType, Choice(elsewhere=TYPES)] | None, given] = None
     null: Null = "missing"
     filled: Filled = "expected"
 
@@ -121,7 +122,7 @@ class _DataColumn(_Typed):
 class KeyColumnPlan(_Typed):
     """A column of the primary key: `_id`, a part of it, or (`canonical`) the canonical key of `_id`s of mixed types."""
 
-    type: Annotated[KeyType, Choice()]
+    type: Annotated[KeyType, Choice(elsewhere=TYPES)]
     long: bool = False
 
     @model_validator(mode="after")

@@ -6,8 +6,8 @@ into a problem with its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, ClassVar, NoReturn, get_args
 
@@ -37,9 +37,10 @@ from tranship.plans.units import (
 )
 
 
-def refuse(code: Code, message: str, *, allowed: tuple[str, ...] = (), key: str = "") -> NoReturn:
-    """Refuse the value that is being validated; `key` names the key of it that the message is about."""
-    context = {"message": message, "code": code, "allowed": allowed, "key": key}
+def refuse(code: Code, message: str, *, allowed: tuple[str, ...] = (), key: str = "", near: str = "") -> NoReturn:
+    """Refuse the value that is being validated; `key` names the key of it that the message is about, `near` what was
+    probably meant, where that is known better than by its spelling."""
+    context = {"message": message, "code": code, "allowed": allowed, "key": key, "near": near}
     raise PydanticCustomError("tranship", "{message}", context)
 
 
@@ -75,6 +76,8 @@ class Choice:
     """Annotation of a Literal or an Enum: says what is allowed, and knows what is planned but not available yet."""
 
     later: tuple[str, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What members are called elsewhere, in small letters."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         members: dict[str, object]
@@ -90,7 +93,9 @@ class Choice:
                 return chosen
             if value in self.later:
                 refuse(Code.LATER, f"{value} is not available yet", allowed=tuple(members))
-            return refuse(Code.CHOICE, "not one of the allowed values", allowed=tuple(members))
+            known = self.elsewhere.get(value.lower(), "") if isinstance(value, str) else ""
+            near = known if known in members else ""
+            return refuse(Code.CHOICE, "not one of the allowed values", allowed=tuple(members), near=near)
 
         return core_schema.no_info_before_validator_function(choose, handler(source))
 

@@ -75,5 +75,5 @@ def _refused(path: Path, found: Any, context: Mapping[str, Any]) -> Problem:
         path = (*path, key)
         found = found.get(key) if isinstance(found, dict) else found
     shown = "" if code in (Code.SECRET, Code.MISSING_KEY, Code.LATER) else render_value(found)
-    near = near_spelling(found, allowed) if code is Code.CHOICE else ""
+    near = context["near"] or (near_spelling(found, allowed) if code is Code.CHOICE else "")
     return Problem(code, path, context["message"], found=shown, allowed=allowed, near=near)

@@ -47,7 +47,7 @@ def test_while_a_run_waits_and_after_it(route: Route) -> None:
 
     code, said = route.tranship("status", plan)
     assert code == FINISHED
-    assert "cutover waits for approval" in said
+    assert "cutover waits for an approval" in said
     code, said = route.tranship("status", plan, "--json")
     assert (code, json.loads(said)["waiting_for_approval"]) == (FINISHED, "cutover")
 

@@ -105,7 +105,11 @@ STREAMS = {
     **{
         f"large_{name}": {
             "key": {"_id": "int32"},
-            "columns": {"blob": "bytes", "words": "text", "anything": "json"},
+            # Each collection has one document, which fills one of them.
+            "columns": {
+                column: {"type": kind, "filled": "optional"}
+                for column, kind in (("blob", "bytes"), ("words", "text"), ("anything", "json"))
+            },
         }
         for name in LARGE
     },
