@@ -18,7 +18,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _CREDENTIALS = re.compile(
-    r"(\w[\w+.-]*://)[^@/?\s]*@|(password=|AWS_SESSION_TOKEN(?::|%3A))('[^']*'|[^\s,&]+)", re.IGNORECASE
+    r"(\w[\w+.-]*://)[^@/\s]*@|(password=|AWS_SESSION_TOKEN(?::|%3A))('[^']*'|[^\s,&]+)", re.IGNORECASE
 )
 
 

@@ -17,6 +17,8 @@ SECRETS = [
     ("could not connect to postgresql://ann:s3cret@h/d now", "could not connect to postgresql://***@h/d now"),
     ("host=h password=s3cret user=ann", "host=h password=*** user=ann"),
     ("password='s3 cret' x", "password=*** x"),
+    ("?authMechanismProperties=AWS_SESSION_TOKEN:s3cret,X:y", "?authMechanismProperties=AWS_SESSION_TOKEN:***,X:y"),
+    ("AWS_SESSION_TOKEN%3As3cret&tls=true", "AWS_SESSION_TOKEN%3A***&tls=true"),
     ("nothing to hide at http://h/path", "nothing to hide at http://h/path"),
 ]
 

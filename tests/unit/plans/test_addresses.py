@@ -157,3 +157,41 @@ def test_a_secret_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
     with pytest.raises(AddressError, match="cannot be read") as caught:
         _ = endpoint.address
     assert "p@ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://db/?appName=@acct@",
+        "mongodb://db:27017,other:27018/shop?appName=@acct@",
+        "mongodb://[::1]:27017/?appName=@acct@",
+        "mongodb://db?appName=a:b@c",
+        "mongodb://app:${env:PW}@db/?appName=@acct@",
+        "mongodb://db/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:${env:PW},SERVICE_NAME:x",
+    ],
+)
+def test_an_at_in_an_option_is_no_password(tmp_path: Path, uri: str) -> None:
+    assert source_uri(tmp_path, uri, {"PW": "hunter2"}) == uri.replace("${env:PW}", "hunter2")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://db/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:hunter2",
+        "mongodb://db/?authMechanismProperties=SERVICE_NAME:x,AWS_SESSION_TOKEN:hunter2&tls=true",
+        "mongodb://db/?authMechanismProperties=AWS_SESSION_TOKEN%3Ahunter2",
+        "mongodb://app:hunter2@db/?appName=@acct@",
+        "mongodb://app:hunt?er2@db/",
+        "mongodb://app:${env:PW}hunter2@db/?appName=@acct@",
+    ],
+)
+def test_a_literal_secret_inside_of_an_option_or_before_one_is_refused(tmp_path: Path, uri: str) -> None:
+    text = write(tmp_path, with_source(uri))
+    with pytest.raises(PlanError, match="literal") as caught:
+        load(text, LEAK)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_reference_behind_an_at_of_an_option_is_not_encoded_as_a_user_is(tmp_path: Path) -> None:
+    uri = source_uri(tmp_path, "mongodb://${env:HOST}/?appName=@acct@", {"HOST": "db:27017,other:27018"})
+    assert uri == "mongodb://db:27017,other:27018/?appName=@acct@"

@@ -274,3 +274,38 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PlanError, match="P001 the file is not UTF-8 text"):
         load(path)
+
+
+ELSEWHERE = {
+    "datetime": "timestamp",
+    "timestamptz": "timestamp",
+    "int": "int64",
+    "integer": "int64",
+    "bigint": "int64",
+    "smallint": "int32",
+    "numeric": "decimal",
+    "varchar": "text",
+    "string": "text",
+    "double": "float64",
+    "float": "float64",
+    "boolean": "bool",
+    "jsonb": "json",
+    "guid": "uuid",
+    "blob": "bytes",
+    "JSONB": "json",
+}
+"""Names of types elsewhere, and the one of ours that holds all their values: a date has no time of day, and an int32
+not each integer."""
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_type_by_its_name_elsewhere_leads_to_one_that_loses_nothing(name: str, tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, stream(f"{{columns: {{total: {name}}}}}"))
+    assert f"did you mean {ELSEWHERE[name]}?" in problem
+
+
+def test_of_items_and_keys_only_what_they_can_be_is_meant(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, stream("{columns: {total: {type: array, items: jsonb}}}"))
+    assert "did you mean" not in problem
+    (problem,) = problems_of(tmp_path, stream("{key: {_id: string}}"))
+    assert "did you mean text?" in problem
