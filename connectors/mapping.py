@@ -10,7 +10,8 @@ class MappedColumn:
     """A column with its native type. `path` is its field's place, from the document or from the array's element down;
     where it holds no field, `about` says what else.
 
-    `null` is what NULL stands for in the field's place; None where the column is never NULL or holds no field.
+    `null` is what NULL stands for in the field's place; None where the column is never NULL or holds no field. `key`:
+    whether it is part of the primary key.
     """
 
     name: str
@@ -18,12 +19,18 @@ class MappedColumn:
     path: tuple[str, ...] | None = None
     about: str = ""
     null: str | None = None
+    key: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True)
 class MappedTable:
     """A table, with its schema. For the elements of an array: `parent` is the table above, `array` the array's place in
-    its rows' documents, and `empty` what no rows stand for."""
+    its rows' documents, and `empty` what no rows stand for.
+
+    `where`: the source's filter, as JSON text. `indexes`: the columns of each non-unique one. `ddl`: the statements
+    that make the table and all that belongs to it, in their order.
+    """
 
     stream: str
     collection: str
@@ -33,3 +40,6 @@ class MappedTable:
     parent: str | None = None
     array: tuple[str, ...] | None = None
     empty: str | None = None
+    where: str | None = None
+    indexes: tuple[tuple[str, ...], ...] = ()
+    ddl: tuple[str, ...] = ()

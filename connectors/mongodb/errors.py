@@ -158,7 +158,7 @@ _SERVERS = re.compile(r"<ServerDescription \('([\w.:-]+)', (\d{1,5})\)", re.ASCI
 def _failure(error: OperationFailure, doing: str) -> ConnectorError:
     code = error.code or 0
     name = (error.details or {}).get("codeName") or "no name"
-    what = f"{doing}: MongoDB answered with error {code} ({name})"
+    what = f"{doing}: MongoDB answered with error {code} ({name}){_operator(error)}"
     if code in _POSITION_LOST or "resume point may no longer be in the oplog" in str(error):
         return PositionLostError(
             f"{what}: its history no longer reaches back to our position, so changes may have been missed"
@@ -172,6 +172,19 @@ def _failure(error: OperationFailure, doing: str) -> ConnectorError:
     if _is_transient(error):
         return TransientError(what)
     return RefusedError(what)
+
+
+_OPERATOR = re.compile(
+    r"unknown (?:top level )?operator: (\$\w{1,40})|Unrecognized expression '(\$\w{1,40})'|"
+    r"(\$[A-Za-z]{1,40}) (?=needs|argument)",
+    re.ASCII,
+)
+
+
+def _operator(error: OperationFailure) -> str:
+    """Which operator of a filter the server does not take: of its text only that name, which is the plan's."""
+    found = _OPERATOR.match(str((error.details or {}).get("errmsg", "")))
+    return f", which is about the operator {next(filter(None, found.groups()))}" if found else ""
 
 
 def _is_transient(error: OperationFailure) -> bool:

@@ -8,8 +8,7 @@ moment, dropped and built again once the values are unique.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, text
 
@@ -17,13 +16,11 @@ from tranship.connectors.errors import NotOursError, UniqueConflictError
 from tranship.connectors.postgresql import ownership
 from tranship.connectors.postgresql.catalog import IndexState, ddl, index_state
 from tranship.connectors.postgresql.errors import DuplicateError, LockTimeoutError, translating
-from tranship.connectors.postgresql.layout import Layout, layout, quote
-from tranship.connectors.postgresql.naming import derived
 from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.statements import Wanted
 from tranship.connectors.postgresql.statetables import StateTables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.connectors.protocols import Scope
-from tranship.plans.streams import Stream
 
 BUILD_TRIES = 10
 """How often a unique index is built before its duplicates are taken as real."""
@@ -40,44 +37,6 @@ LOCKERS_WAIT_S = 60.0
 PAUSE_S = 0.25
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One index or unique constraint of the plan."""
-
-    stream: str
-    table: Layout
-    columns: tuple[str, ...]
-    name: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.table.schema}.{self.table.table} ({', '.join(self.columns)})"
-
-    @property
-    def quoted(self) -> str:
-        return f"{quote(self.table.schema)}.{quote(self.name)}"
-
-    @property
-    def column_list(self) -> str:
-        return ", ".join(quote(column) for column in self.columns)
-
-
-def plain(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
-    """The plan's non-unique indexes."""
-    for stream in streams:
-        for index in stream.indexes:
-            name = derived(stream.table, index.columns, "idx")
-            yield Wanted(stream.name, layout(stream, schema), index.columns, name)
-
-
-def unique(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
-    """The plan's unique columns."""
-    for stream in streams:
-        for table, _ in layout(stream, schema).walk():
-            for column in table.unique:
-                yield Wanted(stream.name, table, (column,), derived(table.table, (column,), "key"))
-
-
 # --- non-unique -------------------------------------------------------------------------------------------------------
 
 
@@ -87,7 +46,7 @@ def create_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, w
         with sessions.write(scope) as connection:
             if _ours(connection, tables, scope.run, index) is None:
                 connection.execute(text(LOCK_TIMEOUT))
-                ddl(connection, f"CREATE INDEX {quote(index.name)} ON {index.table.name} ({index.column_list})")
+                ddl(connection, index.create)
                 ownership.note(connection, tables, scope.run, "index", index.quoted)
 
 
@@ -150,14 +109,12 @@ def create_unique(
         _build(sessions, scope, index, sleep)
         with sessions.write(scope) as connection:
             connection.execute(text(LOCK_TIMEOUT))
-            name = quote(index.name)
-            ddl(connection, f"ALTER TABLE {index.table.name} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+            ddl(connection, index.constrain)
             ownership.note(connection, tables, scope.run, "index", index.quoted)  # it has a number by now
 
 
 def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callable[[float], None]) -> None:
     """A valid unique index."""
-    create = f"CREATE UNIQUE INDEX CONCURRENTLY {quote(index.name)} ON {index.table.name} ({index.column_list})"
     drop = f"DROP INDEX CONCURRENTLY IF EXISTS {index.quoted}"
     with sessions.plain(scope) as connection:
         connection.execute(text(CONCURRENT_LOCK_TIMEOUT))
@@ -169,7 +126,7 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
             _await_lockers(connection, index, sleep)
             try:
                 with translating():
-                    ddl(connection, create)
+                    ddl(connection, index.create_unique)
             except DuplicateError:
                 # An invalid index refuses rows all the same: away with it before waiting.
                 ddl(connection, drop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tranship.connectors.mapping import MappedColumn, MappedTable
+from tranship.connectors.postgresql import statements
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.plans.streams import Child, Column, Endpoint, Stream
 
@@ -16,32 +17,65 @@ def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
 
 def _tables(stream: Stream, root: Layout) -> Iterator[MappedTable]:
     columns = (*_key(stream, root), *_data(root, stream.columns))
-    yield MappedTable(stream.name, stream.collection, root.schema, root.table, columns)
+    listed = tuple(index.columns for index in stream.indexes)
+    yield MappedTable(
+        stream.name,
+        stream.collection,
+        root.schema,
+        root.table,
+        columns,
+        where=stream.where,
+        indexes=listed,
+        ddl=tuple(_ddl(stream, root, None)),
+    )
     yield from _below(stream, root, stream.children)
 
 
 def _below(stream: Stream, above: Layout, children: Sequence[Child]) -> Iterator[MappedTable]:
     for child, table in zip(children, above.children, strict=True):
-        ordinals = [MappedColumn(field.name, field.native, about="position in the array") for field in table.ordinals]
+        ordinals = [
+            MappedColumn(field.name, field.native, about="position in the array", key=True) for field in table.ordinals
+        ]
         columns = (*_key(stream, table), *ordinals, *_data(table, child.columns))
         yield MappedTable(
-            stream.name, stream.collection, table.schema, table.table, columns, above.table, child.path, child.empty
+            stream.name,
+            stream.collection,
+            table.schema,
+            table.table,
+            columns,
+            above.table,
+            child.path,
+            child.empty,
+            ddl=tuple(_ddl(stream, table, above)),
         )
         yield from _below(stream, table, child.children)
 
 
 def _key(stream: Stream, table: Layout) -> Iterator[MappedColumn]:
     for column, field in zip(stream.key, table.key, strict=True):
-        yield MappedColumn(field.name, field.native, column.path)
+        yield MappedColumn(field.name, field.native, column.path, key=not field.long)
         if field.long:
-            yield MappedColumn(field.identity, "bytea", about=f"SHA-256 of {field.name}")
+            yield MappedColumn(field.identity, "bytea", about=f"SHA-256 of {field.name}", key=True)
 
 
 def _data(table: Layout, columns: Sequence[Column]) -> Iterator[MappedColumn]:
     for column, field in zip(columns, table.columns, strict=False):
         # No element of an array is missing: there NULL is always null.
-        yield MappedColumn(field.name, field.native, column.path, null=column.null if column.path else "null")
+        null = column.null if column.path else "null"
+        yield MappedColumn(field.name, field.native, column.path, null=null, unique=column.unique)
     *rest, residue = table.columns[len(columns) :]
     for field in rest:
         yield MappedColumn(field.name, field.native, about="the fields without a column")
     yield MappedColumn(residue.name, residue.native, about="what no column holds exactly")
+
+
+def _ddl(stream: Stream, table: Layout, above: Layout | None) -> Iterator[str]:
+    """What the phases expand, index and constrain say of a table, by the functions that they use."""
+    yield from statements.making(table)
+    of_it = [index for index in statements.plain([stream], table.schema) if index.table.table == table.table]
+    yield from (index.create for index in of_it)
+    if above is not None:
+        yield from (statements.adding(table, above), statements.validating(table))
+    for index in statements.unique([stream], table.schema):
+        if index.table.table == table.table:
+            yield from (index.create_unique, index.constrain)

@@ -16,6 +16,7 @@ from tranship.connectors.postgresql.errors import ReferredError, translating
 from tranship.connectors.postgresql.layout import Layout, layout, quote
 from tranship.connectors.postgresql.naming import foreign_key
 from tranship.connectors.postgresql.sessions import ControlSessions
+from tranship.connectors.postgresql.statements import adding, validating
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Stream
@@ -68,12 +69,7 @@ def _add(connection: Connection, root: Layout) -> None:
         return
     _lock(connection, root)
     for table, parent in missing:
-        above, primary = (", ".join(map(quote, names)) for names in (table.primary[:-1], parent.primary))
-        ddl(
-            connection,
-            f"ALTER TABLE {table.name} ADD CONSTRAINT {quote(foreign_key(table))} FOREIGN KEY ({above}) "
-            f"REFERENCES {parent.name} ({primary}) ON DELETE CASCADE NOT VALID",
-        )
+        ddl(connection, adding(table, parent))
 
 
 def _lock(connection: Connection, root: Layout) -> None:
@@ -86,7 +82,7 @@ def _lock(connection: Connection, root: Layout) -> None:
 def _validate(connection: Connection, table: Layout, parent: Layout) -> None:
     if _state(connection, table, parent):
         return
-    validate = f"ALTER TABLE {table.name} VALIDATE CONSTRAINT {quote(foreign_key(table))}"
+    validate = validating(table)
     try:
         with translating(), connection.begin_nested():
             ddl(connection, validate)

@@ -8,7 +8,7 @@ from contextlib import closing
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import ConnectorError, RefusedError, UniqueConflictError
-from tranship.connectors.postgresql import indexes, parents, preflight, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, statements, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
 from tranship.connectors.postgresql.layout import layout, quote
 from tranship.connectors.postgresql.sessions import ControlSessions
@@ -70,23 +70,23 @@ class PostgresSchema:
             return tables.drop(connection, self._tables, self._schema, streams, scope.run)
 
     def create_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
-        indexes.create_plain(self._sessions, self._tables, scope, list(indexes.plain(streams, self._schema)))
+        indexes.create_plain(self._sessions, self._tables, scope, list(statements.plain(streams, self._schema)))
         with self._sessions.write(scope) as connection:
             for table, _ in tables.walk(streams, self._schema):
                 ddl(connection, f"ANALYZE {table.name}")
 
     def drop_indexes(self, scope: Scope, streams: Sequence[Stream]) -> None:
-        indexes.drop_plain(self._sessions, self._tables, scope, list(indexes.plain(streams, self._schema)))
+        indexes.drop_plain(self._sessions, self._tables, scope, list(statements.plain(streams, self._schema)))
 
     def index_differences(self, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.read() as connection:
-            wanted = list(indexes.plain(streams, self._schema))
+            wanted = list(statements.plain(streams, self._schema))
             return indexes.differences(connection, wanted, constraint=False)
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         parents.create(self._sessions, scope, self._schema, streams)
         try:
-            indexes.create_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+            indexes.create_unique(self._sessions, self._tables, scope, list(statements.unique(streams, self._schema)))
         except UniqueConflictError as conflict:
             conflict.claimants = self._duplicates(scope, streams, conflict)
             raise
@@ -98,19 +98,19 @@ class PostgresSchema:
         from tranship.connectors.postgresql.datasessions import DataSession
         from tranship.connectors.postgresql.keyspace import KeySpace
 
-        (index,) = [one for one in indexes.unique(streams, self._schema) if one.name == conflict.constraint]
+        (index,) = [one for one in statements.unique(streams, self._schema) if one.name == conflict.constraint]
         stream = self._streams[index.stream]
         with closing(DataSession(self._endpoint, scope.reading)) as session:
             space = KeySpace(stream, layout(stream, self._schema))
             return conflicts.duplicates(session, space, index.table, index.columns[0])
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
-        indexes.drop_unique(self._sessions, self._tables, scope, list(indexes.unique(streams, self._schema)))
+        indexes.drop_unique(self._sessions, self._tables, scope, list(statements.unique(streams, self._schema)))
         parents.drop(self._sessions, scope, self._schema, streams)
 
     def constraint_differences(self, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.read() as connection:
-            wanted = list(indexes.unique(streams, self._schema))
+            wanted = list(statements.unique(streams, self._schema))
             missing = parents.differences(connection, self._schema, streams)
             return missing + indexes.differences(connection, wanted, constraint=True)
 

@@ -17,9 +17,9 @@ from tranship.connectors.postgresql.catalog import (
     schema_is_empty,
     type_exists,
 )
-from tranship.connectors.postgresql.keyterms import order_terms
 from tranship.connectors.postgresql.layout import Layout, layout, quote
-from tranship.connectors.postgresql.naming import clashes, order_index, primary_key, relations
+from tranship.connectors.postgresql.naming import clashes, relations
+from tranship.connectors.postgresql.statements import making
 from tranship.connectors.postgresql.statetables import StateTables
 from tranship.plans.streams import Stream
 
@@ -90,22 +90,11 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
         made.append(schema)
     for table, _ in walk(streams, schema):
         if not relation_exists(connection, table.name):
-            ddl(connection, _create_table(table))
-            if table.is_ordered_apart:
-                ddl(connection, f"CREATE INDEX {quote(order_index(table))} ON {table.name} ({order_terms(table)})")
+            for statement in making(table):
+                ddl(connection, statement)
             ownership.note(connection, tables, run, "table", table.name)
             made.append(f"{schema}.{table.table}")
     return made
-
-
-def _create_table(table: Layout) -> str:
-    parts = [field.definition for field in table.fields]
-    parts.append(f"CONSTRAINT {quote(primary_key(table))} PRIMARY KEY ({_quoted(table.primary)})")
-    return f"CREATE TABLE {table.name} ({', '.join(parts)})"
-
-
-def _quoted(columns: Sequence[str]) -> str:
-    return ", ".join(map(quote, columns))
 
 
 def drop(connection: Connection, tables: StateTables, schema: str, streams: Sequence[Stream], run: str) -> list[str]:

@@ -316,14 +316,21 @@ def plan_schema() -> None:
 
 
 @plan_app.command("show")
-def plan_show(plan: PlanFile, as_json: AsJson = False) -> None:
-    """Show what every path becomes: table, column, type, and what NULL stands for. Needs no server and no secrets."""
+def plan_show(
+    plan: PlanFile,
+    as_json: AsJson = False,
+    ddl: Annotated[bool, typer.Option("--ddl", help="Print the statements that make the tables.")] = False,
+) -> None:
+    """Show what every path becomes: table, column, type, key, and what NULL stands for. Needs no server, no secrets."""
     with exits():
         loaded = load_without_addresses(plan)
     for warning in loaded.warnings:
         typer.echo(warning, err=True)
     tables = mapping.mapping_of(loaded.plan)
-    typer.echo(json.dumps(mapping.as_data(tables), indent=2) if as_json else mapping.printed(tables))
+    if as_json:
+        typer.echo(json.dumps(mapping.as_data(tables), indent=2))
+    else:
+        typer.echo(mapping.ddl(tables) if ddl else mapping.printed(tables))
 
 
 def main() -> None:

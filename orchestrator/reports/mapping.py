@@ -27,17 +27,26 @@ def printed(tables: Sequence[MappedTable]) -> str:
     return "\n\n".join("\n".join(_lines(table)) for table in tables)
 
 
+def ddl(tables: Sequence[MappedTable]) -> str:
+    """The statements that make the tables, for people to read: a run makes them itself, each in its phase."""
+    return "\n".join(f"{statement};" for table in tables for statement in table.ddl)
+
+
 def _lines(table: MappedTable) -> Iterator[str]:
     yield f"{_origin(table)} → {table.schema}.{table.table}"
-    rows = [(column.name, column.type, _source(column), _null(column)) for column in table.columns]
+    rows = [(column.name, column.type, _source(column), _null(column), _keys(column)) for column in table.columns]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:
-        yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        yield "    " + "  ".join(cells).rstrip()
+    for columns in table.indexes:
+        yield f"    index ({', '.join(columns)})"
 
 
 def _origin(table: MappedTable) -> str:
     if table.array is None:
-        return f"stream {table.stream}: documents of {table.collection}"
+        where = f" where {table.where}" if table.where is not None else ""
+        return f"stream {table.stream}: documents of {table.collection}{where}"
     return f"stream {table.stream}: elements of {written(table.array)} in {table.parent}, no rows: {table.empty}"
 
 
@@ -45,6 +54,10 @@ def _source(column: MappedColumn) -> str:
     if column.path is None:
         return f"({column.about})"
     return written(column.path) if column.path else "(the element itself)"
+
+
+def _keys(column: MappedColumn) -> str:
+    return "primary key" if column.key else "unique" if column.unique else ""
 
 
 def _null(column: MappedColumn) -> str:

@@ -105,6 +105,26 @@ class TestStreams:
         assert codes(found) == [("source.unreadable", "error")]
         assert "$near" in found[0].hint
 
+    @pytest.mark.parametrize(
+        ("where", "operator"),
+        [
+            ('{"number": {"$gtx": 1}}', "$gtx"),
+            ('{"$either": []}', "$either"),
+            ('{"$expr": {"$plus": [1, 2]}}', "$plus"),
+            ('{"number": {"$in": 5}}', "$in"),
+        ],
+    )
+    def test_a_filter_that_the_server_does_not_take_names_the_operator(
+        self, source_db: SourceDatabase, where: str, operator: str
+    ) -> None:
+        with pymongo.MongoClient[dict[str, Any]](source_db.uri) as client:
+            client[source_db.name][THINGS.collection].insert_one({"_id": 1})
+        source = connect(Endpoint("mongodb", source_db.uri, source_db.name), [THINGS])
+        (finding,) = source.findings([replace(THINGS, where=where)])
+        source.close()
+        assert finding.code == "source.unreadable"
+        assert f"about the operator {operator}" in finding.message
+
     def test_a_server_that_keeps_to_an_older_version_is_told_of(self, behind: Behind) -> None:
         (finding,) = behind(to("aggregate", failure(6188501, "Location6188501"))).findings([THINGS])
         assert finding.code == "source.unwatchable"

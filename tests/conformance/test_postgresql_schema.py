@@ -25,7 +25,7 @@ from tests.conformance.target_world import (
     order,
 )
 from tranship.connectors.errors import ConnectorError, NotOursError, RefusedError
-from tranship.connectors.postgresql import connect_schema, indexes
+from tranship.connectors.postgresql import connect_schema, indexes, statements
 from tranship.connectors.postgresql.connections import conninfo
 from tranship.connectors.postgresql.layout import NAME_BYTES
 from tranship.connectors.postgresql.naming import Kind, clashes, derived
@@ -410,7 +410,7 @@ def _create_unique(postgres: PostgresWorld, migration: Migration, meanwhile: Cal
     """Build the customers' constraint; `meanwhile` happens instead of each pause."""
     sessions = ControlSessions(postgres.endpoint)
     postgres.stack.callback(sessions.close)
-    wanted = list(indexes.unique([CUSTOMERS], postgres.endpoint.schema))
+    wanted = list(statements.unique([CUSTOMERS], postgres.endpoint.schema))
     indexes.create_unique(sessions, postgres.tables, migration.scope, wanted, sleep=lambda _: _none(meanwhile()))
 
 

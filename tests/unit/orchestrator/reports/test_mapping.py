@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ EXAMPLES = Path(str(files("tranship.plans").joinpath("examples")))
 
 LOOSE = """\
 stream profiles: documents of profiles → profiles.user_profiles
-    user_id   bigint            _id
+    user_id   bigint            _id                                            primary key
     nick      text              nick                            NULL: null
     score     double precision  score                           NULL: missing
     balance   numeric(12,2)     balance                         NULL: missing
@@ -27,8 +28,8 @@ stream profiles: documents of profiles → profiles.user_profiles
     _residue  bytea             (what no column holds exactly)
 
 stream profiles: elements of badges in user_profiles, no rows: null → profiles.badges
-    _root_user_id  bigint                    _id
-    _ordinal       integer                   (position in the array)
+    _root_user_id  bigint                    _id                                            primary key
+    _ordinal       integer                   (position in the array)                        primary key
     name           text                      name                            NULL: missing
     earned_at      timestamp with time zone  earned_at                       NULL: missing
     _residue       bytea                     (what no column holds exactly)
@@ -70,30 +71,48 @@ def test_every_example_can_be_shown_without_secrets(plan: Path) -> None:
 
 def test_names_types_and_paths_are_exact(tmp_path: Path) -> None:
     root, lines = shown(write(tmp_path, HEAD + ODD))
-    digest = {"type": "bytea", "path": None, "null": None}
-    residue = {"name": "_residue", "type": "bytea", "path": None, "about": "what no column holds exactly", "null": None}
+    plain = {"about": "", "key": False, "unique": False}
+    digest = {"type": "bytea", "path": None, "null": None, "key": True, "unique": False}
+    residue = {"name": "_residue", "type": "bytea", "path": None, "null": None} | plain
+    residue["about"] = "what no column holds exactly"
+    place = {"name": "_ordinal", "type": "integer", "path": None, "null": None, "unique": False}
+    made, lines_made = root.pop("ddl"), lines.pop("ddl")
+    assert [statement.partition(" (")[0] for statement in made] == [
+        'CREATE TABLE "shop"."odd"',
+        'CREATE INDEX "odd__order" ON "shop"."odd"',
+    ]
+    assert 'FOREIGN KEY ("_root_id_sha256") REFERENCES "shop"."odd"' in lines_made[2]
     assert root == {
         "stream": "odd", "collection": "odd", "schema": "shop", "table": "odd",
-        "parent": None, "array": None, "empty": None,
+        "parent": None, "array": None, "empty": None, "where": None, "indexes": [],
         "columns": [
-            {"name": "id", "type": "text", "path": ["_id"], "about": "", "null": None},
+            {"name": "id", "type": "text", "path": ["_id"], "null": None} | plain,
             {"name": "id_sha256", "about": "SHA-256 of id"} | digest,
-            {"name": "$oid", "type": "text", "path": ["$oid"], "about": "", "null": "missing"},
-            {"name": "ctid_", "type": "character(24)[]", "path": ["ctid"], "about": "", "null": "null"},
+            {"name": "$oid", "type": "text", "path": ["$oid"], "null": "missing"} | plain,
+            {"name": "ctid_", "type": "character(24)[]", "path": ["ctid"], "null": "null"} | plain,
             residue,
         ],
     }  # fmt: skip
     assert lines == {
         "stream": "odd", "collection": "odd", "schema": "shop", "table": "lines",
-        "parent": "odd", "array": ["a", "b"], "empty": "empty",
+        "parent": "odd", "array": ["a", "b"], "empty": "empty", "where": None, "indexes": [],
         "columns": [
-            {"name": "_root_id", "type": "text", "path": ["_id"], "about": "", "null": None},
+            {"name": "_root_id", "type": "text", "path": ["_id"], "null": None} | plain,
             {"name": "_root_id_sha256", "about": "SHA-256 of _root_id"} | digest,
-            {"name": "_ordinal", "type": "integer", "path": None, "about": "position in the array", "null": None},
-            {"name": "line", "type": "integer", "path": [], "about": "", "null": "null"},
+            place | {"about": "position in the array", "key": True},
+            {"name": "line", "type": "integer", "path": [], "null": "null"} | plain,
             residue,
         ],
     }  # fmt: skip
+
+
+def test_keys_filters_and_indexes_are_shown() -> None:
+    code, text = show(EXAMPLES / "03-polymorphic.yaml")
+    assert code == 0
+    assert re.search(r"^stream \w+: documents of \w+ where \{.*\} → ", text, re.MULTILINE)
+    code, text = show(EXAMPLES / "02-shop.yaml")
+    assert re.search(r"^    email +text +email .* unique$", text, re.MULTILINE)
+    assert "\n    index (customer_id, placed_at)\n" in text
 
 
 def test_a_plan_with_a_mistake_is_not_shown(tmp_path: Path) -> None:
