@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,7 @@ class LogFormat(StrEnum):
 PlanFile = Annotated[Path, typer.Argument(help="The plan, a YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Format = Annotated[LogFormat | None, typer.Option("--log-format", help="Default: pretty on a terminal, else json.")]
+Limit = Annotated[int, typer.Option("--limit", min=0, help="How many are printed; 0: all. --json has all.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Where another process carries it out: until it has.")]
 
 BAD_PLAN, REFUSED, HELD, LEASE, PAUSED = 2, 3, 5, 6, 7
@@ -108,6 +110,17 @@ def check_as_data(plan: Path) -> Checked:
         return refused(str(plan), error)
     with exits(), open_session(loaded.plan, None, str(plan)) as session:
         return checked(str(plan), loaded.warnings, session.findings(session.active() or ""))
+
+
+MOST_PRINTED = 20
+"""Lines of one kind, unless `--limit` says otherwise: a list of thousands hides what else is said."""
+
+
+def first_of(lines: Iterable[str], limit: int, total: int) -> Iterator[str]:
+    """The first of so many lines, and one that says how many more there are; limit 0: all of them."""
+    yield from islice(lines, limit or None)
+    if limit and total > limit:
+        yield f"and {total - limit:,} more: --limit 0 prints all, --json has all"
 
 
 def run_of(session: Session) -> str:

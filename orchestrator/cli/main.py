@@ -16,9 +16,11 @@ from tranship.connectors.errors import TransientError
 from tranship.orchestrator import logs, stderr
 from tranship.orchestrator.cli.commands import (
     BAD_PLAN,
+    MOST_PRINTED,
     REFUSED,
     AsJson,
     Format,
+    Limit,
     LogFormat,
     PlanFile,
     Wait,
@@ -27,6 +29,7 @@ from tranship.orchestrator.cli.commands import (
     confirm,
     execute,
     exits,
+    first_of,
     open_plan,
     refuse,
     refuse_comparison,
@@ -36,7 +39,7 @@ from tranship.orchestrator.cli.commands import (
 from tranship.orchestrator.cli.explain import explain
 from tranship.orchestrator.cli.history import history, runs
 from tranship.orchestrator.cli.order import InOrder
-from tranship.orchestrator.cli.page import print_names, print_status
+from tranship.orchestrator.cli.page import divergence_line, print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.engine.session import Session
@@ -209,7 +212,8 @@ def pause(plan: PlanFile) -> None:
         if state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK):
             raise typer.Exit(report(session, state))
         if not session.control.is_led(name):  # a request that is left would pause the next one at once
-            typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; `tranship run` goes on")
+            goes_on = f"`tranship run {session.file}` goes on"
+            typer.echo(f"no orchestrator works on run {name}, so there is nothing to pause; {goes_on}")
             return
         session.request(name, RequestKind.PAUSE)
         typer.echo(f"run {name} will pause; `tranship run {session.file}` goes on later", err=True)
@@ -224,6 +228,7 @@ def status(
     as_json: AsJson = False,
     names: Annotated[bool, typer.Option("--names", help="Show fields that the plan does not name.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with the code of how it stands.")] = False,
+    limit: Limit = MOST_PRINTED,
 ) -> None:
     """Show where the plan's newest run stands."""
     with open_plan(plan) as session:
@@ -234,7 +239,7 @@ def status(
         if as_json:
             typer.echo(json.dumps(found.as_dict(), indent=2))
         else:
-            print_status(Console(), found)
+            print_status(Console(), found, limit)
     if exit_code:
         raise typer.Exit(standing(found))
 
@@ -259,7 +264,7 @@ def _errors(found: Sequence[inspection.Finding | PlanProblem]) -> bool:
 
 
 @app.command()
-def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
+def reconcile(plan: PlanFile, as_json: AsJson = False, limit: Limit = MOST_PRINTED) -> None:
     """Compare every row of both sides now, without changing anything; exit code 1 when rows diverge."""
     with open_plan(plan) as session:
         name = run_of(session)
@@ -284,8 +289,8 @@ def reconcile(plan: PlanFile, as_json: AsJson = False) -> None:
         if not result.whole:
             typer.echo("only what is loaded so far was compared: the backfill has not ended")
         typer.echo(f"{total.documents} documents compared, {len(named)} diverge, {len(result.moving)} still move")
-        for one in named:
-            typer.echo(f"  {one['stream']} {one['key']}: {one['kind']} {', '.join(one['columns'])}")
+        for line in first_of(map(divergence_line, named), limit, len(named)):
+            typer.echo(f"  {line}")
     raise typer.Exit(1 if named else 0)
 
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tranship.connectors.printable import printable
+from tranship.orchestrator.cli.commands import MOST_PRINTED, first_of
 from tranship.orchestrator.cli.view import MARKS, building, working
 from tranship.orchestrator.dataplane.work import Part, Report
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.reports.status import Status, ago, dirty_keys, duration, equation, fit_lines
 
 
-def print_status(console: Console, status: Status) -> None:
+def divergence_line(divergence: Mapping[str, Any]) -> str:
+    """A divergence on a line: stream, key as it is typed, kind, and the columns that differ."""
+    key = divergence["key"]
+    (named,) = key.values() if len(key) == 1 and "canonical" not in key else (key,)
+    text = named if isinstance(named, str) else json.dumps(named, ensure_ascii=False)
+    columns = ", ".join(divergence["columns"])
+    return f"{divergence['stream']} {printable(text)}: {divergence['kind']}{f' in {columns}' if columns else ''}"
+
+
+def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) -> None:
     """The status page of `tranship status`. Reasons, names and keys are people's: none is read as markup."""
     reason = f": {status.reason}" if status.reason else ""
     console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
@@ -56,9 +68,8 @@ def print_status(console: Console, status: Status) -> None:
         console.print(Text(sentence, style="yellow"))
     if status.next_command:
         console.print(Text.assemble("next: ", (status.next_command, "bold")), soft_wrap=True)
-    for divergence in status.divergences:
-        columns = ", ".join(divergence["columns"])
-        console.print(Text(f"divergence: {divergence['stream']} {divergence['key']} {divergence['kind']} {columns}"))
+    for line in first_of(map(divergence_line, status.divergences), limit, len(status.divergences)):
+        console.print(Text(f"divergence: {line}"))
 
 
 def print_names(found: Iterable[tuple[str, int, Mapping[str, int]]], *, as_json: bool) -> None:

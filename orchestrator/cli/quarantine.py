@@ -11,9 +11,22 @@ import typer
 
 from tranship.connectors.printable import printable
 from tranship.connectors.protocols import is_nameless
-from tranship.orchestrator.cli.commands import BAD_PLAN, Format, PlanFile, Wait, ask, open_plan, refuse, run_of
+from tranship.orchestrator.cli.commands import (
+    BAD_PLAN,
+    MOST_PRINTED,
+    Format,
+    Limit,
+    PlanFile,
+    Wait,
+    ask,
+    first_of,
+    open_plan,
+    refuse,
+    run_of,
+)
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.state import State
 from tranship.orchestrator.reports.keynames import key_text, key_values
 from tranship.orchestrator.reports.quarantine import Entry, open_quarantine
 from tranship.plans.streams import Stream
@@ -25,15 +38,21 @@ AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object
 
 
 @app.command("list")
-def list_entries(plan: PlanFile, stream: OneStream = None, as_json: AsJsonLines = False) -> None:
+def list_entries(
+    plan: PlanFile, stream: OneStream = None, as_json: AsJsonLines = False, limit: Limit = MOST_PRINTED
+) -> None:
     """List what is in quarantine: stream, key, where in the document, why, and how many bytes."""
     with open_plan(plan) as session, open_quarantine(session, run_of(session)) as quarantine:
-        count = 0
-        for entry in quarantine.entries(_streams(session, stream)):
-            typer.echo(_as_json(entry) if as_json else _as_text(entry))
-            count += 1
-    if not as_json:
-        typer.echo(f"{count} in quarantine", err=True)
+        streams = _streams(session, stream)
+        entries = quarantine.entries(streams)
+        if as_json:
+            for entry in entries:
+                typer.echo(_as_json(entry))
+            return
+        count = quarantine.count(streams)
+        for line in first_of(map(_as_text, entries), limit, count):
+            typer.echo(line)
+    typer.echo(f"{count} in quarantine", err=True)
 
 
 # A key may begin with a minus.
@@ -74,13 +93,28 @@ def retry(plan: PlanFile, stream: OneStream = None, wait: Wait = False, log_form
     """Read quarantined documents anew: what fits by now moves in, the rest stays, with its present reason."""
     with open_plan(plan, log_format) as session:
         name = run_of(session)
-        refuse(session, RequestKind.RETRY, session.state(name))
+        state = session.state(name)
+        refuse(session, RequestKind.RETRY, state)
+        _refuse_another_plan(session, state)
         with open_quarantine(session, name) as quarantine:
             left = sum(is_nameless(entry.aside.key) for entry in quarantine.entries(_streams(session, stream)))
         if left:
             typer.echo(f"{left} without a readable key stay: no query finds these documents", err=True)
         code = ask(session, name, RequestKind.RETRY, stream, wait=wait)
     raise typer.Exit(code)
+
+
+def _refuse_another_plan(session: Session, state: State) -> None:
+    """An orchestrator at work reads documents by its own plan: by this one nothing would come of it."""
+    changes = session.changes(state)
+    if changes and session.control.is_led(state.run):
+        typer.echo(
+            f"the orchestrator at work on run {state.run} goes by another plan than {session.file}: "
+            f"{'; '.join(changes)}. Nothing was changed. `tranship pause {session.file}`, then `tranship run "
+            f"{session.file}`: that takes a more lenient `rest` on, and reads what is in quarantine anew",
+            err=True,
+        )
+        raise typer.Exit(BAD_PLAN)
 
 
 def _streams(session: Session, name: str | None) -> tuple[Stream, ...]:

@@ -81,11 +81,17 @@ class Session:
     def _changes(self, run: str) -> list[Finding]:
         if not run:
             return []
-        old, new = dict(self.state(run).meaning), meaning_document(self.plan)
-        if not old or old == new or relaxed(old, new):
+        state = self.state(run)
+        changes = self.changes(state)
+        if not changes or relaxed(dict(state.meaning), meaning_document(self.plan)):
             return []
-        message = f"run {run} was started with another meaning: {'; '.join(differences(old, new))}"
+        message = f"run {run} was started with another meaning: {'; '.join(changes)}"
         return [Finding("plan.changed", "error", message, "put the plan back, to go on or to roll the run back")]
+
+    def changes(self, state: State) -> list[str]:
+        """In what the plan means something else than the one that a run goes by; none of a run that has not begun."""
+        old = dict(state.meaning)
+        return differences(old, meaning_document(self.plan)) if old else []
 
     def latest(self) -> str | None:
         """The newest run of the plan, or None; reads only."""

@@ -61,6 +61,11 @@ class Quarantine:
                 yield from (Entry(stream, aside) for aside in page)
                 last = page[-1].key
 
+    def count(self, streams: Sequence[Stream]) -> int:
+        """How many entries some streams have."""
+        counts = self.progress.quarantine_count(self.scope)
+        return sum(counts.get(stream.name, 0) for stream in streams)
+
     def find(self, stream: Stream, name: str) -> Quarantined:
         """The entry whose key is named so. Raises `NoKeyError` and `QuarantineError`."""
         found = [self.progress.quarantined(self.scope, stream, key) for key in keys_named(stream, name)]

@@ -8,7 +8,8 @@ from tranship.connectors.postgresql.mapping import mapping
 
 CATALOG = (
     "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated "
-    "FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.relnamespace = '{shop}'::regnamespace "
+    "FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 "
+    "WHERE c.relnamespace = '{shop}'::regnamespace "
     "ORDER BY 1, 2"
 )
 CONSTRAINTS = (

@@ -45,6 +45,25 @@ def test_what_was_found_while_nobody_worked_counts_for_the_next_run(route: Route
     assert (code, "1 rows are known to differ" in said) == (DIFFERS, True), said
 
 
+def test_divergences_are_printed_a_few_at_a_time_and_as_they_are_typed(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS, rollback=PAUSING)
+    route.run_to_approval(plan)
+    route.query("update moved.things set name = 'wrong' where _id < 't00030'")
+    code, said = route.tranship("reconcile", plan)
+    assert (code, said.count("different in name"), "and 10 more: --limit 0 prints all" in said) == (
+        DIFFERS,
+        20,
+        True,
+    ), said
+    assert "\n  things t00000: different in name\n" in said, "no quotes of a programming language"
+    code, said = route.tranship("status", plan, "--limit", "3")
+    assert (said.count("divergence: things t000"), "and 27 more" in said) == (3, True), said
+    assert route.tranship("status", plan, "--limit", "0")[1].count("divergence: things t000") == 30
+    assert len(json.loads(route.tranship("status", plan, "--json")[1])["divergences"]) == 30
+    assert code == FINISHED
+
+
 def test_a_comparison_of_everything_at_the_cutover_finds_what_nobody_knew(route: Route) -> None:
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS, cutover={"final": "full"}, rollback=PAUSING)

@@ -89,6 +89,12 @@ def _list_show_export(route: Route, plan: Path) -> None:
     assert listed(route, plan, "--stream", "things") == found
     code, said = route.tranship("quarantine", "list", plan)
     assert (code, "things  another type  name: " in said, "6 in quarantine" in said) == (0, True, True), said
+    code, said = route.tranship("quarantine", "list", plan, "--limit", "2")
+    assert (said.count("things  "), "and 4 more: --limit 0 prints all" in said, "6 in quarantine" in said) == (
+        2,
+        True,
+        True,
+    )
 
     code, said = route.tranship("quarantine", "show", plan, "things", "U+0000")
     assert code == 0, said
@@ -106,6 +112,24 @@ def _list_show_export(route: Route, plan: Path) -> None:
     assert (code, "exists already" in said) == (BAD, True), said
     outputs = "".join(child.output for child in route.children if "quarantine" not in child.log.name)
     assert "a\\u0000b" not in outputs, "documents are shown only to who asks for them"
+
+
+def test_a_retry_by_an_edited_plan_says_who_goes_by_which(route: Route) -> None:
+    """The orchestrator at work would read all of it by its own plan, and nothing would come in."""
+    route.documents().insert_many(GOOD + ODD)
+    plan = route.plan(stream("quarantine"))
+    run = route.run_to_approval(plan)
+    route.plan(stream("residue"))
+    code, said = route.tranship("quarantine", "retry", plan)
+    assert (code, "goes by another plan than" in said, "streams.things.rest: removed" in said) == (BAD, True, True), (
+        said
+    )
+    assert f"`tranship pause {plan}`, then `tranship run {plan}`" in said
+    assert not records(route, plan, Kind.RETRY)
+    pause(route, plan, run)
+    run = route.start("quarantine", "retry", plan)
+    wait_until(lambda: aside(route) == 0, run, "quarantine to move in by the edited plan")
+    approve(route, plan, run)
 
 
 @pytest.mark.parametrize(("rest", "left"), [("quarantine", len(ODD)), ("residue", 0)])

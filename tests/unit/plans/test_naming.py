@@ -60,6 +60,7 @@ def test_the_plan_is_right_once_every_suggestion_is_followed(names: list[str]) -
         {"type": "decimal", "precision": 12, "scale": 2, "unique": True},
         {"type": "objectid", "references": {"to": "s"}},
         {"type": "array", "items": "text", "path": ["a.b", "c"]},
+        {"type": "text", "filled": "optional"},
         {"type": "text", "path": ["", "no"]},
     ],
 )
