@@ -1,0 +1,190 @@
+"""What the README tells to type, typed: in an empty folder, against a database of five collections."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bson
+import psycopg
+import pymongo
+import pytest
+from bson import Int64, ObjectId
+from psycopg.rows import dict_row
+
+from tests.integration.route import wait_until
+from tranship.orchestrator.sandbox import Servers
+from tranship.orchestrator.sandbox.databases import fresh_target
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## Your own databases\n")[2].partition("\n## ")[0]
+DATABASE = "blog"
+
+WHEN = datetime(2026, 3, 1, 12, 30, 0, 125_000, UTC)
+AUTHORS = [ObjectId(bytes([n]) * 12) for n in range(1, 6)]
+POSTS = [ObjectId(bytes([100 + n]) * 12) for n in range(40)]
+
+DOCUMENTS: dict[str, list[dict[str, Any]]] = {
+    "authors": [
+        {"_id": key, "name": f"author {n}", "email": f"a{n}@example.org", "joined_at": WHEN}
+        for n, key in enumerate(AUTHORS)
+    ],
+    "posts": [
+        {"_id": key, "title": f"post {n}", "author": AUTHORS[n % 5], "views": n, "published_at": WHEN}
+        | {"tags": [f"tag {m}" for m in range(n % 3)]}
+        for n, key in enumerate(POSTS)
+    ],
+    "comments": [{"_id": ObjectId(), "post": POSTS[n % 40], "body": f"comment — {n}", "at": WHEN} for n in range(100)],
+    "settings": [{"_id": "theme", "value": {"dark": True}}, {"_id": "per page", "value": 20}],
+    "visits": [{"_id": Int64(n), "page": f"/p/{n}", "seconds": n / 4} for n in range(200)],
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the section, as somebody copies them."""
+    parts = re.split(r"^ *```(\w*)\n", SECTION, flags=re.MULTILINE)
+    # Text, language, block, the empty language of its end, text, and so on.
+    return [textwrap.dedent(block) for named, block in zip(parts[1::4], parts[2::4], strict=True) if named == language]
+
+
+COMMANDS = [line for block in blocks("") for line in block.splitlines() if line.startswith("tranship ")]
+
+
+class Terminal:
+    """A shell in an empty folder, with what step 1 and 2 of the README put into the environment."""
+
+    def __init__(self, folder: Path, source: str, target: str) -> None:
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "SOURCE_URI": source, "TARGET_URI": target}
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def type(self, line: str) -> str:
+        """What a command says; it has to end well."""
+        process = self.start(line)
+        said, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, f"{line}: exit code {process.returncode}\n{said}"
+        return said
+
+
+@pytest.fixture
+def shell(servers: Servers, tmp_path: Path) -> Iterator[Terminal]:
+    """The five collections are there, and no table."""
+    with pymongo.MongoClient[dict[str, Any]](servers.source_uri) as client, fresh_target(servers) as target:
+        client.drop_database(DATABASE)
+        for name, documents in DOCUMENTS.items():
+            client[DATABASE][name].insert_many(documents)
+        yield Terminal(tmp_path, servers.source_uri, target)
+        client.drop_database(DATABASE)
+
+
+def written(folder: Path) -> None:
+    (plan,) = blocks("yaml")
+    assert not list(folder.iterdir())
+    (folder / "blog.yaml").write_text(plan, encoding="utf-8")
+
+
+def waiting(shell: Terminal) -> subprocess.Popen[str]:
+    """`tranship run`, once it waits for the approval."""
+    run = shell.start("tranship run blog.yaml")
+    wait_until(lambda: "waits for an approval" in shell.start("tranship status blog.yaml").communicate()[0])
+    return run
+
+
+def test_every_command_of_the_section_is_typed_below() -> None:
+    assert COMMANDS == [
+        "tranship plan show blog.yaml",
+        "tranship check blog.yaml",
+        "tranship run blog.yaml",
+        "tranship status blog.yaml",
+        "tranship quarantine list blog.yaml",
+        "tranship history blog.yaml",
+        "tranship approve blog.yaml",
+        "tranship rollback blog.yaml",
+    ]
+
+
+def test_a_stranger_moves_five_collections(shell: Terminal) -> None:
+    written(shell.folder)
+    assert "→ blog.post_tags" in shell.type(COMMANDS[0])
+    assert "the plan can run" in shell.type(COMMANDS[1])
+    run = waiting(shell)
+    assert "40 documents = 40 rows + 0" in " ".join(shell.type(COMMANDS[3]).split())
+    assert "0 in quarantine" in shell.type(COMMANDS[4])
+    assert "approval" in shell.type(COMMANDS[5])
+    shell.type(COMMANDS[6])
+    said, _ = run.communicate(timeout=90)
+    assert run.returncode == 0, said
+    assert moved(shell.environment["TARGET_URI"]) == expected()
+    for code in ("0", "4", "P101", "target.privilege"):
+        shell.type(f"tranship explain {code}")
+
+
+def test_a_stranger_takes_it_back(shell: Terminal) -> None:
+    written(shell.folder)
+    run = waiting(shell)
+    process = shell.start(COMMANDS[7])
+    said, _ = process.communicate(timeout=90)
+    assert (process.returncode, "--yes" in said) == (2, True), "nobody to ask, and it says so"
+    shell.type(f"{COMMANDS[7]} --yes")
+    said, _ = run.communicate(timeout=90)
+    assert run.returncode == 4, said
+    with psycopg.connect(shell.environment["TARGET_URI"]) as connection:
+        assert connection.execute("SELECT to_regnamespace('blog')").fetchone() == (None,)
+    with pymongo.MongoClient[dict[str, Any]](shell.environment["SOURCE_URI"]) as client:
+        assert {name: list(client[DATABASE][name].find()) for name in DOCUMENTS} == {
+            name: [bson.decode(bson.encode(document)) for document in documents]
+            for name, documents in DOCUMENTS.items()
+        }
+
+
+# --- compared by hand -------------------------------------------------------------------------------------------------
+
+
+def moved(uri: str) -> dict[str, list[dict[str, Any]]]:
+    """All rows, as the database gives them, by their keys."""
+    with psycopg.connect(uri, row_factory=dict_row, options="-c timezone=UTC") as connection:
+        found = {
+            table: connection.execute(f"SELECT * FROM blog.{table}".encode()).fetchall()
+            for table in (*DOCUMENTS, "post_tags")
+        }
+    return {table: sorted(rows, key=lambda row: list(row.values())[:2]) for table, rows in found.items()}
+
+
+def expected() -> dict[str, list[dict[str, Any]]]:
+    """The rows that these documents are, written down by hand."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name, documents in DOCUMENTS.items():
+        rows[name] = [
+            {
+                column: str(value) if isinstance(value, ObjectId) else value
+                for column, value in document.items()
+                if column != "tags"
+            }
+            | {"_residue": None}
+            for document in sorted(documents, key=lambda document: document["_id"])
+        ]
+    rows["post_tags"] = [
+        {"_root_id": str(document["_id"]), "_ordinal": place, "tag": tag, "_residue": None}
+        for document in DOCUMENTS["posts"]
+        for place, tag in enumerate(document["tags"])
+    ]
+    return rows
