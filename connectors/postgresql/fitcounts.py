@@ -1,7 +1,7 @@
 """Counts of notes and of filled columns, written with the rows that they are about.
 
-Each chunk has rows of its own, and so has each lane: a writer adds to none that another one holds, and what counts is
-their sum (`fitsums`). Those of lanes may be below zero: they take off what a chunk brought.
+Writers hardly ever add to the same rows: chunks have `PARTS` places for theirs, by their numbers, each lane has one,
+and what counts is the sum of all (`fitsums`). Places of lanes may be below zero: they take off what a chunk brought.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from tranship.connectors.postgresql.fitsums import FILLED
 from tranship.connectors.protocols import ChunkMark, LaneMark, Scope
 from tranship.plans.streams import Stream
 
+PARTS = 64
+"""More than there are workers, which load chunks in the order of their numbers; and few, because a terabyte has some
+hundred thousand chunks, each with a count for each column."""
+
 
 class FitCounts:
     """What the data plane's session adds, each call in the caller's transaction."""
@@ -29,15 +33,16 @@ class FitCounts:
         """What came with a chunk."""
         rows = [(kind.effect.value, kind.place, kind.reason, count) for kind, count in notes.items()]
         rows += [(FILLED, cell.table, cell.column, count) for cell, count in filled.items()]
-        self._add(mark.scope, mark.stream, mark.chunk, rows)
+        self._add(mark.scope, mark.stream, mark.chunk % PARTS, rows)
 
     def replaced(self, mark: LaneMark, stream: Stream, notes: Counter[Kind]) -> None:
         """By how much the notes of rows have changed; those that are equal are left out."""
-        rows = [(kind.effect.value, kind.place, kind.reason, count) for kind, count in sorted(notes.items()) if count]
+        rows = [(kind.effect.value, kind.place, kind.reason, count) for kind, count in notes.items() if count]
         self._add(mark.scope, stream.name, -1 - mark.lane, rows)
 
     def _add(self, scope: Scope, stream: str, part: int, rows: Sequence[tuple[str, str, str, int]]) -> None:
-        effects, places, reasons, counts = zip(*rows, strict=True) if rows else ((), (), (), ())
+        # In one order, so that two chunks of one place do not wait for each other in a circle.
+        effects, places, reasons, counts = zip(*sorted(rows), strict=True) if rows else ((), (), (), ())
         if not counts:
             return
         self._session.run(

@@ -1,7 +1,7 @@
 """Durable progress beside the data: chunks, lanes, the capture position, quarantine. Dirty keys are in `dirtykeys`.
 
 Each writing call is one transaction that ends with the epoch check (`ControlSessions.write`). Locks are taken in the
-order tables, chunks, dirty entries, lanes, position, epoch: the same as in `target`.
+order tables, counts of chunks, chunks, dirty entries, counts of lanes, lanes, position, epoch: as in `target`.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class PostgresProgress:
             connection.execute(text(LOCK_TIMEOUT))
             self._empty(connection, scope, streams)
             self._save_attempts(connection, scope, names)
-            for table in (tables.chunk, tables.quarantine, tables.fit):
+            for table in (tables.fit, tables.chunk, tables.quarantine):
                 connection.execute(delete(table).where(_of(table, scope), table.c.stream.in_(names)))
             # A batch that was read while the chunks were loaded must not put rows into the emptied tables (I2).
             seal = update(tables.lane).where(_of(tables.lane, scope)).values(seq=tables.lane.c.seq + 1)

@@ -153,7 +153,7 @@ def state_tables(schema: str) -> StateTables:
         Column("moving", BigInteger, nullable=False),
         Column("filled", JSONB, nullable=False),
     )
-    # `part`: the number of a chunk for what it loaded, -1 - the lane's for what was replaced; so writers never meet.
+    # `part`: one of a few places for what chunks loaded, -1 - the lane's number for what was replaced.
     # `effect` and `reason` of notes at a `place` of the plan; or FILLED, and a column of the table `place`.
     fit = Table(
         "fit",

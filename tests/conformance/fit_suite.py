@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -50,6 +51,14 @@ class FitSuite(MigrationSuite):
             Cell("items"): 1 + 2 + 3,
         }
         assert found.filled[Cell("parts", "part")] == 0 + (0 + 1) + (0 + 1 + 2), "children of children"
+
+    def test_many_chunks_are_counted_together(self, migration: Migration) -> None:
+        bounds = [None, *(key(number) for number in range(1, 150)), None]
+        marks = migration.begin([Span(lower, upper) for lower, upper in pairwise(bounds)])
+        for number, mark in enumerate(marks[1:], 1):
+            migration.target.load(ORDERS, [noted([order(number)], {number: [ORDER]})], mark)
+        assert counts(migration) == {ORDER.kind: 149}
+        assert migration.progress.fit(migration.scope)["orders"].filled[Cell("orders", "status")] == 149
 
     def test_a_column_that_nothing_fills_counts_as_none(self, migration: Migration) -> None:
         migration.load([bare_order(1), bare_order(2)])
