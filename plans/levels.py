@@ -59,11 +59,14 @@ class Level:
             yield Named(self.rest_column, (*self.path, "rest", "json"))
 
     def names(self) -> Iterator[Named]:
-        """The names of the columns, of long keys' digests, and of the child tables, which are arrays in its rows."""
-        yield from self.column_names()
+        """The names of long keys' digests, of the columns, and of the child tables, which are arrays in its rows.
+
+        Digests come first: where one clashes, it is the other name that can be chosen freely.
+        """
         for column in self.key:
             if column.long:
                 yield Named(column.name + DIGEST_SUFFIX, (*self.path, "key", column.name, "long"))
+        yield from self.column_names()
         for child in self.children:
             yield Named(child.table, (*self.path, "children", child.table), child)
 

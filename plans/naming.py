@@ -20,11 +20,12 @@ _ROOT = "_root_"
 def identifier_fits(subject: Subject) -> Iterator[Problem]:
     """P101: every name is one that PostgreSQL keeps as it is."""
     target = subject.plan.target
-    yield from _check_size(target.schema_name, ("target", "schema"))
-    yield from _check_size(target.state_schema, ("target", "state_schema"))
+    for key, name in (("schema", target.schema_name), ("state_schema", target.state_schema)):
+        for problem in _check_size(name, ("target", key)):
+            yield replace(problem, write=f"{key}: {flow(hashed((key,), name))}")
     for level in subject.levels:
         for problem in _check_size(level.table, level.table_path):
-            yield replace(problem, write=_table_line(level))
+            yield replace(problem, write=_table_line(subject.plan, level))
         for named in level.column_names():
             most = _room(level, named)
             for problem in _check_size(named.name, named.path, most):
@@ -55,7 +56,7 @@ def tables_differ(subject: Subject) -> Iterator[Problem]:
         first = seen.setdefault(level.table.casefold(), level.table_path)
         if first is not level.table_path:
             message = f"{render_path(first)} names the same table"
-            yield Problem("P102", level.table_path, message, level.table, write=_table_line(level))
+            yield Problem("P102", level.table_path, message, level.table, write=_table_line(subject.plan, level))
 
 
 def columns_differ(subject: Subject) -> Iterator[Problem]:
@@ -84,7 +85,7 @@ def name_is_free(subject: Subject) -> Iterator[Problem]:
 def _line(plan: Plan, level: Level, named: Named, most: int = MAX_BYTES) -> str:
     """What to write in the place of a name that cannot stand."""
     if isinstance(named.what, Child):
-        return _child_line(named.what, named.path)
+        return _child_line(plan, named.what, named.path)
     taken = {other.name.casefold() for other in level.names()}
     if isinstance(named.what, Column):
         return _column_line(plan, named.what, named.path, taken, most)
@@ -97,20 +98,26 @@ def _column_line(plan: Plan, column: Column, path: Path, taken: Container[str], 
     if "\0" in "".join(column.path):
         return ""  # no document has such a field
     name = free_identifier(column.path, taken, most) if column.path else hashed((), column.name, most)
+    return _whole_line(plan, path, name, column.path)
+
+
+def _whole_line(plan: Plan, path: Path, name: str, field: tuple[str, ...]) -> str:
+    """Another name for the field, with all else that the plan says of it."""
     declared = _declared(plan, path).model_dump(exclude_defaults=True, exclude={"path"}, mode="json")
-    return f"{flow(name)}: {{path: {written(column.path)}, {flow(declared)[1:]}"
+    return f"{flow(name)}: {{path: {written(field)}, {flow(declared)[1:]}"
 
 
-def _table_line(level: Level) -> str:
+def _table_line(plan: Plan, level: Level) -> str:
     if level.child is not None:
-        return _child_line(level.child, level.path)
+        return _child_line(plan, level.child, level.path)
     return f"table: {flow(hashed(_plan_names(level.path), level.table))}"
 
 
-def _child_line(child: Child, path: Path) -> str:
+def _child_line(plan: Plan, child: Child, path: Path) -> str:
+    if "\0" in "".join(child.path):
+        return ""
     # A table's name has to be the only one in its schema, so that the streams and tables above count too.
-    name = hashed(_plan_names(path), child.table)
-    return f"{flow(name)}: {{path: {written(child.path)}, … the rest as it is}}"
+    return _whole_line(plan, path, hashed(_plan_names(path), child.table), child.path)
 
 
 def _plan_names(path: Path) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tests.unit.plans.texts import ENV, HEAD, write
 from tranship.plans import Plan, PlanError, load, resolve
 from tranship.plans.document import flow, read_document
 from tranship.plans.names import hashed
+from tranship.plans.problems import Problem
 from tranship.plans.rules import check
 from tranship.plans.streams import Column, LogicalType, Stream
 
@@ -75,11 +76,67 @@ def test_child_tables_and_their_columns_get_suggestions_too() -> None:
     child = {"path": "lines", "columns": {"xmin": {"type": "int32"}}}
     problems = check(plan_of({"a": {"children": {"T": child}}, "b": {"children": {"t": child}}}))
     assert [problem.write for problem in problems if problem.code == "P102"] == [
-        f"{hashed(('b', 't'), 't')}: {{path: lines, … the rest as it is}}"
+        f"{hashed(('b', 't'), 't')}: {{path: lines, columns: {{xmin: {{type: int32}}}}}}"
     ]
     assert {problem.write for problem in problems if problem.code == "P104"} == {
         f"{hashed(('xmin',))}: {{path: xmin, type: int32}}"
     }
+
+
+LONG, LONGER = "x" * 64, "y" * 70
+SIDES = {"source": {"mongodb": "mongodb://h", "database": "d"}, "target": {"postgresql": "postgresql://h"}}
+CHILD = {"path": ["a.b"], "empty": "null", "columns": {"ctid": "text", LONG: {"type": "array", "items": "int32"}}}
+CROOKED: dict[str, dict[str, Any]] = {
+    "schemas": {"target": {**SIDES["target"], "schema": LONG, "state_schema": LONGER}},
+    "tables": {"streams": {LONG: {"columns": {"a": "text"}}, "a": {"table": "T"}, "t": {"where": {"a": 1}}}},
+    "keys": {"streams": {"a": {"key": {"oid": {"path": "_id.a", "type": "text", "long": True}, LONG: {"path": "_id.b",
+             "type": "int32"}}, "children": {"x": CHILD}}}},
+    "digests": {"streams": {"a": {"key": {"id": {"path": "_id", "type": "text", "long": True}},
+                                  "columns": {"ID_sha256": "text"}}}},
+    "children": {"streams": {"a": {"columns": {"lines": "text"}, "children": {"lines": CHILD, LONG: {
+        "columns": {"n": "int32"}, "children": {"A": CHILD, "xmin": {"columns": {"v": {"path": [], "type": "uuid"}}}},
+    }}}}},
+    "rest": {"streams": {"a": {"columns": {"other": "text"}, "rest": {"json": "Other"}},
+                         "b": {"rest": {"json": LONG}}}},
+    "columns": {"streams": {"a": {"columns": {"ctid": {"type": "decimal", "scale": 2, "unique": True}, "City": "text",
+                "city": {"type": "timestamp", "null": "null"}, LONG: {"path": "x.y", "type": "json"}}}}},
+}  # fmt: skip
+
+
+def pasted(text: str, problem: Problem) -> str:
+    """The plan with a problem's line in the place that the problem names."""
+    data = read_document(text, "plan.yaml").data
+    line = read_document(problem.write, "line").data
+    *way, last = problem.path
+    place = data
+    for step in way:
+        place = place[step]
+    if last in place:
+        items = [pair for name, value in place.items() for pair in (line.items() if name == last else [(name, value)])]
+        place.clear()
+        place.update(items)
+    else:
+        place.update(line)
+    return flow(data)
+
+
+@pytest.mark.parametrize("kind", CROOKED)
+def test_each_line_can_be_pasted_and_its_problem_is_gone(kind: str, tmp_path: Path) -> None:
+    """Over the whole plan as a file, for each rule of names and each place that one can be in."""
+    data = {"version": 1, "plan": "p", **SIDES, "streams": {"a": {"columns": {"a": "text"}}}, **CROOKED[kind]}
+    text, followed = flow(data), 0
+    while True:
+        try:
+            load(write(tmp_path, text), ENV)
+            break
+        except PlanError as error:
+            (problem, *others) = error.problems
+            assert problem.write, str(problem)
+            text = pasted(text, problem)
+            followed += 1
+            assert str(problem).partition(f"; write {problem.write}")[1], "the line is shown whole"
+            assert followed < 20, others
+    assert followed >= 1
 
 
 # --- any field can be named ----------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ BAD: dict[str, tuple[Case, ...]] = {
         Case(
             HEAD.replace("schema: shop", f"schema: {LONG}") + f"streams: {{{LONG}: {{}}}}\n",
             (
-                "4:43: P101 target.schema: the name has 64 bytes; allowed: at most 63 bytes",
+                "4:43: P101 target.schema: the name has 64 bytes; allowed: at most 63 bytes; "
+                f"write schema: {LONG[:54]}_9ef945a1",
                 f"5:11: P101 streams.{LONG}.table: the name has 64 bytes; allowed: at most 63 bytes; "
                 f"write table: {LONG[:54]}_5a5d31b9",
             ),
@@ -129,14 +130,17 @@ BAD: dict[str, tuple[Case, ...]] = {
             streams("a: {table: t}, b: {children: {T: {columns: {x: text}}}}"),
             (
                 "5:41: P102 streams.b.children.T: streams.a.table names the same table (found T); "
-                "write T_7a98c0cc: {path: T, … the rest as it is}",
+                "write T_7a98c0cc: {path: T, columns: {x: {type: text}}}",
             ),
         ),
     ),
     "P103": (
         Case(
             streams("a: {key: {_id: {type: text, long: true}}, columns: {_id_SHA256: text}}"),
-            ("5:39: P103 streams.a.key._id.long: streams.a.columns._id_SHA256 has the same name (found _id_sha256)",),
+            (
+                "5:63: P103 streams.a.columns._id_SHA256: streams.a.key._id.long has the same name (found _id_SHA256); "
+                "write _id_SHA256_5c8495fa: {path: _id_SHA256, type: text}",
+            ),
         ),
         Case(
             streams("a: {columns: {city: text, City: text}}"),
@@ -149,7 +153,7 @@ BAD: dict[str, tuple[Case, ...]] = {
             streams("a: {columns: {x: text}, children: {x: {path: y, columns: {z: text}}}, rest: {json: X}}"),
             (
                 "5:46: P103 streams.a.children.x: streams.a.columns.x has the same name (found x); "
-                "write x_f9875f2a: {path: y, … the rest as it is}",
+                "write x_f9875f2a: {path: y, columns: {z: {type: text}}}",
                 "5:88: P103 streams.a.rest.json: streams.a.columns.x has the same name (found X); "
                 "write json: X_40767381",
             ),
