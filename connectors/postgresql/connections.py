@@ -5,7 +5,6 @@ No statement is prepared under a name: it would be kept for the life of a pooled
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from tranship.connectors.addresses import address_of, is_unambiguous
+from tranship.connectors.addresses import address_of
 from tranship.connectors.errors import RefusedError
 from tranship.plans.streams import Endpoint
 
@@ -114,26 +113,6 @@ def conninfo(endpoint: Endpoint) -> str:
     options = f"{given.get('options', '')} {pinned}".strip()
     name = f"tranship {secrets.token_hex(8)}"
     return make_conninfo(uri, application_name=name, client_encoding="UTF8", options=options, **chosen)
-
-
-def place(endpoint: Endpoint) -> str:
-    """Host and port of a server, of several hosts each, for messages: never who logs in, or how.
-
-    Empty where the address cannot be read, or where a part of a password may stand in the place of a host.
-    """
-    uri = address_of(endpoint)
-    try:
-        given = conninfo_to_dict(uri)
-    except psycopg.Error:
-        return ""
-    hosts = str(given.get("host") or given.get("hostaddr") or "localhost").split(",")
-    ports = str(given.get("port") or "5432").split(",")
-    places = [f"{host}:{ports[min(number, len(ports) - 1)]}" for number, host in enumerate(hosts)]
-    plain = is_unambiguous(uri) and all(map(_PLACE.fullmatch, places))
-    return ", ".join(places) if plain else ""
-
-
-_PLACE = re.compile(r"[\w./:-]+:\d{1,5}", re.ASCII)
 
 
 def ensure_direct(session: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -15,10 +15,11 @@ import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
 import pyarrow as pa
 
-from tranship.connectors.postgresql.connections import connect, conninfo, no_timeouts, place
+from tranship.connectors.postgresql.connections import connect, conninfo, no_timeouts
 from tranship.connectors.postgresql.epoch import register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, committing, from_adbc, translating
 from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.servers import Server, server_of
 from tranship.connectors.protocols import READING, Scope
 from tranship.plans.streams import Endpoint
 
@@ -33,13 +34,13 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 @contextmanager
-def translating_data(place: str) -> Iterator[None]:
+def translating_data(server: Server) -> Iterator[None]:
     """Raise drivers' errors as the connector's, the data driver's too."""
     try:
-        with translating(place):
+        with translating(server):
             yield
     except adbc_driver_manager.Error as error:
-        raise from_adbc(error, place) from None
+        raise from_adbc(error, server) from None
 
 
 class DataSession:
@@ -52,11 +53,11 @@ class DataSession:
         self._endpoint = endpoint
         self._scope = scope
         self._recorded = scope.epoch != READING
-        self._place = place(endpoint)
+        self._server = server_of(endpoint)
         self._connection: Any = None
         self._made: set[str] = set()
         self._making: set[str] = set()
-        with translating_data(self._place):
+        with translating_data(self._server):
             self._open()
 
     @contextmanager
@@ -65,7 +66,7 @@ class DataSession:
         with self._transaction(_WRITE):
             yield
         try:
-            with committing(self._place):
+            with committing(self._server):
                 self.run("COMMIT")
         except BaseException:
             self.close()  # whatever state it is in, the next transaction starts on a fresh one
@@ -113,7 +114,7 @@ class DataSession:
 
     def _begin(self, begin: str) -> None:
         if self._connection is None:
-            with translating_data(self._place):
+            with translating_data(self._server):
                 self._open()
         self._making.clear()
         self.run(begin)
@@ -172,7 +173,7 @@ class DataSession:
         if self._connection is None:
             raise ConnectionLostError("the connection to PostgreSQL was lost earlier in this transaction")
         try:
-            with translating_data(self._place):
+            with translating_data(self._server):
                 yield
         except ConnectionLostError:
             self.close()

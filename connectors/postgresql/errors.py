@@ -21,6 +21,7 @@ from tranship.connectors.errors import (
     RowRefusedError,
     TransientError,
 )
+from tranship.connectors.postgresql.servers import NOBODY, Server
 
 if TYPE_CHECKING:
     import adbc_driver_manager
@@ -106,59 +107,89 @@ _BAD_URI = (
 )
 
 _OURS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("no password supplied",), "the server asks for a password, and the address has none"),
+    (
+        ("no password supplied",),
+        "the server asks for a password, and there is none: give one in the URI (${env:…} or ${file:…}), or in "
+        "~/.pgpass with mode 0600",
+    ),
     (
         ("has group or world access",),
-        "sslkey names a file that others may read too: chmod 600 it (640 where root owns it)",
+        "the private key's file (sslkey) may be read by others than its owner: chmod 0600",
     ),
-    (("could not load private key file", "but not private key file"), "the file that sslkey names cannot be read"),
-    (("could not read certificate file",), "the file that sslcert names cannot be read"),
     (
-        ("root certificate file",),
-        "sslrootcert (by default ~/.postgresql/root.crt) names a file that is not there or cannot be read, and sslmode "
-        "asks for it: name the authority's certificate there, or sslrootcert=system for those of the system",
+        ("root certificate file", "does not exist"),
+        "the file with the authority's certificate is missing, without which sslmode verify-ca or verify-full trusts "
+        "nobody: give its path (sslrootcert=…; without it ~/.postgresql/root.crt is read), or sslrootcert=system for "
+        "the authorities that this machine trusts",
     ),
-    (("weak sslmode",), "sslrootcert=system asks for sslmode=verify-full"),
-    (("definition of service", "service file"), "the service that the address names is defined nowhere"),
     (
-        ("authentication method requirement", "auth method", "did not complete authentication"),
-        "the server does not authenticate as require_auth wants it",
+        ("root certificate file", "could not read"),
+        "the file with the authority's certificate (sslrootcert) holds none that can be read: it has to be PEM",
     ),
-    (("requirepeer specifies",), "the server's process belongs to another user than requirepeer wants"),
+    (("could not read certificate file",), "our certificate's file (sslcert) cannot be read: it has to be PEM"),
+    (("certificate present, but not private key",), "there is a certificate of ours, but not its key: give sslkey"),
+    (("private key file",), "our private key's file (sslkey) cannot be read, or is not the certificate's"),
+    (("definition of service",), "the URI's service is in no service file (~/.pg_service.conf, PGSERVICEFILE)"),
+    (("service file",), "the file of services (PGSERVICEFILE) is missing or cannot be read"),
+    (
+        ("authentication method requirement", "failed"),
+        "the server does not ask for what the URI's require_auth demands: it may be another server than meant, or its "
+        "pg_hba.conf has another method",
+    ),
+    (
+        ("requirepeer specifies",),
+        "the server's process belongs to another user of its machine than the URI's requirepeer names",
+    ),
+    (("channel binding",), "the server does not do the channel binding that the URI demands: it needs TLS and SCRAM"),
+    (("weak sslmode",), "with sslrootcert=system the URI needs sslmode=verify-full"),
+    (("GSSAPI encryption required",), "the URI's gssencmode needs Kerberos credentials, and there are none"),
+    (("gssencmode value",), "the URI's gssencmode needs Kerberos, which this program's libpq does not have"),
+    (("invalid", "value:"), "an option of the URI has a value that it cannot have"),
 )
-"""What libpq itself refuses, with the server up: no patience mends it. The texts are those of libpq's source; its
-messages quote files and users, so they are said in other words. Pinned by a test where a server can provoke them."""
+"""What libpq refuses by itself, whether the server is there or not: words of its text, all of them, and what a person
+has to do. No patience mends these; names of files, users and services are left out. Pinned by a test."""
 
 _CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
     (("percent-encoded", "invalid port", "invalid integer value", "Servname"), RefusedError, _BAD_URI),
+    (
+        ("SSL SYSCALL error", "unexpected eof", "has been closed unexpectedly"),
+        ConnectionLostError,
+        "it hung up, as one does that is stopping, or that does not speak what the URI's sslmode asks for",
+    ),
     (
         ("SSL", "certificate"),
         RefusedError,
         "the server does not take the URI's sslmode, or its certificate is not trusted",
     ),
     (("resolve host", "translate host"), TransientError, f"the host name has no address; or {_BAD_URI}"),
+    (
+        ("session is read-only", "hot standby mode"),
+        ConnectionLostError,
+        "of these servers none takes writes, as while another one becomes the primary (or "
+        "default_transaction_read_only is on there)",
+    ),
 )
-"""What libpq and psycopg say of connections that never came about; they quote parts of the URI. Pinned by a test."""
+"""What libpq and psycopg say of connections that never came about, any of the words; they quote parts of the URI.
+Pinned by a test."""
 
 _DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError)
 """ADBC's are caught where it is used (`datasessions`), so that who handles no rows need not load it."""
 
 
 @contextmanager
-def translating(place: str = "") -> Iterator[None]:
-    """Raise drivers' errors as the connector's. `place`: host and port of the server, which messages about the
-    connection name (`connections.place`)."""
+def translating(server: Server = NOBODY) -> Iterator[None]:
+    """Raise drivers' errors as the connector's. `server`: whom messages about the connection name."""
     try:
         yield
     except _DRIVER_ERRORS as error:
-        raise translate(error, place) from None
+        raise translate(error, server) from None
 
 
 @contextmanager
-def committing(place: str = "") -> Iterator[None]:
+def committing(server: Server = NOBODY) -> Iterator[None]:
     """Around COMMIT: a connection that is lost here leaves the outcome unknown."""
     try:
-        with translating(place):
+        with translating(server):
             yield
     except ConnectionLostError as error:
         raise AmbiguousCommitError(
@@ -166,9 +197,8 @@ def committing(place: str = "") -> Iterator[None]:
         ) from None
 
 
-def translate(error: Exception, place: str = "") -> ConnectorError:
-    """The connector's error for a driver's one, of a server at this place."""
-    server = _server(place)
+def translate(error: Exception, server: Server = NOBODY) -> ConnectorError:
+    """The connector's error for a driver's one."""
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
         error = error.orig
     if isinstance(error, psycopg.Error):
@@ -176,11 +206,7 @@ def translate(error: Exception, place: str = "") -> ConnectorError:
     return ConnectorError(f"PostgreSQL: {type(error).__name__}")
 
 
-def _server(place: str) -> str:
-    return f"PostgreSQL at {place}" if place else "PostgreSQL"
-
-
-def _from_psycopg(error: psycopg.Error, server: str) -> ConnectorError:
+def _from_psycopg(error: psycopg.Error, server: Server) -> ConnectorError:
     if error.sqlstate is not None:
         diagnosis = error.diag
         return _by_state(
@@ -199,9 +225,8 @@ def _from_psycopg(error: psycopg.Error, server: str) -> ConnectorError:
     return ConnectorError(f"PostgreSQL driver: {type(error).__name__}")
 
 
-def from_adbc(error: adbc_driver_manager.Error, place: str) -> ConnectorError:
-    """The connector's error for one of the data driver, of a server at this place."""
-    server = _server(place)
+def from_adbc(error: adbc_driver_manager.Error, server: Server) -> ConnectorError:
+    """The connector's error for one of the data driver."""
     if error.sqlstate:
         details = {_text(name): _text(value) for name, value in error.details}
         return _by_state(
@@ -226,12 +251,12 @@ def _text(value: str | bytes) -> str:
 
 
 def _by_state(
-    state: str, message: str, *, detail: str, server: str, schema: str, table: str, constraint: str
+    state: str, message: str, *, detail: str, server: Server, schema: str, table: str, constraint: str
 ) -> ConnectorError:
     if state.startswith("22"):  # the message quotes the value
         message = "a value does not fit its column"
     objects = f": {'; '.join(detail.splitlines())[:_MOST_DETAIL]}" if state in _OF_OBJECTS and detail else ""
-    who = server if state.startswith(_LOST) else "PostgreSQL"
+    who = server.called if state.startswith(_LOST) else "PostgreSQL"
     text = f"{who}: {message or 'error'} (SQLSTATE {state}){objects}"
     if state in _CONSTRAINTS:
         return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
@@ -239,19 +264,19 @@ def _by_state(
     return kind(text)
 
 
-def _without_state(message: str, server: str) -> ConnectorError:
+def _without_state(message: str, server: Server) -> ConnectorError:
     """A failed or broken connection. What the server itself says at connect comes with "FATAL"."""
-    fatal = message.partition("FATAL:")[2].strip().partition("\n")[0]
+    fatal = server.without_user(message.partition("FATAL:")[2].strip().partition("\n")[0])
     if any(words in fatal for words in _FINAL):
-        return RefusedError(f"{server} refused the connection: {fatal}")
+        return RefusedError(f"{server.called} refused the connection: {fatal}")
     if fatal:
-        return ConnectionLostError(f"{server}: {fatal}")
+        return ConnectionLostError(f"{server.called}: {fatal}")
     for words, reason in _OURS:
-        if any(word in message for word in words):
-            return RefusedError(f"{server} is not connected to: {reason}")
+        if all(word in message for word in words):
+            return RefusedError(f"{server.called} is not connected to: {reason}")
     for words, kind, cause in _CAUSES:
         if any(word in message for word in words):
-            return kind(f"{server} cannot be reached: {cause}")
+            return kind(f"{server.called} cannot be reached: {cause}")
     if message.startswith(("connection", "IO: [libpq] Failed to connect")):
-        return ConnectionLostError(f"{server} cannot be reached; is the server running and the address right?")
-    return ConnectionLostError(f"the connection to {server} was lost")
+        return ConnectionLostError(f"{server.called} cannot be reached; is the server running and the address right?")
+    return ConnectionLostError(f"the connection to {server.called} was lost")

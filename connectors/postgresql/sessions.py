@@ -12,10 +12,11 @@ import psycopg
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import TransientError
-from tranship.connectors.postgresql.connections import engine, no_session_timeouts, place
+from tranship.connectors.postgresql.connections import engine, no_session_timeouts
 from tranship.connectors.postgresql.epoch import check_epoch, register_backend
 from tranship.connectors.postgresql.errors import LockTimeoutError, committing, translating
 from tranship.connectors.postgresql.holders import holders
+from tranship.connectors.postgresql.servers import server_of
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint
@@ -29,18 +30,18 @@ class ControlSessions:
         self._schemas = (endpoint.schema, endpoint.state_schema)
         self._tables = state_tables(endpoint.state_schema)
         self._engine = engine(endpoint)
-        self._place = place(endpoint)
+        self._server = server_of(endpoint)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""
-        with translating(self._place), self._engine.begin() as connection:
+        with translating(self._server), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self, scope: Scope) -> Iterator[Connection]:
         """A transaction that writes under an epoch, checked as its last statement before COMMIT."""
-        with self._naming_holders(), translating(self._place), self._engine.connect() as connection:
+        with self._naming_holders(), translating(self._server), self._engine.connect() as connection:
             self._register(connection, scope)
             transaction = connection.begin()
             try:
@@ -49,13 +50,13 @@ class ControlSessions:
             except BaseException:
                 transaction.rollback()
                 raise
-            with committing(self._place):
+            with committing(self._server):
                 transaction.commit()
 
     @contextmanager
     def plain(self, scope: Scope) -> Iterator[Connection]:
         """A registered session outside of a transaction, for the commands that PostgreSQL allows only there."""
-        with self._naming_holders(), translating(self._place), self._engine.connect() as pooled:
+        with self._naming_holders(), translating(self._server), self._engine.connect() as pooled:
             self._register(pooled, scope)
             connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql(no_session_timeouts())

@@ -13,10 +13,11 @@ from sqlalchemy.schema import CreateSchema
 
 from tranship.connectors.errors import NotOursError, RefusedError
 from tranship.connectors.postgresql.catalog import ddl, dependents, schema_exists, schema_is_empty
-from tranship.connectors.postgresql.connections import engine, place
+from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
 from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.servers import server_of
 from tranship.connectors.postgresql.statetables import StateTables, in_text, quoted, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
@@ -34,7 +35,7 @@ def install_state(endpoint: Endpoint) -> None:
     tables = state_tables(endpoint.state_schema)
     made = engine(endpoint)
     try:
-        with translating(place(endpoint)), made.begin() as connection:
+        with translating(server_of(endpoint)), made.begin() as connection:
             # Two processes that install at the same moment: one waits here.
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
             _install(connection, tables, endpoint.state_schema)
@@ -78,7 +79,7 @@ def drop_state(
     tables = state_tables(schema)
     made = engine(endpoint)
     try:
-        with translating(place(endpoint)), made.begin() as connection:
+        with translating(server_of(endpoint)), made.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
             if not schema_exists(connection, schema):
                 return []

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql import errors as postgresql_errors
 from tranship.connectors.postgresql import state as progress_state
-from tranship.connectors.postgresql.connections import engine, ensure_direct, place
+from tranship.connectors.postgresql.connections import engine, ensure_direct
+from tranship.connectors.postgresql.servers import server_of
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError, Request, RequestKind
 from tranship.orchestrator.journal.person import person
@@ -52,11 +53,11 @@ class SqlControl:
         self._holder = holder_name()
         self._sleep = sleep
         self._engine = engine(endpoint)
-        self._place = place(endpoint)
+        self._server = server_of(endpoint)
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        with postgresql_errors.translating(self._place), self._engine.begin() as connection:
+        with postgresql_errors.translating(self._server), self._engine.begin() as connection:
             yield connection
 
     def install(self) -> None:

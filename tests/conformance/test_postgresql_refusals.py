@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
@@ -17,7 +16,6 @@ from tests.conformance.target_world import STREAMS
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
 from tranship.connectors.postgresql import connect_schema
 from tranship.connectors.postgresql.connections import conninfo
-from tranship.connectors.postgresql.errors import translate
 from tranship.plans.streams import Endpoint
 
 
@@ -31,20 +29,6 @@ def refusal(endpoint: Endpoint, options: str) -> ConnectorError:
     finally:
         schema.close()
     return caught.value
-
-
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [
-        ("service=nowhere", "the service that the address names is defined nowhere"),
-        ("require_auth=scram-sha-256", "does not authenticate as require_auth wants it"),
-        ("sslmode=require&sslrootcert=system", "asks for sslmode=verify-full"),
-    ],
-)  # fmt: skip
-def test_what_the_client_itself_refuses(postgres: PostgresWorld, options: str, what: str) -> None:
-    error = refusal(postgres.endpoint, options)
-    assert isinstance(error, RefusedError), error
-    assert what in str(error)
 
 
 @contextmanager
@@ -79,15 +63,6 @@ def test_a_server_that_wants_a_password() -> None:
     assert f"PostgreSQL at 127.0.0.1:{port} is not connected to: the server asks for a password" in str(error)
 
 
-def test_an_authority_whose_file_is_not_there_is_not_called_untrusted() -> None:
-    with asking(b"S") as port:
-        endpoint = Endpoint("postgresql", f"postgresql://u@127.0.0.1:{port}/d", schema="s", state_schema="t")
-        error = refusal(endpoint, "gssencmode=disable&sslmode=verify-full&sslrootcert=/nowhere/root.crt")
-    assert isinstance(error, RefusedError), error
-    assert "sslrootcert (by default ~/.postgresql/root.crt) names a file that is not there" in str(error)
-    assert "nowhere" not in str(error)
-
-
 def test_a_key_that_others_may_read(tmp_path: Path) -> None:
     """libpq looks at it once the server has agreed to TLS."""
     for name, mode in (("client.key", 0o644), ("client.crt", 0o600)):
@@ -99,35 +74,6 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
         error = refusal(endpoint, f"sslmode=require&gssencmode=disable&{files}")
     assert isinstance(error, RefusedError), error
     assert str(tmp_path) not in str(error)
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        (
-            'connection to server at "h", port 1 failed: private key file "/secret" has group or world access; '
-            "file must have permissions u=rw (0600) or less if owned by the current user",
-            "chmod 600",
-        ),
-        (
-            'connection to server on socket "/s" failed: requirepeer specifies "postgres", but actual peer user name '
-            'is "mallory"',
-            "requirepeer",
-        ),
-        ('connection to server at "h", port 1 failed: fe_sendauth: no password supplied', "asks for a password"),
-        (
-            'connection to server at "h", port 1 failed: root certificate file "/secret" does not exist\nEither '
-            "provide the file, use the system's trusted roots",
-            "sslrootcert",
-        ),
-    ],
-)
-def test_what_libpq_says_in_our_words(text: str, what: str) -> None:
-    """The texts are those of libpq's source (fe-auth.c, fe-connect.c, fe-secure-openssl.c)."""
-    error = translate(psycopg.OperationalError(f"connection failed: {text}"), "h:1")
-    assert isinstance(error, RefusedError)
-    assert what in str(error)
-    assert not any(secret in str(error) for secret in ("mallory", "/secret"))
 
 
 def test_a_server_that_is_away_is_named_without_its_user() -> None:

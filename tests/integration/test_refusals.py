@@ -81,7 +81,7 @@ def test_mongodb_is_not_there(route: Route, plan: Path) -> None:
 def test_a_role_that_postgresql_does_not_know(route: Route, plan: Path) -> None:
     uri = with_credentials(route.target_uri, "nobody_knows", "sesame-street")
     said = refused(route, REFUSED, "run", plan, TARGET_URI=uri)
-    assert re.search(r"PostgreSQL at \S+:\d+ refused the connection", said), said
+    assert re.search(r"PostgreSQL at \S+ refused the connection", said), said
     assert "sesame" not in said
 
 
