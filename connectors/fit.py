@@ -31,6 +31,10 @@ class Effect(StrEnum):
     """The plan does not name the field."""
 
 
+MOST_PLACE = 300
+"""Characters of a place that are counted by: a field's name may be longer than an index of the counts can hold."""
+
+
 class Note(NamedTuple):
     """Why a part of a document is kept as residue. `path` leads to it; `place` is as much of that as the plan names,
     because other names are the data's: they reach no log and no state."""
@@ -43,7 +47,7 @@ class Note(NamedTuple):
     @property
     def kind(self) -> Kind:
         """What it is counted as."""
-        return Kind(self.place, self.reason, self.effect)
+        return Kind(self.place[:MOST_PLACE], self.reason, self.effect)
 
 
 class Kind(NamedTuple):
@@ -86,8 +90,9 @@ def noted(notes: Notes, keys: Iterable[bytes]) -> Counter[Kind]:
 def filled(stream: Stream, rows: pa.RecordBatch) -> Counter[Cell]:
     """The values of a batch, counted: of its root table and of all child tables."""
     counts = Counter({Cell(stream.table): rows.num_rows})
-    _count(counts, stream.table, _columns(stream), dict(zip(rows.schema.names, rows.columns, strict=True)))
-    _count_below(counts, stream.children, dict(zip(rows.schema.names, rows.columns, strict=True)))
+    arrays = dict(zip(rows.schema.names, rows.columns, strict=True))
+    _count(counts, stream.table, _columns(stream), arrays)
+    _count_below(counts, stream.children, arrays)
     return counts
 
 
@@ -112,7 +117,7 @@ def _count_below(counts: Counter[Cell], children: Iterable[Child], arrays: Mappi
 
 
 class Field(NamedTuple):
-    """A column of a plan, or a child table (without `column`), and the path at which documents have it.
+    """A column of a plan, or a child table (without `column`), and the path at which documents have it, as a place.
 
     `within` is the table whose rows come before: the child table's parent, or the column's own.
     """
@@ -145,4 +150,4 @@ def _field(table: str, column: Column, path: str) -> Field:
 
 
 def _join(path: str, steps: Sequence[str]) -> str:
-    return ".".join([path, *steps] if path else steps)
+    return ".".join([path, *steps] if path else steps)[:MOST_PLACE]

@@ -14,7 +14,7 @@ from rich.text import Text
 from tranship.connectors.printable import printable
 from tranship.orchestrator.cli.commands import MOST_PRINTED, first_of
 from tranship.orchestrator.cli.view import MARKS, building, working
-from tranship.orchestrator.dataplane.work import Part, Report
+from tranship.orchestrator.dataplane.work import Report
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.reports.status import Status, ago, dirty_keys, duration, equation, fit_lines
 
@@ -43,7 +43,7 @@ def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) ->
             work.doing,
             work.elapsed_s + work.age_s,
             work.unit,
-            {name: Part(part.done, part.total, part.rows) for name, part in work.parts.items()},
+            work.parts,
             work.rows_per_second,
             work.left_s,
         )

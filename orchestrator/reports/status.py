@@ -9,6 +9,7 @@ from typing import Any
 
 from tranship.connectors.fit import Fit
 from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
+from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
 from tranship.orchestrator.reports.advice import next_command, waits
@@ -39,15 +40,6 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
-class PartStatus:
-    """Of one stream: units that are done, all of them, and rows in those that were done."""
-
-    done: int
-    total: int
-    rows: int
-
-
-@dataclass(frozen=True)
 class WorkStatus:
     """What the orchestrator at work has said `age_s` ago: what it does, for how long by then, and how far it is.
     `trouble`: why it is tried again, for `trouble_s` by then."""
@@ -59,7 +51,7 @@ class WorkStatus:
     total: int
     rows_per_second: float | None
     left_s: float | None
-    parts: dict[str, PartStatus]
+    parts: dict[str, Part]
     trouble: str
     trouble_s: float
     age_s: float
@@ -160,7 +152,7 @@ def _work(said: tuple[dict[str, Any], float] | None) -> WorkStatus | None:
     if said is None:
         return None
     work, age = said
-    parts = {name: PartStatus(**part) for name, part in work["parts"].items()}
+    parts = {name: Part(**part) for name, part in work["parts"].items()}
     left, rate = work["left_s"], work["rows_per_second"]
     return WorkStatus(
         doing=work["doing"],

@@ -52,6 +52,14 @@ class FitSuite(MigrationSuite):
         }
         assert found.filled[Cell("parts", "part")] == 0 + (0 + 1) + (0 + 1 + 2), "children of children"
 
+    def test_a_field_of_any_name_can_be_counted(self, migration: Migration) -> None:
+        """Longer than what an index entry holds, and of characters of several bytes that compress badly."""
+        name = "".join(chr(0x4E00 + 37 * n % 20_000) for n in range(5_000))
+        (mark,) = migration.begin()
+        note = Note(name, "type string", Effect.MISFIT, name)
+        migration.target.load(ORDERS, [noted([order(1)], {1: [note]})], mark)
+        assert counts(migration) == {note.kind: 1}
+
     def test_many_chunks_are_counted_together(self, migration: Migration) -> None:
         bounds = [None, *(key(number) for number in range(1, 150)), None]
         marks = migration.begin([Span(lower, upper) for lower, upper in pairwise(bounds)])
