@@ -7,6 +7,7 @@ the lease; 7 paused. 1 is an unexpected error, or a difference that `reconcile` 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ from tranship.orchestrator.journal.records import JournalError
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.reports import inspection
+from tranship.orchestrator.reports.advice import to_type
 from tranship.orchestrator.reports.checked import Checked, checked, refused
 from tranship.orchestrator.reports.endings import EXIT_CODES, ending
 from tranship.orchestrator.reports.keynames import NoKeyError
@@ -81,23 +83,25 @@ ERRORS: tuple[tuple[type[Exception], int], ...] = (
 
 
 @contextmanager
-def exits() -> Iterator[None]:
-    """Known errors become one clear text and an exit code; anything else is a bug and keeps its traceback."""
+def exits(plan: Path | None = None) -> Iterator[None]:
+    """Known errors become one clear text and an exit code; anything else is a bug and keeps its traceback. `plan`: what
+    the commands are about that the text tells to type."""
     try:
         yield
     except tuple(kind for kind, _ in ERRORS) as error:
-        typer.echo(logs.without_secrets(str(error)), err=True)
+        text = str(error) if plan is None else to_type(str(error), shlex.quote(str(plan)))
+        typer.echo(logs.without_secrets(text), err=True)
         raise typer.Exit(next(code for kind, code in ERRORS if isinstance(error, kind))) from None
 
 
 @contextmanager
 def open_plan(plan: Path, log_format: LogFormat | None = None) -> Iterator[Session]:
-    with exits():
+    with exits(plan):
         logs.configure(log_format or logs.default_format())
         loaded = load_with_warnings(plan)
         for warning in loaded.warnings:
             typer.echo(warning, err=True)
-        with open_session(loaded.plan, log_format, str(plan)) as session:
+        with open_session(loaded.plan, log_format, shlex.quote(str(plan))) as session:
             yield session
 
 
@@ -108,7 +112,7 @@ def check_as_data(plan: Path) -> Checked:
         loaded = load_with_warnings(plan)
     except PlanError as error:
         return refused(str(plan), error)
-    with exits(), open_session(loaded.plan, None, str(plan)) as session:
+    with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
         return checked(str(plan), loaded.warnings, session.findings(session.active() or ""))
 
 
@@ -146,7 +150,7 @@ def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunSt
         raise
     except ConnectorError as error:
         what = "the servers could not be reached" if isinstance(error, TransientError) else "a server refused"
-        why = logs.without_secrets(str(error)).rstrip(".")
+        why = logs.without_secrets(to_type(str(error), session.file)).rstrip(".")
         typer.echo(
             f"{what}: {why}. Everything is kept; `tranship run {session.file}` goes on when that is mended. "
             f"(exit code {PAUSED})",

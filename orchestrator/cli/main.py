@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -41,12 +42,15 @@ from tranship.orchestrator.cli.history import history, runs
 from tranship.orchestrator.cli.order import InOrder
 from tranship.orchestrator.cli.page import divergence_line, print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
+from tranship.orchestrator.cli.view import told
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.demo.cli import demo
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
+from tranship.orchestrator.reports.advice import to_type
 from tranship.orchestrator.reports.checked import PlanProblem
 from tranship.orchestrator.reports.endings import standing
 from tranship.orchestrator.reports.fit import unnamed
@@ -180,7 +184,7 @@ def approve(
                 typer.echo(line, err=True)
         known = inspection.unapprovable(session, name, wanted)
         if known is not None:
-            typer.echo(f"run {name}: {known}. Nothing was approved", err=True)
+            typer.echo(to_type(f"run {name}: {known}. Nothing was approved", session.file), err=True)
             raise typer.Exit(1)
         _leave(session, name, RequestKind.APPROVE, state.asking)
         typer.echo(f"{wanted} of run {name} is approved: {_LETS.get(wanted, 'it is carried out now')}", err=True)
@@ -269,7 +273,9 @@ def reconcile(plan: PlanFile, as_json: AsJson = False, limit: Limit = MOST_PRINT
     with open_plan(plan) as session:
         name = run_of(session)
         refuse_comparison(session, name)
-        result = inspection.reconcile_now(session, name)
+        work = Work(time.monotonic)
+        with told(work):
+            result = inspection.reconcile_now(session, name, work)
         named = [describe(session.streams, d) for d in result.divergences]
     total = result.total
     tallies = result.tallies()

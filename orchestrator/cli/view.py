@@ -15,9 +15,10 @@ from rich.text import Text
 from tranship.connectors.protocols import Build, Compared
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.watch import Figures, Watch
-from tranship.orchestrator.dataplane.work import SPANS, Report
+from tranship.orchestrator.dataplane.work import SPANS, Report, Work
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
+from tranship.orchestrator.reports.advice import to_type
 from tranship.orchestrator.reports.status import ago, dirty_keys, duration, equation
 
 if TYPE_CHECKING:
@@ -59,6 +60,28 @@ def shown(session: Session, engine: Engine) -> Iterator[None]:
         _watching(watch),  # closed first: the last frame shows the last figures
     ):
         yield
+
+
+@contextmanager
+def told(work: Work) -> Iterator[None]:
+    """Say how far the work of a command is, for the length of the block: on a terminal, and gone at its end."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with Live(_Working(work), console=Console(stderr=True), transient=True, redirect_stdout=False):
+        yield
+
+
+class _Working:
+    """A line, drawn anew at each refresh."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        report = self._work.report()
+        if report is not None:
+            yield _line(working(report))
 
 
 @contextmanager
@@ -154,7 +177,7 @@ class Screen:
         if report is not None and report.trouble:
             yield Text(f"tried again for {duration(report.trouble_s)}: {report.trouble}", style="yellow")
         if state.reason:
-            yield Text(logs.without_secrets(state.reason), style="yellow")
+            yield Text(logs.without_secrets(to_type(state.reason, self._file)), style="yellow")
         if self._engine.patience.hurried.is_set():
             yield Text("pausing: what is under way comes to its end; Ctrl-C again ends at once", style="bold yellow")
         elif state.asked is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
@@ -32,3 +33,13 @@ def next_command(state: State, plan: str, *, at_work: bool) -> str | None:
     if state.status is RunStatus.ROLLED_BACK or state.status is RunStatus.PAUSED or not at_work:
         return f"tranship run {plan}"
     return f"tranship approve {plan}" if state.asked is not None else None
+
+
+_COMMAND = re.compile(r"`tranship (run|resume|status|repair|reconcile|reseed|rollback|quarantine list|history)(?=[ `])")
+
+
+def to_type(text: str, plan: str) -> str:
+    """A text in which commands stand, such as a run's reason, with the plan's file in each: as somebody can type it.
+    Reasons are kept without it, because the file may lie elsewhere for whoever reads them later. `plan`: as
+    it is typed."""
+    return _COMMAND.sub(lambda found: f"{found[0]} {plan}", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tranship.orchestrator.journal.state import RunStatus, State
+from tranship.orchestrator.reports.advice import to_type
 from tranship.orchestrator.reports.status import Status
 
 EXIT_CODES = {
@@ -28,7 +29,7 @@ def standing(status: Status) -> int:
 def ending(state: State, plan: str, code: int) -> str:
     """What a person has to know of a run that does not go on by itself. `plan`: the file, as it is typed; `code`: the
     command's exit code."""
-    why = f": {state.reason}" if state.reason else ""
+    why = f": {to_type(state.reason, plan)}" if state.reason else ""
     text = f"run {state.run} {_HAS[state.status]}{why}"
     text = f"{text}{'' if text.endswith('.') else '.'} {_next(state, plan)}"
     return f"{text} (exit code {code})"

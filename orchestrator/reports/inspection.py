@@ -11,6 +11,7 @@ from tranship.connectors.errors import EpochMovedError
 from tranship.connectors.protocols import BatchTarget, Finding, Scope
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
@@ -37,13 +38,13 @@ def incomparable(session: Session, name: str) -> str | None:
         return None if loaded else "nothing is loaded yet"
 
 
-def reconcile_now(session: Session, name: str) -> Reconciled:
+def reconcile_now(session: Session, name: str, work: Work) -> Reconciled:
     """Compare every loaded row. While an orchestrator follows the source, keys in motion are told from divergences.
 
     Without one, nothing is applied between the looks, and a key that changed meanwhile counts as divergent: it is.
     What was found is put on the run's record, unless that has ended: no approval and no cutover passes it, and only a
-    look that finds it equal takes it off. A takeover meanwhile disturbs nothing. Raises `PlanChangedError` when the
-    plan's meaning is not the run's.
+    look that finds it equal takes it off. A takeover meanwhile disturbs nothing. `work` says how far it is.
+    Raises `PlanChangedError` when the plan's meaning is not the run's.
     """
     # Rows are compared here alone: an approval asks this module too, and needs no Arrow.
     from tranship.orchestrator.dataplane import reconcile
@@ -72,7 +73,9 @@ def reconcile_now(session: Session, name: str) -> Reconciled:
         patience=Patience(session.plan.limits.patience),
         tick=lambda: None,
         lanes=session.plan.limits.workers,
+        work=work,
     )
+    work.begin("reconcile")
     with closing(run), closing(session.connect.target(run.scope)) as target:
         if ServiceName.APPLIER in services(state) and session.control.is_led(name):
             result = _beside(session, run, target)

@@ -12,7 +12,7 @@ from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progres
 from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
-from tranship.orchestrator.reports.advice import next_command, waits
+from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
 from tranship.plans.strategies import PhaseName
@@ -128,7 +128,7 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         taken_at=utc(time.time()),
         run=run,
         status=state.status.value,
-        reason=state.reason,
+        reason=to_type(state.reason, session.file),
         at_work=at_work,
         work=_work(session.control.work(run)) if at_work else None,
         builds=tuple(progress.building(session.streams)) if state.status not in ENDED else (),

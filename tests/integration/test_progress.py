@@ -35,6 +35,17 @@ def at(doing: str) -> Any:
     return lambda status: status.work is not None and status.work.doing == doing
 
 
+def test_the_command_that_compares_says_how_far_it_is(route: Route) -> None:
+    plan = filled(route, approval=[])
+    assert route.tranship("run", plan)[0] == FINISHED
+    with terminal(route, (80, 24), "reconcile", plan) as screen:
+        with held(route, "ACCESS EXCLUSIVE"):  # long before the command has loaded what it needs
+            screen.wait_for(lambda: "reconcile for" in screen.text and "spans (0 %)" in screen.text, "its progress")
+        assert screen.wait() == FINISHED
+        assert "reconcile for" not in screen.text
+        assert "0 diverge" in screen.text
+
+
 def test_a_comparison_says_how_far_it_is(route: Route) -> None:
     plan = filled(route, approval=["reconcile", "cutover"])
     run = route.run_to(plan, at("waiting for the approval of reconcile"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tranship.connectors.protocols import BatchTarget
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.reconcile import Reconciled
 from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.reports import inspection
 
 FINISHED, REFUSED, ROLLED_BACK, PAUSED = 0, 3, 4, 7
@@ -70,6 +72,6 @@ def test_no_marker_stays_behind_a_run_that_ends_meanwhile(route: Route, monkeypa
 
     monkeypatch.setattr(reconcile, "full", full)
     with route.session(plan) as session, pytest.raises(TimeoutError):
-        inspection.reconcile_now(session, "small-1")
+        inspection.reconcile_now(session, "small-1", Work(time.monotonic))
     assert MARKERS in there
     assert MARKERS not in route.client[route.source.name].list_collection_names()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.orchestrator.reports.test_status import status
 from tranship.orchestrator.journal.state import RunStatus, State
-from tranship.orchestrator.reports.advice import next_command, waits
+from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.endings import standing
 from tranship.plans.strategies import PhaseName
 
@@ -80,3 +80,16 @@ def test_keys_that_wait_for_rows_of_others() -> None:
 def test_the_exit_code_of_how_a_run_stands(stands: str, at_work: bool, code: int) -> None:
     assert RunStatus(stands)
     assert standing(replace(status(), status=stands, at_work=at_work)) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("3 rows; `tranship status` names them", "3 rows; `tranship status 'my plan.yaml'` names them"),
+        ("`tranship status --names` shows some", "`tranship status 'my plan.yaml' --names` shows some"),
+        ("`tranship quarantine list` names them", "`tranship quarantine list 'my plan.yaml'` names them"),
+        ("`tranship_switches` is not `tranship runs`", "`tranship_switches` is not `tranship runs`"),
+    ],
+)
+def test_commands_in_a_reason_name_the_plan(text: str, typed: str) -> None:
+    assert to_type(text, "'my plan.yaml'") == typed
