@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from tranship.connectors.mapping import MappedTable
 from tranship.connectors.protocols import BatchSource, BatchTarget, ChangeSource, Progress, Scope, TargetSchema
 from tranship.plans.streams import Endpoint, Stream
+
+if TYPE_CHECKING:
+    from tranship.connectors.protocols.profiler import Profiler
 
 Hook = Callable[[str], None]
 """Called at named sites inside a connector's transactions (failpoints)."""
@@ -45,6 +48,11 @@ def open_progress(endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> 
 def open_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> TargetSchema:
     """Connect to the target's catalog."""
     return cast(TargetSchema, _module(endpoint).connect_schema(endpoint, streams))
+
+
+def open_profiler(endpoint: Endpoint) -> Profiler:
+    """Connect to a source as one who looks what there is. Raises `RefusedError` or `TransientError`."""
+    return cast("Profiler", _module(endpoint).connect_profiler(endpoint))
 
 
 def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:

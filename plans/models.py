@@ -30,6 +30,7 @@ from tranship.plans.units import parse_duration, parse_size
 
 _INT64 = range(-(2**63), 2**63)
 
+SOURCE_SCHEMES = ("mongodb://", "mongodb+srv://")
 TARGET_SCHEMES = ("postgresql://", "postgres://")
 STATE_SCHEMA = "tranship"
 
@@ -52,7 +53,7 @@ class SourcePlan(Form):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    mongodb: Annotated[Address, _address("mongodb://", "mongodb+srv://"), WithJsonSchema({"type": "string"})]
+    mongodb: Annotated[Address, _address(*SOURCE_SCHEMES), WithJsonSchema({"type": "string"})]
     database: Name
 
 

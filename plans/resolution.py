@@ -15,7 +15,7 @@ from tranship.plans.columns import (
     KeyColumnPlan,
     default_bson,
 )
-from tranship.plans.models import STATE_SCHEMA, TARGET_SCHEMES, Plan, StreamPlan
+from tranship.plans.models import SOURCE_SCHEMES, STATE_SCHEMA, TARGET_SCHEMES, Plan, StreamPlan
 from tranship.plans.streams import Child, Column, Endpoint, Index, LogicalType, Reference, Stream
 
 CANONICAL_BSON = "any"
@@ -54,6 +54,11 @@ def state_endpoint(template: str, state_schema: str | None = None) -> Endpoint:
     """The state schema of a target without a plan; the address is as in one. Raises `AddressError`."""
     address = read_address(template, TARGET_SCHEMES, Surroundings())
     return Endpoint("postgresql", address, state_schema=state_schema or STATE_SCHEMA)
+
+
+def source_of(template: str, database: str) -> Endpoint:
+    """A source without a plan; the address is as in one. Raises `AddressError`."""
+    return Endpoint("mongodb", read_address(template, SOURCE_SCHEMES, Surroundings()), database=database)
 
 
 def _stream(name: str, declared: StreamPlan) -> Stream:

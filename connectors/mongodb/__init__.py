@@ -21,7 +21,9 @@ from tranship.connectors.mongodb.source import MongoSource
 from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
+    from tranship.connectors.mongodb.profiler import MongoProfiler
     from tranship.connectors.protocols import BatchSource, ChangeSource
+    from tranship.connectors.protocols.profiler import Profiler
 
 __all__ = ["MongoSource", "connect"]
 
@@ -34,7 +36,14 @@ def connect(
     return MongoSource(endpoint)
 
 
+def connect_profiler(endpoint: Endpoint) -> MongoProfiler:
+    """Open a source to look what there is. Raises `RefusedError` for a bad URI."""
+    from tranship.connectors.mongodb.profiler import MongoProfiler  # with numpy: nobody else needs it
+
+    return MongoProfiler(endpoint)
+
+
 if TYPE_CHECKING:
 
-    def _satisfies(source: MongoSource) -> tuple[BatchSource, ChangeSource]:
-        return source, source
+    def _satisfies(source: MongoSource, profiler: MongoProfiler) -> tuple[BatchSource, ChangeSource, Profiler]:
+        return source, source, profiler

@@ -12,12 +12,13 @@ from bson.timestamp import Timestamp
 from pymongo import MongoClient, ReadPreference
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from tranship.connectors.addresses import address_of, is_unambiguous
 from tranship.connectors.errors import ConnectorError, RefusedError
-from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.protocols import Position
 from tranship.plans.streams import Endpoint, Stream
 
@@ -69,6 +70,27 @@ class MongoConnection:
                 read_concern=ReadConcern("majority"),
                 write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
             )
+
+    def identity(self) -> str:
+        """The replica set and the database: by the set's id where we may read it, else by its name."""
+        hello = self._hello()
+        config = self._told("replSetGetConfig", "reading the configuration of the replica set").get("config", {})
+        replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
+        return f"mongodb:{replica_set}/{self._database.name}"
+
+    def _hello(self) -> Mapping[str, Any]:
+        with translated("asking the source who it is"):
+            return self._client.admin.command("hello")
+
+    def _told(self, command: str, doing: str) -> Mapping[str, Any]:
+        """The reply to a command; empty where this user may not give it or the server does not have it."""
+        with translated(doing):
+            try:
+                return self._client.admin.command(command)
+            except OperationFailure as error:
+                if error.code not in NOT_ANSWERED:
+                    raise
+                return {}
 
     def _mapper(self, stream: Stream) -> Mapper:
         from tranship.connectors.mongodb.mapper import Mapper  # with Arrow: a look at the server needs none

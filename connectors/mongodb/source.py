@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pymongo.collection import Collection
-from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
+from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
 from tranship.connectors.fit import Notes
 from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.connection import RAW
-from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
+from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.order import usual_order
 from tranship.connectors.mongodb.projection import PROJECTION
@@ -45,13 +45,6 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
 
     projection = PROJECTION
 
-    def identity(self) -> str:
-        """The replica set and the database: by the set's id where we may read it, else by its name."""
-        hello = self._hello()
-        config = self._told("replSetGetConfig", "reading the configuration of the replica set").get("config", {})
-        replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
-        return f"mongodb:{replica_set}/{self._database.name}"
-
     def collections(self, streams: Sequence[Stream]) -> dict[str, str]:
         """By UUID, which a collection keeps when it is renamed, and which one that is made anew does not have."""
         with translated("asking which collections are there"):
@@ -80,20 +73,6 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
             return found + self._watch_findings() + self._trace_findings()
         except (RefusedError, TransientError) as error:
             return [Finding("source.unusable", "error", str(error), "check the URI, the server and the user's roles")]
-
-    def _hello(self) -> Mapping[str, Any]:
-        with translated("asking the source who it is"):
-            return self._client.admin.command("hello")
-
-    def _told(self, command: str, doing: str) -> Mapping[str, Any]:
-        """The reply to a command; empty where this user may not give it or the server does not have it."""
-        with translated(doing):
-            try:
-                return self._client.admin.command(command)
-            except OperationFailure as error:
-                if error.code not in NOT_ANSWERED:
-                    raise
-                return {}
 
     def _stream_findings(self, stream: Stream) -> list[Finding]:
         where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"

@@ -7,6 +7,7 @@ the lease; 7 paused. 1 is an unexpected error, or a difference that `reconcile` 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -114,6 +115,11 @@ def check_as_data(plan: Path) -> Checked:
         return refused(str(plan), error)
     with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
         return checked(str(plan), loaded.warnings, session.findings(session.active() or ""))
+
+
+def template(text: str) -> str:
+    """An address as a plan writes it: `env:NAME` is `${env:NAME}`, which a shell would take for its own."""
+    return f"${{{text}}}" if re.fullmatch(r"(env|file):[^{}]+", text) else text
 
 
 MOST_PRINTED = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import BAD_PLAN, AsJson, PlanFile, exits, open_plan, run_of
+from tranship.orchestrator.cli.commands import BAD_PLAN, AsJson, PlanFile, exits, open_plan, run_of, template
 from tranship.orchestrator.engine.session import open_control
 from tranship.plans import state_endpoint
 from tranship.plans.addresses import AddressError
@@ -83,14 +82,9 @@ def _control(plan: Path | None, target: str | None, state_schema: str | None) ->
     with exits():
         logs.configure(logs.default_format())
         try:
-            endpoint = state_endpoint(_template(target or ""), state_schema)
+            endpoint = state_endpoint(template(target or ""), state_schema)
         except AddressError as error:
             typer.echo(f"--target: {error}", err=True)
             raise typer.Exit(BAD_PLAN) from None
         with open_control(endpoint) as control:
             yield control
-
-
-def _template(text: str) -> str:
-    """`env:NAME` is `${env:NAME}`, which a shell would take for something of its own."""
-    return f"${{{text}}}" if re.fullmatch(r"(env|file):[^{}]+", text) else text

@@ -39,6 +39,7 @@ from tranship.orchestrator.cli.commands import (
 )
 from tranship.orchestrator.cli.explain import explain
 from tranship.orchestrator.cli.history import history, runs
+from tranship.orchestrator.cli.init import init
 from tranship.orchestrator.cli.order import InOrder
 from tranship.orchestrator.cli.page import divergence_line, print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
@@ -70,7 +71,7 @@ plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
 app.add_typer(plan_app, name="plan", cls=InOrder)
 app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
 app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
-for command in (demo, explain, history, runs):
+for command in (demo, explain, history, init, runs):
     app.command()(command)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 EXAMPLES = {
     "sandbox up": 'eval "$(tranship sandbox up)"',
+    "init": "tranship init --database blog -o blog.yaml",
     "plan schema": "tranship plan schema > plan.schema.json",
     "plan show": "tranship plan show blog.yaml",
     "check": "tranship check blog.yaml",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import sys
 from contextlib import ExitStack, closing
 from functools import partial
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.protocols import BatchTarget, Loaded
 from tranship.connectors.registry import Source, open_source, open_target
-from tranship.orchestrator import logs, stderr
+from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane import comparison, copier
+from tranship.orchestrator.dataplane.spawned import settle
 from tranship.orchestrator.dataplane.workers import CompareTask, WorkerSetting
 from tranship.orchestrator.failpoints import reached
 
@@ -45,14 +42,8 @@ _connections: _Connections | None = None
 
 
 def start(setting: WorkerSetting, parent: int) -> None:
-    """First code in a worker: end with the parent, leave Ctrl-C to it, log like it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent died before the line above
-        os._exit(1)
-    stderr.tolerate()
+    """First code in a worker: end with the parent, and log like it."""
+    settle(parent)
     logs.configure(setting.log_format, run=setting.scope.run)
     global _connections  # noqa: PLW0603  one per process, set once: the pool offers tasks no other place
     _connections = _Connections(setting)

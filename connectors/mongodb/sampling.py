@@ -1,0 +1,181 @@
+"""A sample from all over the key space: runs of documents that follow one another, at places between known keys.
+
+`$sample` gives other documents each time, and may read the whole collection for them. So the widest gap that is not
+known to be empty is cut at a random place, again and again, and a run of documents is read from there on: each costs
+a look into the index. One seed gives one sample, as long as nothing is written.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Any
+
+import bson
+from bson import Binary, Int64, ObjectId
+from pymongo.collection import Collection
+
+_EPOCH = datetime(1970, 1, 1)  # the driver gives times without a zone, which are UTC
+
+RUN = 100
+"""Documents of a run."""
+
+MOST_LOOKS = 4
+"""Looks for each run that is wanted: some find an empty place."""
+
+_BRACKETS = [
+    ["double", "int", "long", "decimal"],
+    ["string"],
+    ["object"],
+    ["binData"],
+    ["objectId"],
+    ["bool"],
+    ["date"],
+]
+"""Types of `_id` between which nothing compares."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Keys of one type between two that are known, where nobody has looked yet. `width`: a number to compare."""
+
+    low: Any
+    high: Any
+    width: float
+
+
+class Runs:
+    """The runs of one collection: iterating gives blocks of raw documents."""
+
+    def __init__(self, collection: Collection[dict[str, Any]], documents: int, seed: int) -> None:
+        self._collection = collection
+        self._documents = documents
+        self._random = random.Random(seed)
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen = 0
+        gaps: list[Gap] = []
+        for low, high in self._edges():
+            block, last, number = self._run(low, None)
+            seen += number
+            yield block
+            gaps += self._gap(last, high)
+        looks = MOST_LOOKS * -(-self._documents // RUN)
+        while gaps and seen < self._documents and looks:
+            looks -= 1
+            widest = max(gaps, key=lambda gap: gap.width)
+            gaps.remove(widest)
+            place = between(widest.low, widest.high, self._random)
+            block, last, number = self._run(place, widest.high)
+            gaps += self._gap(widest.low, place)
+            if number:
+                seen += number
+                yield block
+                gaps += self._gap(last, widest.high)
+
+    def _edges(self) -> Iterator[tuple[Any, Any]]:
+        """The least and the greatest `_id` of each type."""
+        for types in _BRACKETS:
+            ends = [self._end(types, way) for way in (1, -1)]
+            if ends[0] is not None and ends[1] is not None:
+                yield ends[0]["_id"], ends[1]["_id"]
+
+    def _end(self, types: list[str], way: int) -> dict[str, Any] | None:
+        found = self._collection.find({"_id": {"$type": types}}, {"_id": 1}, sort=[("_id", way)], limit=1)
+        return next(iter(found), None)
+
+    def _run(self, low: Any, high: Any) -> tuple[bytes, Any, int]:
+        """A run from a key on, up to another one: its documents, the last one's key, and how many they are."""
+        bounds = {"$gte": low} | ({"$lt": high} if high is not None else {})
+        cursor = self._collection.find_raw_batches({"_id": bounds}, sort=[("_id", 1)], limit=RUN)
+        block: bytes = b"".join(cursor)  # type: ignore[arg-type]  # bytes, whatever the driver's types say
+        last, number = low, 0
+        for raw in _split(block):
+            number += 1
+            last = raw
+        return block, _id_of(last) if number else low, number
+
+    def _gap(self, low: Any, high: Any) -> list[Gap]:
+        width = distance(low, high)
+        return [Gap(low, high, width)] if width > 1 else []
+
+
+def _split(block: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(block):
+        end = at + int.from_bytes(block[at : at + 4], "little")
+        yield block[at:end]
+        at = end
+
+
+def _id_of(raw: Any) -> Any:
+    try:
+        return bson.decode(raw).get("_id")
+    except (bson.errors.InvalidBSON, UnicodeDecodeError, OverflowError):
+        return None
+
+
+# --- places between keys ----------------------------------------------------------------------------------------------
+
+
+def distance(low: Any, high: Any) -> float:
+    """How far apart two keys of one type are; 0 where nothing can be put between them."""
+    ends = _numbers(low), _numbers(high)
+    if ends[0] is None or ends[1] is None:
+        return 0.0
+    return float(ends[1] - ends[0])
+
+
+def between(low: Any, high: Any, chance: random.Random) -> Any:
+    """A key of their type somewhere between two, near the middle."""
+    first, last = _numbers(low), _numbers(high)
+    assert first is not None
+    assert last is not None
+    third = (last - first) // 3
+    place = chance.randrange(first + third, max(last - third, first + third + 1)) or first + 1
+    return _key(place, low)
+
+
+_TEXT = 8
+"""Characters of a text that its number is made of."""
+
+
+def _numbers(key: Any) -> int | None:
+    """A key as a number in the keys' order; None for keys that are no scale."""
+    measure = next((measure for kind, measure in _MEASURES if isinstance(key, kind)), None)
+    return measure(key) if measure is not None else None
+
+
+_MEASURES: Sequence[tuple[type, Callable[[Any], int | None]]] = (
+    (bool, lambda _: None),
+    (int, int),
+    (float, lambda key: int(key) if isfinite(key) else None),
+    (str, lambda key: int.from_bytes(key[:_TEXT].ljust(_TEXT, "\0").encode("utf-32-be", "replace"))),
+    (ObjectId, lambda key: int.from_bytes(key.binary)),
+    (datetime, lambda key: (key - _EPOCH) // timedelta(milliseconds=1)),
+    (Binary, lambda key: int.from_bytes(key) if len(key) == 16 else None),
+)
+
+
+def _key(number: int, like: Any) -> Any:
+    match like:
+        case str():
+            raw = number.to_bytes(4 * _TEXT)
+            points = [int.from_bytes(raw[at : at + 4]) for at in range(0, len(raw), 4)]
+            return "".join(map(_character, points)).rstrip("\0")
+        case ObjectId():
+            return ObjectId(number.to_bytes(12))
+        case datetime():
+            return datetime(1970, 1, 1) + timedelta(milliseconds=number)
+        case Binary():
+            return Binary(number.to_bytes(16), like.subtype)
+    return Int64(number)
+
+
+def _character(point: int) -> str:
+    """The character of a number; the nearest one where there is none."""
+    nearest = min(point, 0x10FFFF)
+    return chr(nearest if not 0xD800 <= nearest <= 0xDFFF else 0xD7FF)
