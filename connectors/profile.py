@@ -16,6 +16,9 @@ from datasketches import hll_sketch, hll_union, tgt_hll_type
 MOST_FIELDS = 1000
 """Names of one document level, over all documents; where there are more, names are data, and fields are one `other`."""
 
+START = "\0"
+"""What comes before the first field of a document: no field has this name."""
+
 MOST_NAMES = 50_000
 """Names that are counted even so."""
 
@@ -72,10 +75,10 @@ class Distinct:
         """Distinct values; beyond a few, three digits of an estimate."""
         if self.few is not None:
             return len(self.few)
-        # Through a union, so that an estimate depends on the registers only and not on the order of values.
+        # A sketch that was never merged estimates by the order of its values; one that was, by its registers only.
         union = hll_union(SKETCH_LG_K)
         union.update(self._sketch)
-        union.update(hll_sketch(SKETCH_LG_K, tgt_hll_type.HLL_8))
+        union.update(self._sketch)
         return rounded(union.get_estimate())
 
     def __getstate__(self) -> tuple[set[Scalar] | None, bytes | None]:
@@ -98,8 +101,8 @@ class Values:
 
     `least` and `greatest`: numbers by value, dates in milliseconds; they stay in memory. `size` and `longest`: bytes
     of texts and binaries. `odd`: what no column of the type holds (U+0000; NaN and infinities among decimals; dates
-    that PostgreSQL lacks). `midnight`: dates without a time of day. `scales`: decimals by their digits after the
-    point; `whole`: the digits before it of the largest of each.
+    that PostgreSQL lacks). `midnight`: dates without a time of day. `integral`: doubles without a fraction. `scales`:
+    decimals by their digits after the point; `whole`: the digits before it of the largest of each.
     """
 
     count: int = 0
@@ -109,6 +112,7 @@ class Values:
     longest: int = 0
     odd: int = 0
     midnight: int = 0
+    integral: int = 0
     scales: Counter[int] = field(default_factory=Counter)
     whole: dict[int, int] = field(default_factory=dict)
 
@@ -121,6 +125,7 @@ class Values:
         self.longest = max(self.longest, other.longest)
         self.odd += other.odd
         self.midnight += other.midnight
+        self.integral += other.integral
         self.scales.update(other.scales)
         for scale, digits in other.whole.items():
             self.whole[scale] = max(self.whole.get(scale, 0), digits)
@@ -137,7 +142,8 @@ class Documents:
 
     `fields`: by name; `names`: how often each name occurs, None when these are too many, too. Once there are more than
     `MOST_FIELDS`, `fields` is empty and `other` stands for all of them, beside `kept`, the names that are told apart
-    even so. `next`: how often one field came right behind another. `sorted`: documents whose fields stand as jsonb
+    even so. `next`: how often one field came right behind another, the first one behind
+    `START`. `sorted`: documents whose fields stand as jsonb
     keeps them (by length, then bytes). `empty`: those without any.
     """
 

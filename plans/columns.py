@@ -180,13 +180,15 @@ class ChildColumnPlan(_DataColumn):
 
 
 class ChildPlan(Form):
-    """A child table: one row per element of the array at `path`. `empty` says what no rows at all stand for."""
+    """A child table: one row per element of the array at `path`. `empty` says what no rows at all stand for. `order`
+    lists all top fields of a usual element."""
 
     path: Annotated[FieldPath | None, given] = None
     columns: Annotated[dict[Name, ChildColumnPlan], Field(min_length=1)]
     children: dict[Name, ChildPlan] = Field(default_factory=dict)
     empty: Empty = "empty"
     filled: Filled = "expected"
+    order: Annotated[Annotated[tuple[str, ...], Field(strict=False)] | None, given] = None
 
 
 def default_bson(logical: LogicalType) -> Bson:

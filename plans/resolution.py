@@ -83,7 +83,7 @@ def _stream(name: str, declared: StreamPlan) -> Stream:
 def top_fields(key: Iterable[Column], columns: Iterable[Column], children: Iterable[Child]) -> tuple[str, ...]:
     """The documents' top fields that the plan names, in the order of declaration."""
     paths = [column.path for column in (*key, *columns)] + [child.path for child in children]
-    return tuple(dict.fromkeys(path[0] for path in paths))
+    return tuple(dict.fromkeys(path[0] for path in paths if path))
 
 
 def _key_column(name: str, declared: KeyColumnPlan) -> Column:
@@ -115,6 +115,7 @@ def _child(table: str, declared: ChildPlan) -> Child:
         children=_children(declared.children),
         empty=declared.empty,
         filled=declared.filled,
+        order=declared.order or (),
     )
 
 

@@ -162,15 +162,23 @@ def streams_are_apart(subject: Subject) -> Iterator[Problem]:
 
 
 def order_is_whole(subject: Subject) -> Iterator[Problem]:
-    """P114: an `order` names every top field that the stream maps, and none twice."""
+    """P114: an `order` names every top field that the stream, or the child table, maps, and none twice."""
     for stream in subject.streams:
-        path: Path = ("streams", stream.name, "order")
-        for position, name in enumerate(stream.order):
-            if name in stream.order[:position]:
-                yield Problem("P114", (*path, position), "this field is already in the order", name)
-        missing = [n for n in top_fields(stream.key, stream.columns, stream.children) if n not in stream.order]
-        if missing:
-            yield Problem("P114", path, f"these mapped fields are missing: {', '.join(missing)}")
+        mapped = top_fields(stream.key, stream.columns, stream.children)
+        yield from _check_order(stream.order, mapped, ("streams", stream.name, "order"))
+    for level in subject.levels:
+        if level.child is not None and level.child.order:
+            mapped = top_fields((), level.columns, level.children)
+            yield from _check_order(level.child.order, mapped, (*level.path, "order"))
+
+
+def _check_order(order: tuple[str, ...], mapped: tuple[str, ...], path: Path) -> Iterator[Problem]:
+    for position, name in enumerate(order):
+        if name in order[:position]:
+            yield Problem("P114", (*path, position), "this field is already in the order", name)
+    missing = [name for name in mapped if name not in order]
+    if missing:
+        yield Problem("P114", path, f"these mapped fields are missing: {', '.join(missing)}")
 
 
 WORKER_BYTES = 256 << 20

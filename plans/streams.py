@@ -122,7 +122,8 @@ class Child:
     """A child table: one row per element of the array at `path`, ordered by ordinal.
 
     `empty` says what zero rows stand for: an empty array, a missing field or null; the others are residue. `filled`:
-    whether some document is expected to have elements.
+    whether some document is expected to have elements. `order` is the expected order of the elements' top fields;
+    empty: that of declaration.
     """
 
     table: str
@@ -131,6 +132,7 @@ class Child:
     children: tuple[Child, ...] = ()
     empty: Literal["empty", "missing", "null"] = "empty"
     filled: Literal["expected", "optional"] = "expected"
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

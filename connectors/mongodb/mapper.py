@@ -204,4 +204,5 @@ def _item(child: Child, path: str, depth: int) -> Item:
         return ValueItem(Leaf("", path, depth, 0, program=program, null="null"))
     factories = [_leaf(column, place, unique_room(column)) for place, column in enumerate(child.columns)]
     factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
-    return DocumentItem(Node(_slots(factories, path, depth + 1), path, depth + 1, len(factories) + 1), path)
+    slots = _in_order(_slots(factories, path, depth + 1), child.order)
+    return DocumentItem(Node(slots, path, depth + 1, len(factories) + 1), path)

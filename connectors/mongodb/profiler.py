@@ -64,7 +64,7 @@ class MongoProfiler(MongoReader):
                 indexes = list(self._database[name].list_indexes())
         except ConnectorError as error:
             return (), (*notes, f"its indexes could not be read ({error})")
-        notes += [finding.message for finding in kinds.warnings("it", info, indexes)]
+        notes += [finding.message for finding in kinds.warnings("it", info, indexes) if finding.code != "source.ttl"]
         return tuple(_index(index) for index in indexes if index["name"] != "_id_"), tuple(notes)
 
     def look(self, collection: str, span: Span, split: str = "", kept: frozenset[str] = frozenset()) -> Part:

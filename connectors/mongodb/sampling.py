@@ -8,9 +8,10 @@ a look into the index. One seed gives one sample, as long as nothing is written.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from math import isfinite
 from typing import Any
 
@@ -139,8 +140,11 @@ def between(low: Any, high: Any, chance: random.Random) -> Any:
     return _key(place, low)
 
 
-_TEXT = 8
+_TEXT = 16
 """Characters of a text that its number is made of."""
+
+_POINTS = 0x110000
+"""Characters that there can be; their order is that of their UTF-8 bytes."""
 
 
 def _numbers(key: Any) -> int | None:
@@ -153,7 +157,7 @@ _MEASURES: Sequence[tuple[type, Callable[[Any], int | None]]] = (
     (bool, lambda _: None),
     (int, int),
     (float, lambda key: int(key) if isfinite(key) else None),
-    (str, lambda key: int.from_bytes(key[:_TEXT].ljust(_TEXT, "\0").encode("utf-32-be", "replace"))),
+    (str, lambda key: _whole(map(ord, key[:_TEXT].ljust(_TEXT, "\0")))),
     (ObjectId, lambda key: int.from_bytes(key.binary)),
     (datetime, lambda key: (key - _EPOCH) // timedelta(milliseconds=1)),
     (Binary, lambda key: int.from_bytes(key) if len(key) == 16 else None),
@@ -163,8 +167,7 @@ _MEASURES: Sequence[tuple[type, Callable[[Any], int | None]]] = (
 def _key(number: int, like: Any) -> Any:
     match like:
         case str():
-            raw = number.to_bytes(4 * _TEXT)
-            points = [int.from_bytes(raw[at : at + 4]) for at in range(0, len(raw), 4)]
+            points = [number // _POINTS**place % _POINTS for place in reversed(range(_TEXT))]
             return "".join(map(_character, points)).rstrip("\0")
         case ObjectId():
             return ObjectId(number.to_bytes(12))
@@ -175,7 +178,11 @@ def _key(number: int, like: Any) -> Any:
     return Int64(number)
 
 
+def _whole(points: Iterable[int]) -> int:
+    """The number whose digits are the characters'."""
+    return reduce(lambda number, point: number * _POINTS + point, points, 0)
+
+
 def _character(point: int) -> str:
     """The character of a number; the nearest one where there is none."""
-    nearest = min(point, 0x10FFFF)
-    return chr(nearest if not 0xD800 <= nearest <= 0xDFFF else 0xD7FF)
+    return chr(point if not 0xD800 <= point <= 0xDFFF else 0xD7FF)

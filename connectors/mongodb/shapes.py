@@ -16,7 +16,7 @@ from typing import Any
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
-from tranship.connectors.profile import Distinct, Documents, Lists, Node, Values
+from tranship.connectors.profile import START, Distinct, Documents, Lists, Node, Values
 
 _DECIMALS = struct.Struct("<QQ")
 _MIDNIGHT = time()
@@ -46,7 +46,7 @@ def _count_names(found: Documents, names: tuple[str, ...], times: int) -> None:
     if list(names) == sorted(names, key=_as_in_jsonb):
         found.sorted += times
     if found.next is not None:
-        for pair in pairwise(names):
+        for pair in pairwise((START, *names)):
             found.next[pair] += times
 
 
@@ -138,6 +138,7 @@ def _count_doubles(found: Values, distinct: Distinct, values: Sequence[float]) -
     found.odd += len(values) - len(finite)
     if finite:
         _range(found, finite)
+        found.integral += sum(map(float.is_integer, finite))
         distinct.add(finite)
 
 

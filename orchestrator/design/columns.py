@@ -21,11 +21,14 @@ from tranship.plans.columns import MAX_PRECISION
 MOSTLY = 0.99
 """Of values one type: then a column has it."""
 
-FIELDS = 200
+FIELDS = 190
 """So many fields can be columns of a table; where there are more, the rare ones are left to the rest."""
 
 COMMON = 0.05
 """A field that so many documents have is a part of their shape; others may be names that are data."""
+
+MISFIT = 0.008
+"""Where more values do not fit, they may be too many for `limits.misfit`, which is 1 %."""
 
 RARE = 0.001
 """Of a table's rows so many may have a residue for fields that are no columns."""
@@ -72,9 +75,15 @@ def fill(table: Table, documents: Documents, at: Path = (), only: frozenset[str]
         table.form += documents.fields[name].count
         table.rare.append(".".join((*at, name)))
     order = usual_order(names, documents.next)
-    table.form += out_of_order(order, documents.next)
     for name in order:
         _field(table, (*at, name), documents.fields[name])
+    if at:
+        # Within a document the plan knows no order but that of declaration, and arrays are declared behind the columns.
+        children = [child.path[len(at)] for child in table.children if child.path[: len(at)] == at]
+        order = [name for name in order if name not in children] + [name for name in order if name in children]
+        table.form += out_of_order(order, documents.next)
+    else:
+        table.order = order
 
 
 def _rare(names: list[str], documents: Documents, rows: int) -> list[str]:
@@ -128,6 +137,8 @@ def _column(path: Path, node: Node, rows: int) -> Column:
     if found.spec["type"] == "json":
         _json_figures(found, node)
     _nulls(found, node, rows)
+    if found.off > MISFIT * node.filled:
+        found.notes.append("limits.misfit allows fewer: a switch waits for your decision")
     return found
 
 
@@ -145,7 +156,7 @@ def _scalar(column: Column, node: Node) -> None:
     column.spec = spec
     column.width = width(spec, node)
     column.off, column.form = _residues(node, kind, spec)
-    column.notes += _others(node, kind)
+    column.notes += _others(node, kind, _FITTING[spec["type"]])
     odd = sum(values.odd for values in node.types.values())
     if odd >= RARE * node.filled and odd and spec["type"] in ("text", "decimal", "timestamp"):
         column.notes.append(f"{share(odd, node.filled)} that PostgreSQL does not hold: residue")
@@ -174,10 +185,20 @@ def _number(node: Node, numbers: dict[str, int], kind: str) -> dict[str, Any] | 
     if "double" in many:
         if "int64" in many and not _within(node.types["int64"], _EXACT_DOUBLES):
             return None
-        return {"type": "float64"} | ({"bson": "int32"} if kind == "int32" else {})
+        return {"type": "float64"} | ({"bson": "int32"} if _whole_are_int32(node) else {})
     if "int64" in many or not _within(node.types.get("int64", Values()), _INT32):
         return {"type": "int64"} | ({"bson": "int32"} if kind == "int32" else {})
     return {"type": "int32"}
+
+
+def _whole_are_int32(node: Node) -> bool:
+    """Whether whole numbers are rather kept as int32, as JavaScript does, than as doubles: a double with a fraction is
+    held exactly either way."""
+    return _count(node, "int32") > node.types["double"].integral
+
+
+def _count(node: Node, kind: str) -> int:
+    return node.types[kind].count if kind in node.types else 0
 
 
 def _within(values: Values, numbers: range) -> bool:
@@ -200,6 +221,9 @@ def _residues(node: Node, kind: str, spec: dict[str, Any]) -> tuple[int, int]:
     off = sum(count for name, count in shares.items() if name not in fitting)
     off += sum(node.types[name].odd for name in fitting if name in node.types and name != "double")
     form = sum(count for name, count in shares.items() if name in fitting and name != kind)
+    if spec["type"] == "float64":
+        by_int32 = spec.get("bson") == "int32"
+        form = _count(node, "int64") + (node.types["double"].integral if by_int32 else _count(node, "int32"))
     if spec["type"] == "decimal" and "decimal128" in node.types:
         form += sum(times for scale, times in node.types["decimal128"].scales.items() if scale != spec["scale"])
     return off, form
@@ -223,13 +247,16 @@ def width(spec: dict[str, Any], node: Node) -> float:
     return 4 + sum(one.size for one in values) / count if count else 32
 
 
-def _others(node: Node, kind: str) -> list[str]:
-    """What has another type than the column, with its share; what hardly any value has, together."""
+def _others(node: Node, kind: str, fitting: tuple[str, ...] = ()) -> list[str]:
+    """What has another type than the column, with its share; what hardly any value has, together.
+
+    Numbers that a column of numbers holds are no misfits: at the most the residue keeps their form.
+    """
     others = [(name, count) for name, count in node.shares() if name != kind]
     told = [name for name, count in others if count >= RARE * node.filled]
     few = sum(count for name, count in others if name not in told)
-    notes = [f"{_counted(node, name)}: residue" for name in told]
-    return notes + ([f"{share(few, node.filled)} of other types: residue"] if few else [])
+    notes = [_counted(node, name) + ("" if name in fitting else ": residue") for name in told]
+    return [*notes, *([f"{share(few, node.filled)} of other types: residue"] if few else [])]
 
 
 def _counted(node: Node, name: str) -> str:
@@ -258,6 +285,10 @@ def _json_figures(column: Column, node: Node) -> None:
     disordered = min(node.filled, _disordered(node))
     column.form += disordered
     column.width = max(column.width, 64)
+    nuls = min(node.filled, _nuls(node))
+    column.off += nuls
+    if nuls:
+        column.notes.append(f"U+0000 in up to {share(nuls, node.filled)}: residue")
     if disordered:
         column.notes.append(f"keys in another order than jsonb's in up to {share(disordered, node.filled)}: residue")
 
@@ -265,6 +296,14 @@ def _json_figures(column: Column, node: Node) -> None:
 def _disordered(node: Node) -> int:
     """Documents below whose fields do not stand as jsonb keeps them."""
     return sum(documents.count - documents.sorted for documents in _documents(node))
+
+
+def _nuls(node: Node) -> int:
+    """Texts below with U+0000, which jsonb does not hold."""
+    found = node.types["string"].odd if "string" in node.types else 0
+    below = [field for documents in _documents(node) for field in documents.fields.values()]
+    below += [] if node.lists is None or node.lists.elements is None else [node.lists.elements]
+    return found + sum(_nuls(one) for one in below if one.documents is None and one.lists is None)
 
 
 def _documents(node: Node) -> Iterator[Documents]:
@@ -296,6 +335,7 @@ def _child(table: Table, path: Path, node: Node, lists: Lists) -> Table:
     assert elements.documents is not None
     child = Table(path, elements.count, off=elements.count - elements.documents.count)
     fill(child, elements.documents)
+    child.form += out_of_order(child.order, elements.documents.next)
     missing = max(0, table.rows - node.count)
     meanings = {"empty": lists.empty, "missing": missing, "null": node.nulls}
     child.empty = max(meanings, key=lambda name: (meanings[name], name == "empty"))

@@ -69,5 +69,6 @@ def _reasons(index: IndexSeen, columns: Mapping[str, Column], inside: Mapping[st
 def _spoken(seconds: float) -> str:
     for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {name}"
+            number = seconds / size
+            return f"{number:g} {name if number != 1 else name[:-1]}"
     return f"{seconds:g} seconds"

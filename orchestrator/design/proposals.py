@@ -27,8 +27,8 @@ class Column:
 @dataclass
 class Table:
     """A table: of a stream, or of an array's elements. `rows`: how many there were; `off` and `form`: documents or
-    elements with a residue that is no single column's, such as one of another order. `rare`: fields that are left to the
-    residue."""
+    elements with a residue that is no single column's, such as one of another order. `rare`: fields that are left to
+    the residue. `order`: of the top fields that it maps."""
 
     path: Path
     rows: int
@@ -38,6 +38,7 @@ class Table:
     off: int = 0
     form: int = 0
     rare: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     name: str = ""
 
@@ -66,7 +67,6 @@ class Stream:
     where: dict[str, Any] | None = None
     indexes: list[dict[str, Any]] = field(default_factory=list)
     rest: str = ""
-    order: list[str] = field(default_factory=list)
     aside: int = 0
     """Documents that were read and go to quarantine."""
     notes: list[str] = field(default_factory=list)

@@ -91,6 +91,8 @@ def _values(values: Values) -> dict[str, Any]:
             "scales": {str(scale): times for scale, times in sorted(values.scales.items())},
             "whole": {str(scale): digits for scale, digits in sorted(values.whole.items())},
         }
+    if values.integral:
+        found["integral"] = values.integral
     if values.midnight:
         found["midnight"] = values.midnight
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tranship.connectors.profile import CollectionProfile, Documents
 from tranship.orchestrator.design import columns
 from tranship.orchestrator.design.keys import ID, key_of
-from tranship.orchestrator.design.orders import usual_order
+from tranship.orchestrator.design.orders import out_of_order, usual_order
 from tranship.orchestrator.design.proposals import Column, Stream, Table
 
 RARE = 0.005
@@ -35,7 +35,7 @@ def _stream(
     common = _common(documents)
     columns.fill(table, _without_id(documents), only=common)
     names = {ID, *(column.path[0] for column in table.columns), *(child.path[0] for child in table.children)}
-    stream.order = usual_order(names, documents.next)
+    table.order = usual_order(names, documents.next)
     left = [name for name, node in documents.fields.items() if name not in {*names, *table.rare} and node.count]
     if left or documents.other is not None:
         stream.rest = _rest_name(table)
@@ -43,6 +43,7 @@ def _stream(
         stream.notes.append(
             f"{'very many' if count is None else f'{count:,}'} rare fields are in the json column {stream.rest}"
         )
+    table.form += _disordered(documents, stream)
     if not table.columns and not table.children and not stream.rest:
         stream.rest = "document"
         stream.notes.append("no field was seen beside _id: whatever comes is in the json column")
@@ -51,6 +52,13 @@ def _stream(
         stream.notes.append(f"{profile.unread:,} documents cannot be decoded: they will be quarantined")
     stream.notes += profile.notes
     return stream
+
+
+def _disordered(documents: Documents, stream: Stream) -> int:
+    """Documents whose fields stand in another order; all, where there were too many names to know."""
+    if documents.next is None:
+        return documents.count
+    return out_of_order(stream.table.order, documents.next, rest=bool(stream.rest))
 
 
 def _without_id(documents: Documents) -> Documents:
@@ -82,5 +90,6 @@ def _others(profile: CollectionProfile, where: dict[str, object]) -> Stream:
         f"{profile.name}_other", profile.name, table, key_of(profile.root, whole=profile.whole), 0, 0, where
     )
     stream.rest = "document"
+    table.order = [ID, split]
     stream.notes.append(f"for kinds that were not seen: without it, documents of a new {split} would be left behind")
     return stream

@@ -97,8 +97,7 @@ def _stream(stream: Stream) -> Iterator[str]:
             yield f"    - {flow(index)}"
     if stream.rest:
         yield f"  rest: {flow({'json': stream.rest})}"
-    if _needs_order(stream):
-        yield from _order(stream.order)
+    yield from _order(stream.table, stream.key, "  ")
 
 
 def _rare(table: Table) -> Iterator[str]:
@@ -136,6 +135,7 @@ def _child(child: Table) -> Iterator[str]:
         yield f"  empty: {flow(child.empty)}"
     for line in _table(child):
         yield f"  {line}"
+    yield from _order(child, [], "  ")
 
 
 def _declared(column: Column) -> str:
@@ -148,20 +148,17 @@ def _declared(column: Column) -> str:
     return f"{flow(column.name)}: {{{', '.join(parts)}}}"
 
 
-def _needs_order(stream: Stream) -> bool:
-    """Whether documents have their fields in another order than the plan declares them."""
-    parts: list[Column | Table] = [*stream.key, *stream.table.columns, *stream.table.children]
-    declared = [part.path[0] for part in parts]
-    return list(dict.fromkeys(declared)) != stream.order
-
-
-def _order(order: list[str]) -> Iterator[str]:
-    line = f"  order: {flow(order)}"
+def _order(table: Table, key: list[Column], indent: str) -> Iterator[str]:
+    """Where documents have their fields in another order than the plan declares them."""
+    parts: list[Column | Table] = [*key, *table.columns, *table.children]
+    if list(dict.fromkeys(part.path[0] for part in parts)) == table.order:
+        return
+    line = f"{indent}order: {flow(table.order)}"
     if len(line) <= _LONG:
         yield line
         return
-    yield "  order:"
-    yield from (f"    - {flow(name)}" for name in order)
+    yield f"{indent}order:"
+    yield from (f"{indent}  - {flow(name)}" for name in table.order)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -213,7 +210,10 @@ def _bytes(size: float) -> str:
 
 def _beside(line: str, notes: Sequence[str]) -> Iterator[str]:
     """The line with its notes: behind it, or above it where they are long."""
-    together = f"{line:<{_WIDTH}}  # {printable('; '.join(notes))}" if notes else line
+    if not notes:
+        yield line
+        return
+    together = f"{line:<{_WIDTH}}  # {printable('; '.join(notes))}"
     if len(together) <= _BESIDE:
         yield together
         return
