@@ -26,8 +26,8 @@ def init(  # noqa: PLR0917  typer gives all of them by name
     source: Annotated[
         str, typer.Option("--source", help="The source's URI, or env:NAME or file:PATH, which hold it.", metavar="URI")
     ] = "env:SOURCE_URI",
-    collection: Annotated[
-        list[str] | None, typer.Option("--collection", help="Only this one; may be given several times.")
+    collections: Annotated[
+        list[str] | None, typer.Option("--collections", help="Only this one; may be given several times.")
     ] = None,
     sample: Annotated[
         int, typer.Option("--sample", min=1, help="Documents to read of each collection; smaller ones are read whole.")
@@ -52,7 +52,7 @@ def init(  # noqa: PLR0917  typer gives all of them by name
     with exits(), told(work):
         try:
             endpoint = source_of(template(source), database)
-            made = design(endpoint, collection or (), extent, work)
+            made = design(endpoint, collections or (), extent, work)
         except AddressError as error:
             _refuse(f"--source: {error}")
         except (NothingToMoveError, UnknownCollectionError) as error:

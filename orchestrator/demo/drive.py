@@ -1,4 +1,4 @@
-"""The demo: one migration that survives two kills, one that is corrupted and takes itself back.
+"""The demo: a plan that `init` makes, a migration that survives two kills, one that is corrupted and takes itself back.
 
 Nothing in it is staged for the demo: the runs are the `tranship run` that everybody uses, the judge is the oracle, and
 the exit code is 0 only if every promise held.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tranship.connectors.protocols import Scope
-from tranship.orchestrator.demo import corruption, fingerprint, targets
+from tranship.orchestrator.demo import corruption, designed, fingerprint, targets
 from tranship.orchestrator.demo.ledger import read
 from tranship.orchestrator.demo.scene import (
     POLL_S,
@@ -65,6 +65,8 @@ KILL_POLL_S = 0.01
 MAX_LAG_S = 2.0
 MOST_RESIDUE = 0.02
 """Residue is for what is rare: more of it would mean that the plan does not fit the data."""
+MOST_DESIGNED = 0.01
+"""The same for the plan that `init` makes."""
 RECENT_RECORDS = 6_000
 """Ledger records of about ten seconds: writes that may not have reached the target yet."""
 
@@ -91,6 +93,9 @@ class Result:
     residue_rows: int = 0
     residue_rows_expected: int = 0
     quarantined: int = 0
+    designed_documents: int = 0
+    designed_rows: int = 0
+    designed_residue_share: float = 0.0
     hazards_left_out: list[str] = field(default_factory=list)
     seed: int = 0
     failures: list[str] = field(default_factory=list)
@@ -110,6 +115,7 @@ def play(servers: Servers, folder: Path, size: Size, seed: int, say: Say) -> Res
         result.hazards_left_out = sorted(stage.shop.without)
         if result.hazards_left_out:
             say(f"left out, because this server does not keep them: {'; '.join(result.hazards_left_out)}")
+        _design(stage, result, say)
         _migrate(stage, size, rng, result, say)
         _corrupt(stage, size, rng, result, say)
         result.acknowledged_writes = sum("ack" in record for record in read(stage.ledger))
@@ -119,6 +125,23 @@ def play(servers: Servers, folder: Path, size: Size, seed: int, say: Say) -> Res
 
 def _limits(size: Size) -> dict[str, Any]:
     return {"chunk": size.chunk, "lease": "3s"}
+
+
+# --- a plan that nobody wrote ------------------------------------------------------------------------------------
+
+
+def _design(stage: Scene, result: Result, say: Say) -> None:
+    say("tranship init writes a plan for the shop; it is carried out up to its approval, and taken back")
+    made = designed.act(stage)
+    result.designed_documents, result.designed_rows = made.documents, made.rows
+    result.designed_residue_share = round(made.share, 5)
+    say(f"{made.documents:,} documents = {made.rows:,} rows; {made.share:.2%} of all rows have a residue")
+    result.check(made.code == 0, f"taking the designed plan back ended with exit code {made.code}")
+    result.check(
+        made.documents == made.rows, f"{made.documents} documents became {made.rows} rows by the designed plan"
+    )
+    result.check(made.divergences == 0, f"{made.divergences} rows differ by the designed plan")
+    result.check(made.share < MOST_DESIGNED, f"{made.share:.2%} of the rows have residue by the designed plan")
 
 
 # --- the first migration: two kills ------------------------------------------------------------------------------

@@ -115,6 +115,10 @@ class Scene:
         """`tranship run`, or another command with its options, in a session of its own: one signal ends all of it."""
         return self._start("tranship", [*command.split(), str(plan)], environment)
 
+    def command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Any `tranship` command."""
+        return self._start("tranship", list(arguments), {})
+
     def _start(
         self, module: str, arguments: list[str], environment: dict[str, str], *, talks: bool = False
     ) -> subprocess.Popen[bytes]:

@@ -235,9 +235,9 @@ def test_what_is_not_there_is_named(place: Place) -> None:
     code, said, path = place.init()
     assert (code, "it has no collections" in said, path.exists()) == (BAD_PLAN, True, False), said
     filled(place, "shop")
-    code, said, _ = place.init("--collection", "costumers")
+    code, said, _ = place.init("--collections", "costumers")
     assert (code, "no collection costumers, but customers, orders, products" in said) == (BAD_PLAN, True), said
-    code, said, path = place.init("--collection", "products")
+    code, said, path = place.init("--collections", "products")
     assert code == FINISHED, said
     text = path.read_text(encoding="utf-8")
     assert list(load(path, place.route.environment | {"TARGET_URI": "postgresql://x/y"}).streams) == ["products"]
