@@ -103,7 +103,7 @@ def written(shell: Terminal) -> None:
     assert not list(shell.folder.iterdir())
     shell.type(COMMANDS[0])
     made = (shell.folder / "blog.yaml").read_text(encoding="utf-8")
-    (part,) = blocks("yaml")
+    (part,) = blocks("text")
     assert textwrap.indent(part, "  ") in made
 
 

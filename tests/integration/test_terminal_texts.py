@@ -17,7 +17,7 @@ from tranship.plans.strategies import PhaseName
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BEGIN, END = "## At the terminal\n", "\n## "
-PLAN = "shop.yaml"
+PLAN, MADE = "shop.yaml", "made.yaml"
 
 COLUMNS = {"name": "text", "number": {"type": "int64", "bson": "int32"}}
 STREAMS = {"things": {"key": {"_id": "text"}, "columns": COLUMNS, "rest": "quarantine"}}
@@ -34,11 +34,15 @@ def played(route: Route) -> Iterator[tuple[str, str]]:
     plan = route.plan(STREAMS, name="shop", cutover={"max_quarantined": 1})
 
     def typed(*arguments: str, code: int = 0) -> tuple[str, str]:
-        given = [str(plan) if argument == PLAN else argument for argument in arguments]
+        given = [
+            str(plan) if argument == PLAN else str(made) if argument == MADE else argument for argument in arguments
+        ]
         child = route.start(*given)
         assert child.wait() == code, child.output
         return f"tranship {' '.join(arguments)}", _said(child)
 
+    made = route.folder / MADE
+    yield typed("init", "--database", route.source.name, "-o", MADE)
     yield typed("check", PLAN)
     waits = f"waiting for the approval of {PhaseName.CUTOVER}"
     run = route.run_to(plan, lambda status: status.work is not None and status.work.doing == waits)
@@ -84,7 +88,9 @@ def shown(route: Route) -> str:
     for line, said in played(route):
         text = said.replace(str(route.folder / PLAN), PLAN).replace(f"{route.folder}/", "")
         text = re.sub(rf"\bby {re.escape(person())}\b", "by ann", text)
-        blocks.append(f"```console\n$ {line.replace(f'{route.folder}/', '')}\n{text}\n```\n")
+        blocks.append(
+            f"```console\n$ {line.replace(f'{route.folder}/', '').replace(route.source.name, 'shop')}\n{text}\n```\n"
+        )
     return f"{INTRODUCTION}\n" + "\n".join(blocks)
 
 
