@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import bson
@@ -12,7 +13,7 @@ from tranship.connectors.errors import ConnectorError
 from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import in_span
-from tranship.connectors.mongodb.reader import BY_ID, DOCUMENTS_PER_BATCH, MongoReader
+from tranship.connectors.mongodb.reader import BY_ID, DOCUMENTS_PER_BATCH, MongoReader, documents_of
 from tranship.connectors.mongodb.sampling import Runs
 from tranship.connectors.mongodb.shapes import count_documents
 from tranship.connectors.profile import CollectionProfile, Documents, IndexSeen, Part
@@ -93,8 +94,8 @@ class MongoProfiler(MongoReader):
     def found(self, collection: str, keys: Sequence[Any]) -> int:
         """How many of these `_id`s the collection has."""
         with translated(f"looking keys up in {collection}"):
-            cursor = self._database[collection].find({"_id": {"$in": list(keys)}}, {"_id": 1})
-            return sum(1 for _ in cursor)
+            cursor = self._database[collection].find_raw_batches({"_id": {"$in": list(keys)}}, {"_id": 1})
+            return sum(len(documents_of(block)) for block in cursor)
 
     def values(self, collection: str, path: str, most: int) -> list[Any]:
         """So many values of a field, from the collection's first documents that have it."""
@@ -180,12 +181,8 @@ def _decode(together: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def _decode_each(together: bytes) -> tuple[list[dict[str, Any]], int]:
     found: list[dict[str, Any]] = []
-    at = unread = 0
-    while at < len(together):
-        end = at + int.from_bytes(together[at : at + 4], "little")
-        try:
-            found.append(bson.decode(together[at:end], _DECODED))
-        except (bson.errors.InvalidBSON, UnicodeDecodeError, RecursionError):
-            unread += 1
-        at = end
-    return found, unread
+    raw = documents_of(together)
+    for one in raw:
+        with suppress(bson.errors.InvalidBSON, UnicodeDecodeError, RecursionError):
+            found.append(bson.decode(one, _DECODED))
+    return found, len(raw) - len(found)

@@ -69,7 +69,7 @@ class MongoReader(MongoConnection):
             cursor = self._database[stream.collection].aggregate_raw_batches(
                 pipeline, allowDiskUse=True, batchSize=SAMPLES_PER_REPLY
             )
-            found = {key_of(document) for block in cursor for document in _documents(block)}
+            found = {key_of(document) for block in cursor for document in documents_of(block)}
         return sorted(key for key in found if not is_nameless(key))
 
     def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
@@ -85,7 +85,7 @@ class MongoReader(MongoConnection):
         )
         with cursor:
             for block in cursor:
-                yield _documents(block)
+                yield documents_of(block)
 
     def read_keys(self, stream: Stream, keys: Sequence[Key], after: Position) -> Batch:
         """The documents of the given keys that are there, as of `after` or later, in key order."""
@@ -96,7 +96,7 @@ class MongoReader(MongoConnection):
             for start in range(0, len(known), KEYS_PER_QUERY):
                 condition = among(stream, known[start : start + KEYS_PER_QUERY])
                 for block in self._database[stream.collection].find_raw_batches(condition, session=session):
-                    found += _documents(block)
+                    found += documents_of(block)
         return mapper.batch(sorted(found, key=key_of))
 
     def readable(self, document: bytes) -> str:
@@ -110,7 +110,7 @@ def sample_size(wanted: int, documents: int, size: int) -> int:
     return count if size <= SCANNED_BYTES else min(count, max(documents // SAMPLED_SHARE, 1))
 
 
-def _documents(block: Any) -> list[bytes]:
+def documents_of(block: Any) -> list[bytes]:
     """The documents that follow one another in a block, which is bytes, whatever the driver's types say."""
     found: list[bytes] = []
     at = 0

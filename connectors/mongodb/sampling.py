@@ -19,6 +19,8 @@ import bson
 from bson import Binary, Int64, ObjectId
 from pymongo.collection import Collection
 
+from tranship.connectors.mongodb.reader import documents_of
+
 _EPOCH = datetime(1970, 1, 1)  # the driver gives times without a zone, which are UTC
 
 RUN = 100
@@ -93,23 +95,12 @@ class Runs:
         bounds = {"$gte": low} | ({"$lt": high} if high is not None else {})
         cursor = self._collection.find_raw_batches({"_id": bounds}, sort=[("_id", 1)], limit=RUN)
         block: bytes = b"".join(cursor)  # type: ignore[arg-type]  # bytes, whatever the driver's types say
-        last, number = low, 0
-        for raw in _split(block):
-            number += 1
-            last = raw
-        return block, _id_of(last) if number else low, number
+        found = documents_of(block)
+        return block, _id_of(found[-1]) if found else low, len(found)
 
     def _gap(self, low: Any, high: Any) -> list[Gap]:
         width = distance(low, high)
         return [Gap(low, high, width)] if width > 1 else []
-
-
-def _split(block: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(block):
-        end = at + int.from_bytes(block[at : at + 4], "little")
-        yield block[at:end]
-        at = end
 
 
 def _id_of(raw: Any) -> Any:

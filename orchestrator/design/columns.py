@@ -202,7 +202,10 @@ def _count(node: Node, kind: str) -> int:
 
 
 def _within(values: Values, numbers: range) -> bool:
-    return not values.count or (values.least in numbers and values.greatest in numbers)
+    if values.least is None or values.greatest is None:
+        return True
+    # Not `in`: a range goes through all its numbers for what is no plain int.
+    return numbers.start <= values.least and values.greatest < numbers.stop
 
 
 def _decimal(values: Values, kind: str) -> dict[str, Any] | None:

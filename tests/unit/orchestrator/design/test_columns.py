@@ -1,0 +1,85 @@
+"""From what was seen at a path to its column, by hand-written expectations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bson import Decimal128, Int64
+
+from tranship.connectors.mongodb.shapes import count_documents
+from tranship.connectors.profile import Documents
+from tranship.orchestrator.design.columns import fill
+from tranship.orchestrator.design.proposals import Table
+
+
+def table_of(*documents: dict[str, Any]) -> Table:
+    found = Documents()
+    count_documents(found, documents)
+    table = Table((), len(documents))
+    fill(table, found)
+    return table
+
+
+def spec_of(*values: Any) -> dict[str, Any]:
+    (column,) = table_of(*({"a": value} for value in values)).columns
+    return column.spec
+
+
+@pytest.mark.parametrize(
+    ("values", "spec"),
+    [
+        pytest.param([1, 2], {"type": "int32"}, id="int32"),
+        pytest.param([Int64(2**40), Int64(-(2**62))], {"type": "int64"}, id="int64"),
+        pytest.param([*range(9), Int64(2**40)], {"type": "int64", "bson": "int32"}, id="mostly int32"),
+        pytest.param([*range(300), Int64(5)], {"type": "int32"}, id="an int64 that an int32 holds"),
+        pytest.param([*range(300), Int64(2**40)], {"type": "int64", "bson": "int32"}, id="one that it does not"),
+        pytest.param([1, 2, 0.5], {"type": "float64", "bson": "int32"}, id="whole numbers are int32"),
+        pytest.param([1.0, 2.0, 3.0, 0.5, 4], {"type": "float64"}, id="whole numbers are doubles"),
+        pytest.param([Int64(2**60), 0.5], {"type": "json"}, id="no double holds them"),
+        pytest.param([*[0.5] * 300, Int64(2**60)], {"type": "float64"}, id="one in three hundred"),
+        pytest.param([Decimal128("1.10"), Decimal128("2.5")], {"type": "decimal", "scale": 2}, id="decimals"),
+        pytest.param([Decimal128("1.10"), 2], {"type": "decimal", "scale": 2, "bson": "int32"}, id="and whole numbers"),
+        pytest.param([Decimal128("1.10"), 2.5], {"type": "json"}, id="decimals and doubles"),
+        pytest.param(
+            [*map(Decimal128, ["1.10"] * 300), Decimal128("1E+600")], {"type": "decimal", "scale": 2}, id="far"
+        ),
+        pytest.param(["x", 1], {"type": "json"}, id="texts and numbers"),
+        pytest.param(["x", None, None], {"type": "text", "null": "null"}, id="null"),
+        pytest.param([["x"], []], {"type": "array", "items": "text"}, id="array"),
+        pytest.param([[1, "x"]], {"type": "json"}, id="mixed array"),
+        pytest.param([[[1]]], {"type": "json"}, id="array in an array"),
+        pytest.param([None], {"type": "json", "null": "null", "filled": "optional"}, id="never anything"),
+    ],
+)
+def test_a_column(values: list[Any], spec: dict[str, Any]) -> None:
+    assert spec_of(*values) == spec
+
+
+def test_documents_are_columns_and_arrays_of_documents_tables() -> None:
+    table = table_of(*({"a": {"b": {"c": n}, "d": "x"}, "e": [{"f": n, "g": [{"h": 1}]}]} for n in range(5)))
+    assert [(column.path, column.spec["type"]) for column in table.columns] == [
+        (("a", "b", "c"), "int32"),
+        (("a", "d"), "text"),
+    ]
+    (child,) = table.children
+    assert (child.path, [column.path for column in child.columns]) == (("e",), [("f",)])
+    assert [below.path for below in child.children] == [("g",)]
+
+
+def test_names_that_are_data_are_json() -> None:
+    table = table_of(*({"a": {f"id{n * 7 + m}": m for m in range(5)}} for n in range(50)))
+    assert [(column.path, column.spec["type"]) for column in table.columns] == [(("a",), "json")]
+
+
+def test_no_rows_that_could_mean_two_things_are_json() -> None:
+    documents = [{"e": [{"f": 1}]}, {"e": []}, {}]
+    assert [column.spec["type"] for column in table_of(*documents).columns] == ["json"]
+    assert [child.empty for child in table_of(*documents[:2]).children] == ["empty"]
+    assert [child.empty for child in table_of(documents[0], documents[2]).children] == ["missing"]
+
+
+def test_what_is_rare_is_left_to_the_residue() -> None:
+    table = table_of(*({"a": n} for n in range(2000)), {"a": 1, "typo": 1})
+    assert [column.path for column in table.columns] == [("a",)]
+    assert (table.rare, table.residues) == (["typo"], 1)
