@@ -1,38 +1,33 @@
-"""Places between keys: of their type, between them, the same for one seed."""
+"""How many documents are sampled for spans."""
 
 from __future__ import annotations
 
-import random
-from datetime import datetime
-from typing import Any
-
 import pytest
-from bson import Binary, Int64, ObjectId
 
-from tranship.connectors.mongodb.sampling import between, distance
+from tranship.connectors.mongodb.reader import (
+    MAX_SAMPLES,
+    MAX_SPANS,
+    SAMPLED_SHARE,
+    SAMPLES_PER_SPAN,
+    SCANNED_BYTES,
+    sample_size,
+)
+
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
-    ("low", "high"),
+    ("wanted", "documents", "size", "count"),
     [
-        pytest.param(1, 1_000_000, id="whole numbers"),
-        pytest.param(Int64(-(2**60)), 2.5, id="numbers of several sizes"),
-        pytest.param("a", "b", id="texts"),
-        pytest.param("user-0001", "user-9999", id="texts that begin alike"),
-        pytest.param("a", "łódź 🐘", id="texts beyond ASCII"),
-        pytest.param(ObjectId(b"\0" * 12), ObjectId(b"\xff" * 12), id="ObjectIds"),
-        pytest.param(datetime(2020, 1, 1), datetime(2026, 1, 1), id="dates"),
-        pytest.param(Binary(b"\0" * 16, 4), Binary(b"\xff" * 16, 4), id="UUIDs"),
+        (10, 200, 200 * 100, 10 * SAMPLES_PER_SPAN),  # small: it may be read whole
+        (MAX_SPANS, 10**9, 10**12, MAX_SAMPLES),  # many documents: far below the share
+        (12_500, 10**6, 50 * 10**9, 10**6 // SAMPLED_SHARE),  # large documents
+        (100, 20, 320 * MIB, 1),  # hardly any, each as large as can be
     ],
 )
-def test_a_place_lies_between(low: Any, high: Any) -> None:
-    assert distance(low, high) > 1
-    places = [between(low, high, random.Random(seed)) for seed in range(50)]
-    assert all(low < place <= high for place in places)
-    assert len(set(places)) > 10
-    assert places == [between(low, high, random.Random(seed)) for seed in range(50)]
-
-
-@pytest.mark.parametrize("key", [True, None, {"a": 1}, b"abc", float("nan"), [1]])
-def test_other_keys_are_no_scale(key: Any) -> None:
-    assert distance(key, key) == 0
+def test_a_large_collection_is_never_read_whole_for_its_sample(
+    wanted: int, documents: int, size: int, count: int
+) -> None:
+    assert sample_size(wanted, documents, size) == count
+    assert count >= 1
+    assert size <= SCANNED_BYTES or count == 1 or count / documents < 0.05
