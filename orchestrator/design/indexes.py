@@ -38,6 +38,10 @@ def _add(stream: Stream, index: IndexSeen, columns: list[Column], named: str) ->
         return
     elif index.unique:
         stream.notes.append(f"index {index.name} ({named}) is made without being unique: {_weaker(index)}")
+    elif index.partial is not None:
+        stream.notes.append(f"index {index.name} ({named}) is made over all rows; MongoDB's holds a part")
+    if len({way for _, way in index.fields}) > 1:
+        stream.notes.append(f"index {index.name} ({named}) is made with all columns ascending")
     names = [column.name for column in columns]
     if columns[0] in stream.key and len(columns) == 1:
         return
