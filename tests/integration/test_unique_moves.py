@@ -249,7 +249,7 @@ def test_documents_that_hold_a_value_twice_are_named(route: Route) -> None:
     assert child.wait() == ROLLED_BACK, child.output
     status = route.status(plan)
     assert "ranks__rank__key" in status.reason
-    assert "`tranship status` names the documents" in status.reason
+    assert "`tranship status PLAN` names the documents" in status.reason
     named = sorted((d["key"]["_id"], d["kind"], d["columns"]) for d in status.divergences)
     assert named == [("r00003", "duplicate", ["rank"]), ("r00004", "duplicate", ["rank"])]
 
