@@ -60,7 +60,7 @@ def test_a_plan_fix_brings_quarantine_in(route: Route) -> None:
 
     route.tranship("approve", plan)
     wait_until(lambda: bool(records(route, plan, Kind.APPROVAL_WITHDRAWN)), run, "the cutover to be refused")
-    assert "`tranship quarantine list` names them" in route.status(plan).reason
+    assert "`tranship quarantine list PLAN` names them" in route.status(plan).reason
     pause(route, plan, run)
 
     code, said = route.tranship("run", route.plan(stream("fail")))
