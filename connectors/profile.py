@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 
@@ -32,8 +32,6 @@ SKETCH_LG_K = 12
 """4,096 registers: distinct values within some 1.6 % (Flajolet et al., HyperLogLog, 2007)."""
 
 Scalar = str | int | float
-
-T = TypeVar("T")
 
 
 class Distinct:
@@ -142,9 +140,8 @@ class Documents:
 
     `fields`: by name; `names`: how often each name occurs, None when these are too many, too. Once there are more than
     `MOST_FIELDS`, `fields` is empty and `other` stands for all of them, beside `kept`, the names that are told apart
-    even so. `next`: how often one field came right behind another, the first one behind
-    `START`. `sorted`: documents whose fields stand as jsonb
-    keeps them (by length, then bytes). `empty`: those without any.
+    even so. `next`: how often one field came right behind another, the first one behind `START`. `sorted`: documents
+    whose fields stand as jsonb keeps them (by length, then bytes). `empty`: those without any.
     """
 
     count: int = 0
@@ -213,7 +210,8 @@ class Lists:
         self.empty += other.empty
         self.longest = max(self.longest, other.longest)
         if other.elements is not None:
-            self.elements = merged(self.elements, other.elements)
+            self.elements = self.elements or Node()
+            self.elements.merge(other.elements)
 
 
 @dataclass(slots=True)
@@ -264,13 +262,6 @@ class Node:
         if other.lists is not None:
             self.lists = self.lists or Lists()
             self.lists.merge(other.lists)
-
-
-def merged(one: Node | None, other: Node) -> Node:
-    """Both together; the first takes the second in."""
-    one = one or Node()
-    one.merge(other)
-    return one
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ OWN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION)
 """The collection of the source database that the drain proof writes to; never a stream."""
 
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)
-_SYSTEM_DATABASES = ("admin", "config", "local")
+SYSTEM_DATABASES = ("admin", "config", "local")
 
 
 Rule = Callable[[Subject], Iterator[Problem]]
@@ -141,7 +141,7 @@ def schemas_are_free(subject: Subject) -> Iterator[Problem]:
 def source_is_data(subject: Subject) -> Iterator[Problem]:
     """P112: no system database, system collection or marker collection is moved."""
     database = subject.plan.source.database
-    if database in _SYSTEM_DATABASES:
+    if database in SYSTEM_DATABASES:
         yield Problem("P112", ("source", "database"), "this database belongs to MongoDB", database)
     for stream in subject.streams:
         path: Path = ("streams", stream.name, "from")

@@ -66,7 +66,7 @@ class MongoProfiler(MongoReader):
         except ConnectorError as error:
             return (), (*notes, f"its indexes could not be read ({error})")
         notes += [finding.message for finding in kinds.warnings("it", info, indexes) if finding.code != "source.ttl"]
-        return tuple(_index(index) for index in indexes if index["name"] != "_id_"), tuple(notes)
+        return tuple(_index(index) for index in indexes if list(index["key"]) != ["_id"]), tuple(notes)
 
     def look(self, collection: str, span: Span, split: str = "", kept: frozenset[str] = frozenset()) -> Part:
         """Read a span. `split`: the field by whose texts documents are told apart; `kept`: root fields that are told

@@ -43,11 +43,17 @@ _BRACKETS = [
 
 @dataclass(frozen=True)
 class Gap:
-    """Keys of one type between two that are known, where nobody has looked yet. `width`: a number to compare."""
+    """Keys of one type between two that are known, where nobody has looked yet. `whole`: how far apart the type's first
+    and last key are: gaps of several types are compared by their part of it."""
 
     low: Any
     high: Any
-    width: float
+    whole: float
+
+    @property
+    def part(self) -> float:
+        """Its part of the type's keys."""
+        return distance(self.low, self.high) / self.whole
 
 
 class Runs:
@@ -65,19 +71,19 @@ class Runs:
             block, last, number = self._run(low, None)
             seen += number
             yield block
-            gaps += self._gap(last, high)
+            gaps += self._gap(last, high, distance(low, high))
         looks = MOST_LOOKS * -(-self._documents // RUN)
         while gaps and seen < self._documents and looks:
             looks -= 1
-            widest = max(gaps, key=lambda gap: gap.width)
+            widest = max(gaps, key=lambda gap: gap.part)
             gaps.remove(widest)
             place = between(widest.low, widest.high, self._random)
             block, last, number = self._run(place, widest.high)
-            gaps += self._gap(widest.low, place)
+            gaps += self._gap(widest.low, place, widest.whole)
             if number:
                 seen += number
                 yield block
-                gaps += self._gap(last, widest.high)
+                gaps += self._gap(last, widest.high, widest.whole)
 
     def _edges(self) -> Iterator[tuple[Any, Any]]:
         """The least and the greatest `_id` of each type."""
@@ -96,18 +102,17 @@ class Runs:
         cursor = self._collection.find_raw_batches({"_id": bounds}, sort=[("_id", 1)], limit=RUN)
         block: bytes = b"".join(cursor)  # type: ignore[arg-type]  # bytes, whatever the driver's types say
         found = documents_of(block)
-        return block, _id_of(found[-1]) if found else low, len(found)
+        return block, self._id_of(found[-1]) if found else low, len(found)
 
-    def _gap(self, low: Any, high: Any) -> list[Gap]:
-        width = distance(low, high)
-        return [Gap(low, high, width)] if width > 1 else []
+    def _gap(self, low: Any, high: Any, whole: float) -> list[Gap]:
+        return [Gap(low, high, whole)] if distance(low, high) > 1 else []
 
-
-def _id_of(raw: Any) -> Any:
-    try:
-        return bson.decode(raw).get("_id")
-    except (bson.errors.InvalidBSON, UnicodeDecodeError, OverflowError):
-        return None
+    def _id_of(self, raw: bytes) -> Any:
+        """A document's key; None, behind which nobody looks, where it cannot be decoded."""
+        try:
+            return bson.decode(raw, self._collection.codec_options).get("_id")
+        except (bson.errors.InvalidBSON, UnicodeDecodeError):
+            return None
 
 
 # --- places between keys ----------------------------------------------------------------------------------------------
@@ -122,12 +127,12 @@ def distance(low: Any, high: Any) -> float:
 
 
 def between(low: Any, high: Any, chance: random.Random) -> Any:
-    """A key of their type somewhere between two, near the middle."""
+    """A key of their type somewhere between two, near the middle, and neither of them: no document is read twice."""
     first, last = _numbers(low), _numbers(high)
     assert first is not None
     assert last is not None
-    third = (last - first) // 3
-    place = chance.randrange(first + third, max(last - third, first + third + 1)) or first + 1
+    third = max(1, (last - first) // 3)
+    place = chance.randrange(first + third, max(last - third, first + third) + 1)
     return _key(place, low)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,9 +13,11 @@ from tranship.orchestrator import logs
 from tranship.orchestrator.cli.commands import BAD_PLAN, exits, template
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
+from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.reports.status import utc
 from tranship.plans.addresses import AddressError
 from tranship.plans.resolution import source_of
+from tranship.plans.rules import SYSTEM_DATABASES
 
 SAMPLE = 20_000
 
@@ -47,6 +49,8 @@ def init(  # noqa: PLR0917  typer gives all of them by name
             _refuse(f"{path} is there already, and nothing was read: choose another name, or move it away")
     if not output.parent.is_dir():
         _refuse(f"the folder {output.parent} is not there")
+    if database in SYSTEM_DATABASES:
+        _refuse(f"the database {database} belongs to MongoDB: there is nothing to move")
     extent = Extent(None if full else sample, seed)
     work = Work(time.monotonic)
     with exits(), told(work):
@@ -60,7 +64,7 @@ def init(  # noqa: PLR0917  typer gives all of them by name
     _write(beside, recorded(made.profiles, made.identity, utc(time.time()), extent))
     _write(output, made.text)
     left_out = [profile.name for profile in made.profiles if profile.left_out]
-    typer.echo(f"{output}: {len(made.streams)} streams; figures in {beside}", err=True)
+    typer.echo(f"{output}: {count(len(made.streams), 'stream')}; figures in {beside}", err=True)
     if left_out:
         typer.echo(f"left out, with the reasons at the end of the file: {', '.join(left_out)}", err=True)
     typer.echo(f"look through it, then: tranship check {shlex.quote(str(output))}", err=True)
@@ -75,6 +79,6 @@ def _write(path: Path, text: str) -> None:
         _refuse(f"{path} cannot be written: {error.strerror}")
 
 
-def _refuse(text: str) -> None:
+def _refuse(text: str) -> NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(BAD_PLAN)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tranship.connectors.profile import IndexSeen
 from tranship.orchestrator.design.proposals import Column, Stream
+from tranship.orchestrator.reports.status import duration
 
 _NOT_INDEXED = ("json", "array")
 
@@ -23,7 +24,7 @@ def translate(stream: Stream, indexes: tuple[IndexSeen, ...]) -> None:
         if index.expires_s is not None:
             field = index.fields[0][0]
             stream.notes.append(
-                f"retention: MongoDB deletes documents {_spoken(index.expires_s)} after {field}; after the switch a "
+                f"retention: MongoDB deletes documents {duration(index.expires_s)} after {field}; after the switch a "
                 "job of yours has to"
             )
         _add(stream, index, [columns[name] for name, _ in index.fields], named)
@@ -58,8 +59,6 @@ def _against(index: IndexSeen, columns: Mapping[str, Column], inside: Mapping[st
 
 
 def _reasons(index: IndexSeen, columns: Mapping[str, Column], inside: Mapping[str, str]) -> Iterator[str]:
-    if index.other:
-        yield f"PostgreSQL has nothing for {', '.join(index.other)}"
     for name, way in index.fields:
         if isinstance(way, str):
             yield f"{way} is a kind of MongoDB's own; see the extensions of PostgreSQL"
@@ -68,11 +67,5 @@ def _reasons(index: IndexSeen, columns: Mapping[str, Column], inside: Mapping[st
             yield f"{name} is in the child table {table}" if table else f"{name} is no column"
         elif columns[name].spec["type"] in _NOT_INDEXED:
             yield f"{name} is {columns[name].spec['type']}, which a GIN index serves"
-
-
-def _spoken(seconds: float) -> str:
-    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= size and seconds % size == 0:
-            number = seconds / size
-            return f"{number:g} {name if number != 1 else name[:-1]}"
-    return f"{seconds:g} seconds"
+    if index.other:
+        yield f"PostgreSQL has nothing for {', '.join(index.other)}"

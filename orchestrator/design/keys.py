@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tranship.connectors.profile import Documents, Node
-from tranship.orchestrator.design.columns import PLURALS
 from tranship.orchestrator.design.orders import out_of_order, usual_order
 from tranship.orchestrator.design.proposals import Column, share
+from tranship.orchestrator.design.scalars import PLURALS
 from tranship.plans.streams import LONG_KEY_BYTES
 
 _TYPES = {"objectid": "objectid", "string": "text", "int64": "int64", "uuid": "uuid", "date": "timestamp"}

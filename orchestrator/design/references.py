@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.protocols.profiler import Profiler
 from tranship.orchestrator.design.proposals import Column, Stream, share
 
@@ -27,7 +29,8 @@ def propose(streams: Sequence[Stream], profiler: Profiler) -> None:
     for stream in streams:
         for column in stream.table.columns:
             if column.spec["type"] in _TYPES and column.filled and _can_be_asked(column.path):
-                _look(stream, column, list(_candidates(column, stream, by_collection)), profiler)
+                with suppress(RefusedError):  # a guess that nobody may prove is none
+                    _look(stream, column, list(_candidates(column, stream, by_collection)), profiler)
 
 
 def _can_be_asked(path: tuple[str, ...]) -> bool:

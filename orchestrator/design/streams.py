@@ -7,6 +7,8 @@ from tranship.orchestrator.design import columns
 from tranship.orchestrator.design.keys import ID, key_of
 from tranship.orchestrator.design.orders import out_of_order, usual_order
 from tranship.orchestrator.design.proposals import Column, Stream, Table
+from tranship.orchestrator.journal.sentences import count as counted
+from tranship.plans.names import free_identifier
 
 RARE = 0.005
 """Of a collection with many fields, those that fewer documents have are left to the rest."""
@@ -41,17 +43,22 @@ def _stream(
         stream.rest = _rest_name(table)
         count = len(documents.names) - len(names) if documents.names is not None else None
         stream.notes.append(
-            f"{'very many' if count is None else f'{count:,}'} rare fields are in the json column {stream.rest}"
+            f"{'very many fields' if count is None else counted(count, 'rare field')} in the json column {stream.rest}"
         )
     table.form += _disordered(documents, stream)
     if not table.columns and not table.children and not stream.rest:
         stream.rest = "document"
         stream.notes.append("no field was seen beside _id: whatever comes is in the json column")
-    if where is None and profile.unread:
-        stream.aside = profile.unread
-        stream.notes.append(f"{profile.unread:,} documents cannot be decoded: they will be quarantined")
+    if where is None:
+        _undecodable(stream, profile)
     stream.notes += profile.notes
     return stream
+
+
+def _undecodable(stream: Stream, profile: CollectionProfile) -> None:
+    if profile.unread:
+        stream.aside = profile.unread
+        stream.notes.append(f"{counted(profile.unread, 'document')} could not be decoded: to be quarantined")
 
 
 def _disordered(documents: Documents, stream: Stream) -> int:
@@ -78,8 +85,9 @@ def _common(documents: Documents) -> frozenset[str]:
 
 
 def _rest_name(table: Table) -> str:
-    taken = {"_".join(column.path).casefold() for column in table.columns}
-    return next(name for name in ("rest", "other_fields", "rest_of_document") if name not in taken)
+    paths = [column.path for column in table.columns] + [child.path for child in table.children]
+    taken = {"_".join(path).casefold() for path in paths}
+    return free_identifier(("rest",), taken)
 
 
 def _others(profile: CollectionProfile, where: dict[str, object]) -> Stream:
@@ -92,4 +100,5 @@ def _others(profile: CollectionProfile, where: dict[str, object]) -> Stream:
     stream.rest = "document"
     table.order = [ID, split]
     stream.notes.append(f"for kinds that were not seen: without it, documents of a new {split} would be left behind")
+    _undecodable(stream, profile)
     return stream

@@ -10,6 +10,7 @@ from tranship.connectors.printable import printable
 from tranship.connectors.profile import CollectionProfile
 from tranship.orchestrator.design.proposals import Column, Stream, Table, share
 from tranship.orchestrator.design.survey import Extent
+from tranship.orchestrator.journal.sentences import count
 from tranship.plans.document import flow
 from tranship.plans.models import STATE_SCHEMA
 from tranship.plans.names import written
@@ -49,7 +50,9 @@ def plan_name(database: str) -> str:
 def schema_name(database: str) -> str:
     """A schema's name made of the database's."""
     clean = plan_name(database)
-    return f"{clean}_data" if clean == STATE_SCHEMA else f"moved_{clean}" if clean.startswith("pg_") else clean
+    if clean.startswith("pg_") or clean in (STATE_SCHEMA, "information_schema"):  # the state's, and PostgreSQL's own
+        return f"moved_{clean}"
+    return clean
 
 
 # --- head -------------------------------------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _child(child: Table) -> Iterator[str]:
-    yield from _wrapped(["; ".join([f"{child.rows:,} elements were seen", *child.notes]), *_rare(child)])
+    yield from _wrapped(["; ".join([f"{count(child.rows, 'element')} seen", *child.notes]), *_rare(child)])
     yield f"{flow(child.name)}:"
     yield f"  path: {written(child.path)}"
     if child.empty != "empty":
@@ -165,7 +168,7 @@ def _order(table: Table, key: list[Column], indent: str) -> Iterator[str]:
 
 
 def _forecast(stream: Stream) -> str:
-    documents = f"{stream.name}: {stream.documents:,} documents"
+    documents = f"{stream.name}: {count(stream.documents, 'document')}"
     if not stream.documents:
         return documents
     if stream.read < stream.documents:

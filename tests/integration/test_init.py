@@ -244,6 +244,50 @@ def test_what_is_not_there_is_named(place: Place) -> None:
     assert "# customers: it was not asked for" in text
 
 
+def test_keys_of_every_type_are_sampled(place: Place) -> None:
+    """A type whose keys lie far apart does not take the whole sample."""
+    place.database["mixed"].insert_many([{"_id": f"key-{n:05}", "of": "text"} for n in range(3000)])
+    place.database["mixed"].insert_many([{"_id": ObjectId(n.to_bytes(12)), "of": "id"} for n in range(3000)])
+    place.database["mixed"].insert_many([{"_id": n, "of": 1} for n in range(3000)])
+    code, said, path = place.init("--sample", "1500")
+    assert code == FINISHED, said
+    profile = json.loads(path.with_name("made.profile.json").read_text(encoding="utf-8"))["collections"]["mixed"]
+    (key,) = [found for found in profile["paths"] if found["path"] == ["_id"]]
+    counts = {kind: values["count"] for kind, values in key["types"].items()}
+    assert set(counts) == {"string", "objectid", "int32"}
+    assert min(counts.values()) >= 300, counts
+    assert key["distinct"] > 0.95 * sum(counts.values()), "no document was read twice"
+
+
+@pytest.mark.parametrize("name", ["admin", "local"])
+def test_databases_of_mongodb_are_refused(place: Place, name: str) -> None:
+    path = place.folder / "x.yaml"
+    code, said = place.route.tranship("init", "--database", name, "-o", path)
+    assert (code, "belongs to MongoDB" in said, path.exists()) == (BAD_PLAN, True, False), said
+
+
+def test_names_of_databases_that_are_no_names(place: Place) -> None:
+    for name in ("", "a b", "a.b"):
+        code, said = place.route.tranship("init", "--database", name, "-o", place.folder / "x.yaml")
+        assert (code, "Traceback" in said) in ((BAD_PLAN, False), (REFUSED, False)), said
+
+
+def test_a_column_for_the_rest_has_a_name_of_its_own(place: Place) -> None:
+    names = ("rest", "Rest", "other_fields", "rest_of_document")
+    documents = [
+        {"_id": n, **dict.fromkeys(names, n), **{f"field_{(7 * n + m) % 900}": m for m in range(20)}}
+        for n in range(200)
+    ]
+    place.database["wide"].insert_many(documents)
+    code, said, path = place.init()
+    assert code == FINISHED, said
+    code, said = place.route.tranship("check", path)
+    assert code == FINISHED, said
+    stream = yaml.safe_load(path.read_text(encoding="utf-8"))["streams"]["wide"]
+    assert set(names[:1] + names[2:]) <= set(stream["columns"])
+    assert stream["rest"]["json"] not in names
+
+
 def test_collections_that_cannot_be_moved_are_left_out_with_the_reason(place: Place) -> None:
     place.database.create_collection("capped", capped=True, size=4096)
     place.database["plain"].insert_one({"a": 1})

@@ -28,9 +28,16 @@ from tranship.connectors.mongodb.sampling import between, distance
 def test_a_place_lies_between(low: Any, high: Any) -> None:
     assert distance(low, high) > 1
     places = [between(low, high, random.Random(seed)) for seed in range(50)]
-    assert all(low < place <= high for place in places)
+    assert all(low < place < high for place in places)
     assert len(set(places)) > 10
     assert places == [between(low, high, random.Random(seed)) for seed in range(50)]
+
+
+@pytest.mark.parametrize("gap", range(2, 12))
+def test_the_narrowest_gaps_are_cut_within(gap: int) -> None:
+    places = {between(100, 100 + gap, random.Random(seed)) for seed in range(200)}
+    assert min(places) > 100
+    assert max(places) < 100 + gap
 
 
 @pytest.mark.parametrize("key", [True, None, {"a": 1}, b"abc", float("nan"), [1]])

@@ -83,3 +83,17 @@ def test_what_is_rare_is_left_to_the_residue() -> None:
     table = table_of(*({"a": n} for n in range(2000)), {"a": 1, "typo": 1})
     assert [column.path for column in table.columns] == [("a",)]
     assert (table.rare, table.residues) == (["typo"], 1)
+
+
+def test_elements_of_another_form_are_no_misfits() -> None:
+    (column,) = table_of(*({"a": [1, 2, 3]} for _ in range(50)), *({"a": [4, Int64(5)]} for _ in range(1))).columns
+    assert (column.spec["items"], column.off) == ("int32", 1)
+    (column,) = table_of(*({"a": [0.5, 1.0]} for _ in range(50)), {"a": [0.5, 7]}).columns
+    assert (column.spec["items"], column.off, column.form) == ("float64", 0, 1)
+
+
+def test_documents_within_documents_are_no_more_columns_than_a_table_can_have() -> None:
+    table = table_of({f"part{n}": {f"f{m}": m for m in range(180)} for n in range(12)})
+    kinds = [column.spec["type"] for column in table.columns]
+    assert len(kinds) < 1200
+    assert kinds.count("json") == 12 - 5

@@ -41,7 +41,7 @@ def translated(index: IndexSeen, **parts: Any) -> Stream:
         pytest.param(IndexSeen("i", (("j", 1),)), [], "j is json", id="json"),
         pytest.param(IndexSeen("i", (("items.sku", 1),)), [], "in the child table t_items", id="child"),
         pytest.param(IndexSeen("i", (("a", 1),), other=("collation",)), [], "nothing for collation", id="collation"),
-        pytest.param(IndexSeen("i", (("b", 1),), expires_s=86_400), [["b"]], "1 day after b", id="expiry"),
+        pytest.param(IndexSeen("i", (("b", 1),), expires_s=86_400), [["b"]], "1 d after b", id="expiry"),
     ],
 )
 def test_an_index(index: IndexSeen, made: list[list[str]], said: str) -> None:
