@@ -40,7 +40,7 @@ class EpochMovedError(ConnectorError):
 class UniqueConflictError(ConnectorError):
     """Rows of the batch hold unique values that other rows hold (SQLSTATE 23505). Nothing was kept.
 
-    `stream`, `constraint` and `column` name the place; `claimants` are the canonical keys of those rows of the batch,
+    `stream`, `constraint` and `columns` name the place; `claimants` are the canonical keys of those rows of the batch,
     `owners` those of the rows outside the batch that hold their values (none when two rows of the batch hold one).
     """
 
@@ -50,14 +50,14 @@ class UniqueConflictError(ConnectorError):
         *,
         stream: str,
         constraint: str,
-        column: str = "",
+        columns: tuple[str, ...] = (),
         claimants: tuple[bytes, ...] = (),
         owners: tuple[bytes, ...] = (),
     ) -> None:
         super().__init__(message)
         self.stream = stream
         self.constraint = constraint
-        self.column = column
+        self.columns = columns
         self.claimants = claimants
         self.owners = owners
 

@@ -24,12 +24,21 @@ class MappedColumn:
 
 
 @dataclass(frozen=True)
+class MappedIndex:
+    """An index: its columns, each with `desc` where it is descending, and what rows in it must meet, one text each."""
+
+    columns: tuple[str, ...]
+    unique: bool = False
+    where: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class MappedTable:
     """A table, with its schema. For the elements of an array: `parent` is the table above, `array` the array's place in
     its rows' documents, and `empty` what no rows stand for.
 
-    `where`: the source's filter, as JSON text. `indexes`: the columns of each non-unique one. `ddl`: the statements
-    that make the table and all that belongs to it, in their order.
+    `where`: the source's filter, as JSON text. `indexes`: those that the plan lists. `ddl`: the statements that make
+    the table and all that belongs to it, in their order.
     """
 
     stream: str
@@ -41,5 +50,5 @@ class MappedTable:
     array: tuple[str, ...] | None = None
     empty: str | None = None
     where: str | None = None
-    indexes: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[MappedIndex, ...] = ()
     ddl: tuple[str, ...] = ()

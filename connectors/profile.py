@@ -265,22 +265,44 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A condition of a partial index on the field at a path. `test`: `is` (`present` or `absent`), `type` (the name of
+    one), or how it is compared: `eq`, `gt`, `gte`, `lt`, `lte` with a value (an ObjectId is its bytes), `in` with
+    several."""
+
+    path: str
+    test: str
+    value: Any
+
+
+@dataclass(frozen=True)
 class IndexSeen:
-    """An index of a collection: fields with their direction (1, -1, or the name of its kind), and its options."""
+    """An index of a collection: fields with their direction (1, -1, or the name of its kind), and its options.
+    `partial`: what documents in it must meet; `unclear`: what of that cannot be said so."""
 
     name: str
     fields: tuple[tuple[str, int | str], ...]
     unique: bool = False
     sparse: bool = False
     expires_s: float | None = None
-    partial: dict[str, Any] | None = None
+    partial: tuple[Asked, ...] = ()
+    unclear: str = ""
     other: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a collection's validator says of a field: the only values it may have (none given: any), and a text."""
+
+    values: tuple[Any, ...] = ()
+    about: str = ""
 
 
 @dataclass
 class CollectionProfile:
     """A collection as it was read. `documents` and `size`: all of it, by the server's statistics; `read`: of these so
-    many were looked at, `unread` of them could not be decoded. `left_out`: why it cannot be moved; empty if it can.
+    many were looked at, `unread` of them could not be decoded. `declared`: what its validator says of fields, by
+    path, the elements of an array by the step `[]`. `left_out`: why it cannot be moved; empty if it can.
     `split`: the field that says the kind of a document, where `kinds` have shapes of their own."""
 
     name: str
@@ -290,6 +312,7 @@ class CollectionProfile:
     unread: int = 0
     root: Documents = field(default_factory=Documents)
     indexes: tuple[IndexSeen, ...] = ()
+    declared: dict[tuple[str, ...], Declared] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     left_out: str = ""
     split: str = ""

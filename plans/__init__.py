@@ -24,6 +24,7 @@ from tranship.plans.strategies import STRATEGIES, PhaseName
 from tranship.plans.streams import (
     Child,
     Column,
+    Condition,
     Endpoint,
     Index,
     LogicalType,
@@ -36,6 +37,7 @@ __all__ = [
     "STRATEGIES",
     "Child",
     "Column",
+    "Condition",
     "Endpoint",
     "Index",
     "Loaded",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
@@ -19,6 +19,9 @@ MAX_PRECISION = 38
 """Digits of the widest decimal that batches carry."""
 
 KeyType = Literal["int32", "int64", "decimal", "text", "bytes", "uuid", "objectid", "timestamp", "date", "canonical"]
+
+LISTED = (LogicalType.TEXT, LogicalType.INT32, LogicalType.INT64)
+"""The types whose values can be listed."""
 
 LONG_KEY_TYPES = ("text", "bytes", "canonical")
 """Key types whose values can be of any length."""
@@ -69,6 +72,39 @@ Empty = Annotated[
     WithJsonSchema({"enum": ["empty", "missing", "null", None]}),
 ]
 
+
+def _check_comment(text: str) -> str:
+    if "\0" in text:
+        refuse(Code.VALUE, "a comment cannot hold U+0000")
+    return text
+
+
+Comment = Annotated[Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_comment)] | None, given]
+"""What the target's catalog says of a table or column. It is no part of what a run's rows mean."""
+
+
+def _is_listed(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        refuse(Code.TYPE, "not a value that can be listed", allowed=("texts", "whole numbers"))
+    if isinstance(value, str) and "\0" in value:
+        refuse(Code.VALUE, "a text cannot hold U+0000")
+    return value
+
+
+def _are_different(values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            refuse(Code.VALUE, f"{value!r} is there twice")
+    return values
+
+
+_Listed = Annotated[
+    Any, BeforeValidator(_is_listed), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]})
+]
+_List = Annotated[tuple[_Listed, ...], Field(strict=False, min_length=1), AfterValidator(_are_different)]
+Values = Annotated[_List | None, given]
+"""The only values that a column may hold; others are as if they were of another type."""
+
 Filled = Annotated[Literal["expected", "optional"], Choice()]
 """Whether a column that no document has filled, or a child table without any row, keeps the cutover from happening."""
 
@@ -104,6 +140,8 @@ class _DataColumn(_Typed):
     items: Annotated[Annotated[ItemType, Choice(elsewhere=TYPES)] | None, given] = None
     null: Null = "missing"
     filled: Filled = "expected"
+    values: Values = None
+    comment: Comment = None
 
     @property
     def single(self) -> LogicalType:
@@ -117,6 +155,13 @@ class _DataColumn(_Typed):
         if not array and self.items is not None:
             refuse(Code.VALUE, f"only an array has it, not {self.type}", key="items")
         self._check_type(self.single)
+        if self.values is not None and self.type not in LISTED:
+            refuse(Code.VALUE, f"{self.type} has no list of values", allowed=LISTED, key="values")
+        for value in self.values or ():
+            if isinstance(value, str) is not (self.type is LogicalType.TEXT):
+                refuse(Code.VALUE, f"{value!r} is no value of {self.type}", key="values")
+            if isinstance(value, int) and value.bit_length() >= (32 if self.type is LogicalType.INT32 else 64):
+                refuse(Code.VALUE, f"{value} is beyond {self.type}", key="values")
 
 
 class KeyColumnPlan(_Typed):
@@ -124,6 +169,7 @@ class KeyColumnPlan(_Typed):
 
     type: Annotated[KeyType, Choice(elsewhere=TYPES)]
     long: bool = False
+    comment: Comment = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -189,6 +235,7 @@ class ChildPlan(Form):
     empty: Empty = "empty"
     filled: Filled = "expected"
     order: Annotated[Annotated[tuple[str, ...], Field(strict=False)] | None, given] = None
+    comment: Comment = None
 
 
 def default_bson(logical: LogicalType) -> Bson:

@@ -1,8 +1,8 @@
 """The fingerprint of a plan: its meaning and the identity of its servers; and which changes of meaning do no harm.
 
 The meaning is what would make another result: strategy, streams, names of database and schemas. Addresses, limits,
-deadlines, thresholds, approvals and what is expected to be filled are no part of it, so they may be tuned while a run
-is alive.
+deadlines, thresholds, approvals, comments and what is expected to be filled are no part of it, so they may be tuned
+while a run is alive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tranship.plans.models import Plan
 from tranship.plans.problems import Path, render_path
 from tranship.plans.resolution import resolve
-from tranship.plans.streams import Child, Column, Index, Reference, Rest
+from tranship.plans.streams import Child, Column, Condition, Index, Reference, Rest
 
 _ABSENT = object()
 
@@ -86,7 +86,7 @@ def _declared(value: Any) -> dict[str, Any]:
     declared: dict[str, Any] = {}
     for item in fields(value):
         content = getattr(value, item.name)
-        if content == item.default or item.name == "filled":
+        if content == item.default or item.name in ("filled", "comment"):
             continue
         if isinstance(content, tuple) and content and isinstance(content[0], Column | Child):
             # By name, so that a difference names the column; the order is part of the meaning too.
@@ -105,7 +105,7 @@ def _name(part: Column | Child) -> str:
 def _plain(content: Any) -> Any:
     if isinstance(content, tuple):
         return [_plain(part) for part in content]
-    return _declared(content) if isinstance(content, Index | Reference) else content
+    return _declared(content) if isinstance(content, Condition | Index | Reference) else content
 
 
 def _changes(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, str]]:

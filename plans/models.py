@@ -20,9 +20,10 @@ from pydantic import (
 )
 
 from tranship.plans.addresses import Address, AddressError, Surroundings, read_address
-from tranship.plans.columns import ChildPlan, ColumnPlan, KeyColumnPlan, Name
+from tranship.plans.columns import ChildPlan, ColumnPlan, Comment, KeyColumnPlan, Name
 from tranship.plans.filters import refusals
 from tranship.plans.forms import Choice, Form, Later, Patience, Seconds, Share, ShortForm, Size, at_least, given, refuse
+from tranship.plans.indexes import IndexPlan
 from tranship.plans.problems import Code
 from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
 from tranship.plans.streams import Rest
@@ -80,12 +81,6 @@ class RestPlan(ShortForm):
     json_column: Annotated[Name | None, given] = Field(default=None, alias="json")
 
 
-class IndexPlan(Form):
-    """A non-unique index of the root table."""
-
-    columns: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
-
-
 def _check_filter(value: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(value, allow_nan=False)
@@ -122,6 +117,7 @@ class StreamPlan(Form):
     indexes: tuple[IndexPlan, ...] = Field(default=(), strict=False)
     rest: RestPlan = Field(default_factory=RestPlan)
     order: Annotated[Annotated[tuple[str, ...], Field(strict=False)] | None, given] = None
+    comment: Comment = None
 
 
 class ReconcilePlan(Form):

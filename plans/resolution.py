@@ -15,6 +15,7 @@ from tranship.plans.columns import (
     KeyColumnPlan,
     default_bson,
 )
+from tranship.plans.indexes import IndexPlan
 from tranship.plans.models import SOURCE_SCHEMES, STATE_SCHEMA, TARGET_SCHEMES, Plan, StreamPlan
 from tranship.plans.streams import Child, Column, Endpoint, Index, LogicalType, Reference, Stream
 
@@ -72,12 +73,19 @@ def _stream(name: str, declared: StreamPlan) -> Stream:
         key=key,
         columns=columns,
         children=children,
-        indexes=tuple(Index(index.columns) for index in declared.indexes),
+        indexes=tuple(_index(index) for index in declared.indexes),
         where=_filter_text(declared.where),
         rest=declared.rest.policy,
         rest_column=declared.rest.json_column,
         order=declared.order if declared.order is not None else top_fields(key, columns, children),
+        comment=declared.comment or "",
     )
+
+
+def _index(declared: IndexPlan) -> Index:
+    where = [condition for column, plan in declared.where.items() for condition in plan.conditions(column)]
+    names = tuple(name for name, _ in declared.columns)
+    return Index(names, tuple(name for name, down in declared.columns if down), declared.unique, tuple(where))
 
 
 def top_fields(key: Iterable[Column], columns: Iterable[Column], children: Iterable[Child]) -> tuple[str, ...]:
@@ -88,7 +96,8 @@ def top_fields(key: Iterable[Column], columns: Iterable[Column], children: Itera
 
 def _key_column(name: str, declared: KeyColumnPlan) -> Column:
     if declared.type == "canonical":
-        return Column(name, ("_id",), LogicalType.BYTES, CANONICAL_BSON, long=declared.long)
+        about = declared.comment or ""
+        return Column(name, ("_id",), LogicalType.BYTES, CANONICAL_BSON, long=declared.long, comment=about)
     return replace(_typed(name, LogicalType(declared.type), declared), long=declared.long)
 
 
@@ -99,7 +108,8 @@ def _column(name: str, declared: ColumnPlan) -> Column:
 
 
 def _data_column(name: str, declared: ColumnPlan | ChildColumnPlan) -> Column:
-    column = replace(_typed(name, declared.single, declared), null=declared.null, filled=declared.filled)
+    column = _typed(name, declared.single, declared)
+    column = replace(column, null=declared.null, filled=declared.filled, values=declared.values or ())
     return column if declared.items is None else replace(column, type=declared.type, items=declared.single)
 
 
@@ -116,6 +126,7 @@ def _child(table: str, declared: ChildPlan) -> Child:
         empty=declared.empty,
         filled=declared.filled,
         order=declared.order or (),
+        comment=declared.comment or "",
     )
 
 
@@ -128,6 +139,7 @@ def _typed(name: str, logical: LogicalType, declared: KeyColumnPlan | ColumnPlan
         bson=declared.bson or default_bson(logical),
         precision=(declared.precision or MAX_PRECISION) if decimal else None,
         scale=declared.scale,
+        comment=declared.comment or "",
     )
 
 

@@ -9,12 +9,19 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
+from tranship.plans.indexrules import (
+    conditions_can_be_asked,
+    index_columns_exist,
+    indexes_are_narrow,
+    no_index_over_arrays,
+    unique_values_can_pass,
+)
 from tranship.plans.levels import Level, Subject, levels
 from tranship.plans.models import Plan
 from tranship.plans.naming import columns_differ, identifier_fits, name_is_free, tables_differ
 from tranship.plans.problems import Path, Problem, near_spelling, render_path
 from tranship.plans.resolution import resolve, top_fields
-from tranship.plans.streams import Column, LogicalType, Stream
+from tranship.plans.streams import Column, Stream
 
 MAX_COLUMNS = 1500
 """PostgreSQL allows 1,600 with dropped ones; tables need a few for their own."""
@@ -88,20 +95,6 @@ def _check_reference(stream: Stream, column: Column, streams: dict[str, Stream])
     elif (key[0].type, key[0].bson == "any") != (column.type, column.bson == "any"):
         kind = "canonical" if key[0].bson == "any" else key[0].type
         yield Problem("P107", path, f"the key of {to} is {kind}, this column is {column.type}", to)
-
-
-def index_columns_exist(subject: Subject) -> Iterator[Problem]:
-    """P108: an index names columns of its table, each once."""
-    for stream in subject.streams:
-        names = [named.name for named in next(levels(stream)).column_names()]
-        for number, index in enumerate(stream.indexes):
-            for position, name in enumerate(index.columns):
-                path: Path = ("streams", stream.name, "indexes", number, "columns", position)
-                if name not in names:
-                    near = near_spelling(name, names)
-                    yield Problem("P108", path, "no column of this table", name, tuple(names), near)
-                elif name in index.columns[:position]:
-                    yield Problem("P108", path, "this column is already in the index", name)
 
 
 def columns_fit(subject: Subject) -> Iterator[Problem]:
@@ -194,36 +187,6 @@ def workers_fit_memory(subject: Subject) -> Iterator[Problem]:
         yield Problem("P115", ("limits", "memory"), message, f"{limits.memory >> 20}MiB")
 
 
-INDEX_COLUMNS = 32
-"""What an index of PostgreSQL can have."""
-
-
-def indexes_are_narrow(subject: Subject) -> Iterator[Problem]:
-    """P117: no index has more columns than PostgreSQL allows, the primary keys of child tables included."""
-    for stream in subject.streams:
-        for number, index in enumerate(stream.indexes):
-            if len(index.columns) > INDEX_COLUMNS:
-                path: Path = ("streams", stream.name, "indexes", number, "columns")
-                yield Problem("P117", path, f"an index has at most {INDEX_COLUMNS} columns", str(len(index.columns)))
-        for level in levels(stream):
-            ordinals = len(level.path) // 2 - 1
-            if len(stream.key) + ordinals > INDEX_COLUMNS:
-                what = f"{len(stream.key)} key columns" + (f" and {ordinals} ordinals" if ordinals else "")
-                yield Problem("P117", level.table_path, f"a primary key has at most {INDEX_COLUMNS} columns", what)
-
-
-def no_index_over_arrays(subject: Subject) -> Iterator[Problem]:
-    """P116: an index holds no arrays: it would answer only for whole ones."""
-    for stream in subject.streams:
-        arrays = {column.name for column in stream.columns if column.type is LogicalType.ARRAY}
-        for number, index in enumerate(stream.indexes):
-            for position, name in enumerate(index.columns):
-                if name in arrays:
-                    path: Path = ("streams", stream.name, "indexes", number, "columns", position)
-                    message = "this column holds arrays: for searches inside them make a GIN index after the cutover"
-                    yield Problem("P116", path, message, name)
-
-
 RULES: tuple[Rule, ...] = (
     identifier_fits,
     tables_differ,
@@ -242,4 +205,6 @@ RULES: tuple[Rule, ...] = (
     workers_fit_memory,
     no_index_over_arrays,
     indexes_are_narrow,
+    conditions_can_be_asked,
+    unique_values_can_pass,
 )

@@ -71,7 +71,8 @@ class Column:
     `null` says what NULL stands for when nothing else is known; the other of the two is residue.
     `long`: a key column for values of any length, which its SHA-256 stands for in the target's indexes.
     `items` is the type of an array's elements, which `bson`, `precision` and `scale` are then about; among them NULL
-    always stands for null. `filled`: whether some document is expected to fill it.
+    always stands for null. `filled`: whether some document is expected to fill it. `values`: the only ones it may hold;
+    none given: any. `comment`: for the target's catalog.
     """
 
     name: str
@@ -86,6 +87,8 @@ class Column:
     long: bool = False
     items: LogicalType | None = None
     filled: Literal["expected", "optional"] = "expected"
+    values: tuple[str | int, ...] = ()
+    comment: str = ""
 
     @property
     def element(self) -> Column:
@@ -133,13 +136,38 @@ class Child:
     empty: Literal["empty", "missing", "null"] = "empty"
     filled: Literal["expected", "optional"] = "expected"
     order: tuple[str, ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a column of a row has to be, for the row to be in an index: NULL (`absent`) or not, or as compared with the
+    values, of which all tests but `in` have one. Never met by NULL, but `absent`."""
+
+    column: str
+    test: Literal["absent", "present", "eq", "gt", "gte", "lt", "lte", "in"]
+    values: tuple[bool | int | float | str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Index:
-    """A non-unique index of the root table."""
+    """An index of the root table. `descending`: those of its columns that are. `unique`: no two rows that are in it
+    hold the same values; a row with a NULL among them never does. `where`: only rows that meet all of it are in it."""
 
     columns: tuple[str, ...]
+    descending: tuple[str, ...] = ()
+    unique: bool = False
+    where: tuple[Condition, ...] = ()
+
+    @property
+    def is_constraint(self) -> bool:
+        """Whether it says something of the whole table that a constraint can say."""
+        return self.unique and not (self.descending or self.where)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns that tell whether a row is in it, and where."""
+        return tuple(dict.fromkeys((*self.columns, *(condition.column for condition in self.where))))
 
 
 @dataclass(frozen=True)
@@ -163,6 +191,18 @@ class Stream:
     rest: Rest = Rest.RESIDUE
     rest_column: str | None = None
     order: tuple[str, ...] = field(default=())
+    comment: str = ""
+
+    @property
+    def unique(self) -> tuple[Index, ...]:
+        """What its rows have to keep among themselves: unique columns, each as an index, then unique indexes."""
+        single = tuple(Index((column.name,), unique=True) for column in self.columns if column.unique)
+        return tuple(dict.fromkeys((*single, *(index for index in self.indexes if index.unique))))
+
+    @property
+    def plain_indexes(self) -> tuple[Index, ...]:
+        """Its indexes that only serve reading."""
+        return tuple(index for index in self.indexes if not index.unique)
 
 
 _OF_ANY_LENGTH = (LogicalType.TEXT, LogicalType.BYTES, LogicalType.JSON, LogicalType.ARRAY)
@@ -176,9 +216,8 @@ def index_rooms(stream: Stream) -> dict[str, int]:
     out.
     """
     columns = {column.name: column for column in (*stream.key, *stream.columns)}
-    entries = [index.columns for index in stream.indexes] + [(c.name,) for c in stream.columns if c.unique]
     rooms: dict[str, int] = {}
-    for entry in entries:
+    for entry in [index.columns for index in (*stream.plain_indexes, *stream.unique)]:
         held = [columns[name] for name in entry if name in columns]
         room = _ENTRY_BYTES - _PART_BYTES * len(entry)
         room -= LONG_KEY_BYTES * sum(column in stream.key and column.bounded for column in held)
@@ -186,11 +225,6 @@ def index_rooms(stream: Stream) -> dict[str, int]:
         for column in of_any_length:
             rooms[column.name] = min(rooms.get(column.name, room), room // len(of_any_length))
     return rooms
-
-
-def unique_room(column: Column) -> int | None:
-    """The same for a column of a child table, which can be unique and is in no other index."""
-    return _ENTRY_BYTES - _PART_BYTES if column.unique and column.type in _OF_ANY_LENGTH else None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ _LIMITS: Mapping[str, str] = {
 
 def translate(error: ValidationError, document: Document) -> list[Problem]:
     """One problem per mistake, each with its place."""
-    return [located(_translate(details), document) for details in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    return [located(_translate(details), document) for details in found if not _is_echo(details)]
 
 
 def located(problem: Problem, document: Document) -> Problem:
@@ -47,6 +48,11 @@ def located(problem: Problem, document: Document) -> Problem:
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Problems in the order of the file."""
     return sorted(problems, key=lambda problem: (problem.line, problem.column, problem.code))
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """Whether a list is too short for those of its members that are right: the others have problems of their own."""
+    return details["type"] == "too_short" and len(details["input"]) >= details.get("ctx", {})["min_length"]
 
 
 def _translate(details: ErrorDetails) -> Problem:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tranship.connectors.errors import NotOursError
+from tranship.connectors.memory.indexes import constraint_name
 from tranship.connectors.memory.rows import tables
-from tranship.connectors.memory.state import Table, TargetState, constraint_name
+from tranship.connectors.memory.state import Table, TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.protocols import Finding, Scope, TargetSchema
-from tranship.plans.streams import Stream
+from tranship.plans.streams import Index, Stream
 
 
 class MemorySchema:
@@ -81,31 +82,31 @@ class MemorySchema:
 
     def index_differences(self, streams: Sequence[Stream]) -> list[str]:
         missing = _indexes(streams) - self._store.state.indexes
-        return [f"index of {table} on {', '.join(columns)} is missing" for table, columns in sorted(missing)]
+        return sorted(f"index of {table} on {', '.join(index.columns)} is missing" for table, index in missing)
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         """Raises `UniqueConflictError` while two rows hold one value; then none of the streams' new ones is kept."""
 
         def work(state: TargetState) -> None:
-            for stream, column in _unique(streams):
-                if (stream.table, column) not in state.unique:
-                    state.build_unique(stream, column)
+            for stream, index in _unique(streams):
+                if (stream.table, index) not in state.unique:
+                    state.build_unique(stream, index)
 
         self._store.transact("create_constraints", scope, work)
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         def work(state: TargetState) -> None:
-            for stream, column in _unique(streams):
-                state.unique.pop((stream.table, column), None)
+            for stream, index in _unique(streams):
+                state.unique.pop((stream.table, index), None)
 
         self._store.transact("drop_constraints", scope, work)
 
     def constraint_differences(self, streams: Sequence[Stream]) -> list[str]:
         built = self._store.state.unique
         return [
-            f"unique constraint {constraint_name(stream, column)} is missing"
-            for stream, column in _unique(streams)
-            if (stream.table, column) not in built
+            f"unique constraint {constraint_name(stream, index)} is missing"
+            for stream, index in _unique(streams)
+            if (stream.table, index) not in built
         ]
 
     def dangling(self, stream: Stream) -> dict[str, int]:
@@ -132,12 +133,12 @@ def _shape(stream: Stream) -> tuple[object, ...]:
     return stream.key, stream.columns, stream.children, stream.rest_column
 
 
-def _indexes(streams: Sequence[Stream]) -> set[tuple[str, tuple[str, ...]]]:
-    return {(stream.table, index.columns) for stream in streams for index in stream.indexes}
+def _indexes(streams: Sequence[Stream]) -> set[tuple[str, Index]]:
+    return {(stream.table, index) for stream in streams for index in stream.plain_indexes}
 
 
-def _unique(streams: Sequence[Stream]) -> list[tuple[Stream, str]]:
-    return [(stream, column.name) for stream in streams for column in stream.columns if column.unique]
+def _unique(streams: Sequence[Stream]) -> list[tuple[Stream, Index]]:
+    return [(stream, index) for stream in streams for index in stream.unique]
 
 
 def _implements(schema: MemorySchema) -> TargetSchema:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from zlib import crc32
 
 from tranship.connectors.batch import KEY, Quarantined
@@ -21,9 +21,10 @@ from tranship.connectors.errors import (
     UniqueConflictError,
 )
 from tranship.connectors.fit import Cell, Kind
+from tranship.connectors.memory.indexes import Held, constraint_name, held_values
 from tranship.connectors.memory.rows import Row, holds
 from tranship.connectors.protocols import Chunk, ChunkMark, Compared, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
-from tranship.plans.streams import Stream
+from tranship.plans.streams import Index, Stream
 
 StreamKey: TypeAlias = tuple[str, Key]
 
@@ -143,7 +144,7 @@ class Round:
 
 @dataclass
 class TargetState:
-    """All of the target. `unique` maps a column's value to the key of the row that holds it, per unique constraint.
+    """All of the target. `unique` maps values to the key of the row that holds them, per unique index of a table.
 
     `referred`: rows, by table and key, that a row of another application refers to, with `ON DELETE CASCADE`.
     """
@@ -151,8 +152,8 @@ class TargetState:
     epochs: dict[str, int] = field(default_factory=dict)
     catalog: dict[str, Table] = field(default_factory=dict)
     rows: dict[str, dict[Key, Row]] = field(default_factory=dict)
-    indexes: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
-    unique: dict[tuple[str, str], dict[Any, Key]] = field(default_factory=dict)
+    indexes: set[tuple[str, Index]] = field(default_factory=set)
+    unique: dict[tuple[str, Index], dict[Held, Key]] = field(default_factory=dict)
     referred: set[tuple[str, Key]] = field(default_factory=set)
     rounds: defaultdict[tuple[str, int], Round] = field(default_factory=lambda: defaultdict(Round))
 
@@ -199,13 +200,14 @@ class TargetState:
         for row in rows:
             self._free(stream, table.get(row[KEY]))
         table |= {row[KEY]: row for row in rows}
-        for column, values in self._constraints(stream):
-            self._claim(stream, column, values, rows)
+        for index, values in self._constraints(stream):
+            self._claim(stream, index, values, rows)
 
     def _free(self, stream: Stream, row: Row | None) -> None:
-        for column, values in self._constraints(stream):
-            if row is not None and values.get(_value(row[column])) == row[KEY]:
-                del values[_value(row[column])]
+        for index, values in self._constraints(stream):
+            held = held_values(stream, index, row) if row is not None else None
+            if row is not None and held is not None and values.get(held) == row[KEY]:
+                del values[held]
 
     def empty(self, scope: Scope, stream: Stream) -> None:
         """Delete all rows of a table, if it is there and the run's own."""
@@ -219,41 +221,31 @@ class TargetState:
         for row in rows:
             if table.setdefault(row[KEY], row) is not row:
                 raise ConnectorError(f"stream {stream.name}: the table holds a row with this key already")
-        for column, values in self._constraints(stream):
-            self._claim(stream, column, values, rows)
+        for index, values in self._constraints(stream):
+            self._claim(stream, index, values, rows)
 
-    def build_unique(self, stream: Stream, column: str) -> None:
-        """Build a unique constraint over the rows that are there; raises `UniqueConflictError`."""
-        self.unique[stream.table, column] = {}
-        self._claim(stream, column, self.unique[stream.table, column], list(self.table(stream).values()))
+    def build_unique(self, stream: Stream, index: Index) -> None:
+        """Build a unique index over the rows that are there; raises `UniqueConflictError`."""
+        self.unique[stream.table, index] = {}
+        self._claim(stream, index, self.unique[stream.table, index], list(self.table(stream).values()))
 
-    def _constraints(self, stream: Stream) -> list[tuple[str, dict[Any, Key]]]:
-        return [(column, values) for (table, column), values in self.unique.items() if table == stream.table]
+    def _constraints(self, stream: Stream) -> list[tuple[Index, dict[Held, Key]]]:
+        return [(index, values) for (table, index), values in self.unique.items() if table == stream.table]
 
-    def _claim(self, stream: Stream, column: str, values: dict[Any, Key], rows: Sequence[Row]) -> None:
+    def _claim(self, stream: Stream, index: Index, values: dict[Held, Key], rows: Sequence[Row]) -> None:
         inside = {row[KEY] for row in rows}
-        holders = [
-            (row[KEY], values.setdefault(_value(row[column]), row[KEY])) for row in rows if row[column] is not None
-        ]
+        held = [(row[KEY], held_values(stream, index, row)) for row in rows]
+        holders = [(key, values.setdefault(value, key)) for key, value in held if value is not None]
         conflicts = [(key, holder) for key, holder in holders if holder != key]
         if conflicts:
             outside = dict.fromkeys(holder for _, holder in conflicts if holder not in inside)
             claimants = dict.fromkeys(one for pair in conflicts for one in pair if one in inside)
-            constraint = constraint_name(stream, column)
+            constraint = constraint_name(stream, index)
             raise UniqueConflictError(
                 f"stream {stream.name}: constraint {constraint} holds one of the values already",
                 stream=stream.name,
                 constraint=constraint,
+                columns=index.columns,
                 claimants=tuple(claimants),
                 owners=tuple(outside),
             )
-
-
-def constraint_name(stream: Stream, column: str) -> str:
-    """The name of a unique constraint."""
-    return f"{stream.table}__{column}__key"
-
-
-def _value(value: Any) -> Any:
-    """What a unique index compares: to it, all NaN are equal."""
-    return "NaN" if isinstance(value, float) and value != value else value  # noqa: PLR0124 - only NaN differs from itself

@@ -106,23 +106,24 @@ _PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
 }
 
 
-class BoundedProgram(Program):
-    """A column that is indexed: a value that an index could not hold leaves it NULL."""
+class LimitedProgram(Program):
+    """A column that does not hold every value of its type: one that does not fit leaves it NULL, for the reason."""
 
-    def __init__(self, inner: Program, most: int) -> None:
+    def __init__(self, inner: Program, fits: Callable[[Value], bool], reason: str) -> None:
         self.kind = inner.kind
         self._inner = inner
-        self._most = most
+        self._fits = fits
+        self._reason = reason
 
     def read(self, raw: bytes, start: int, end: int) -> Value:
         value = self._inner.read(raw, start, end)
-        return value if self._fits(value) else None
+        return value if value is None or self._fits(value) else None
 
     def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
         value, reason = (self._inner.read(raw, start, end) if kind == self.kind else None), ""
         if value is None:
             value, reason = self._inner.judge(kind, raw, start, end)
-        return (value, reason) if self._fits(value) else (None, TOO_LONG)
+        return (value, reason) if value is None or self._fits(value) else (None, self._reason)
 
     def emit(self, value: Value) -> tuple[int, bytes]:
         return self._inner.emit(value)
@@ -130,11 +131,12 @@ class BoundedProgram(Program):
     def same(self, left: Value, right: Value) -> bool:
         return self._inner.same(left, right)
 
-    def _fits(self, value: Value) -> bool:
-        return value is None or self._inner.size(value) <= self._most
+    def size(self, value: Value) -> int:
+        return self._inner.size(value)
 
 
 TOO_LONG = "too long for an index"
+UNLISTED = "not one of the listed values"
 
 
 def compile_column(column: Column, depth: int, room: int | None = None) -> Program:
@@ -143,7 +145,12 @@ def compile_column(column: Column, depth: int, room: int | None = None) -> Progr
     `room`: how many bytes a value may have, where an index has to hold it.
     """
     program = _program(column, depth)
-    return program if room is None else BoundedProgram(program, room)
+    if column.values:
+        program = LimitedProgram(program, frozenset(column.values).__contains__, UNLISTED)
+    if room is None:
+        return program
+    size = program.size
+    return LimitedProgram(program, lambda value: size(value) <= room, TOO_LONG)
 
 
 def _program(column: Column, depth: int) -> Program:

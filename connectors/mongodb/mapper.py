@@ -33,7 +33,7 @@ from tranship.connectors.mongodb.fields import (
 from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
-from tranship.plans.streams import Child, Column, Rest, Stream, index_rooms, unique_room
+from tranship.plans.streams import Child, Column, Rest, Stream, index_rooms
 
 
 class Mapper:
@@ -200,9 +200,9 @@ def _item(child: Child, path: str, depth: int) -> Item:
     """What the elements of an array are that lies so many levels down."""
     if [column.path for column in child.columns] == [()]:
         column = child.columns[0]
-        program = compile_column(column, depth, unique_room(column))
+        program = compile_column(column, depth)
         return ValueItem(Leaf("", path, depth, 0, program=program, null="null"))
-    factories = [_leaf(column, place, unique_room(column)) for place, column in enumerate(child.columns)]
+    factories = [_leaf(column, place) for place, column in enumerate(child.columns)]
     factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
     slots = _in_order(_slots(factories, path, depth + 1), child.order)
     return DocumentItem(Node(slots, path, depth + 1, len(factories) + 1), path)

@@ -13,10 +13,12 @@ from tranship.connectors.errors import ConnectorError
 from tranship.connectors.mongodb import kinds
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import in_span
+from tranship.connectors.mongodb.partials import UnclearError, asked
 from tranship.connectors.mongodb.reader import BY_ID, DOCUMENTS_PER_BATCH, MongoReader, documents_of
 from tranship.connectors.mongodb.sampling import Runs
 from tranship.connectors.mongodb.shapes import count_documents
-from tranship.connectors.profile import CollectionProfile, Documents, IndexSeen, Part
+from tranship.connectors.mongodb.validators import declared
+from tranship.connectors.profile import Asked, CollectionProfile, Documents, IndexSeen, Part
 from tranship.connectors.protocols import Span
 from tranship.plans.rules import OWN_COLLECTIONS
 from tranship.plans.streams import Stream
@@ -53,13 +55,14 @@ class MongoProfiler(MongoReader):
         try:
             found.documents, found.size = self.estimate(whole(name))
             found.indexes, found.notes = self._indexes(name, info)
+            found.declared = declared(info.get("options", {}))
         except ConnectorError as error:
             found.left_out = str(error)
         return found
 
     def _indexes(self, name: str, info: Mapping[str, Any]) -> tuple[tuple[IndexSeen, ...], tuple[str, ...]]:
         validator = info.get("options", {}).get("validator")
-        notes = ["it has a validator, which PostgreSQL does not get"] if validator else []
+        notes = ["of its validator PostgreSQL gets lists of values and descriptions only"] if validator else []
         try:
             with translated(f"reading the indexes of {name}"):
                 indexes = list(self._database[name].list_indexes())
@@ -121,15 +124,24 @@ def _index(index: Mapping[str, Any]) -> IndexSeen:
     other = set(index) - _KNOWN_OPTIONS - _HARMLESS_OPTIONS
     if index.get("collation", {}).get("locale", "simple") == "simple":
         other.discard("collation")
+    partial, unclear = _partial(index.get("partialFilterExpression", {}))
     return IndexSeen(
         str(index["name"]),
         fields,
         bool(index.get("unique")),
         bool(index.get("sparse")),
         index.get("expireAfterSeconds"),
-        dict(index["partialFilterExpression"]) if "partialFilterExpression" in index else None,
+        partial,
+        unclear,
         tuple(sorted(other)),
     )
+
+
+def _partial(expression: Mapping[str, Any]) -> tuple[tuple[Asked, ...], str]:
+    try:
+        return tuple(asked(expression)), ""
+    except UnclearError as error:
+        return (), str(error)
 
 
 def _direction(way: Any) -> int | str:

@@ -9,17 +9,20 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.postgresql.layout import Layout
 from tranship.connectors.postgresql.naming import order_index
+from tranship.connectors.postgresql.predicates import listed
 
 
 @dataclass(frozen=True)
 class IndexState:
-    """An index as it is."""
+    """An index as it is. `columns`: each with its direction where it is not the usual one; `where`: which rows it
+    holds, as the server writes it."""
 
     table: str
     columns: tuple[str, ...]
     unique: bool
     valid: bool
     constraint: bool
+    where: str | None = None
 
 
 def ddl(connection: Connection, statement: str) -> None:
@@ -95,7 +98,43 @@ def table_differences(connection: Connection, table: Layout) -> list[str]:
         problems.append(f"{label}: its primary key is ({', '.join(primary)})")
     if table.is_ordered_apart and index_state(connection, table.schema, order_index(table)) is None:
         problems.append(f"{label}: its index {order_index(table)}, for reading in key order, is missing")
-    return problems
+    return problems + _check_differences(connection, table, label)
+
+
+def _check_differences(connection: Connection, table: Layout, label: str) -> list[str]:
+    wanted = listed(table)
+    if not wanted:
+        return []
+    statement = text(
+        "SELECT conname AS name, pg_get_expr(conbin, conrelid) AS expression FROM pg_constraint "
+        "WHERE conrelid = to_regclass(:name) AND contype = 'c' AND convalidated"
+    )
+    found = {row.name: row.expression for row in connection.execute(statement, {"name": table.name})}
+    stored = dict(zip(wanted, as_stored(connection, table, list(wanted.values())), strict=True))
+    missing = [f"{label}: the constraint {name} is missing or not valid" for name in wanted if name not in found]
+    return missing + [
+        f"{label}: the constraint {name} is {found[name]}, the plan wants {stored[name]}"
+        for name in wanted
+        if name in found and found[name] != stored[name]
+    ]
+
+
+def as_stored(connection: Connection, table: Layout, conditions: Sequence[str]) -> list[str]:
+    """Conditions on a table's rows as the server writes them: it is asked, over a table that is gone again.
+
+    Nobody else knows how it will write one: that depends on its release.
+    """
+    columns = [field.definition for field in table.fields]
+    checks = [f"CONSTRAINT c{number} CHECK ({condition})" for number, condition in enumerate(conditions)]
+    with connection.begin_nested() as probe:
+        ddl(connection, f"CREATE TEMPORARY TABLE tranship_conditions ({', '.join(columns + checks)})")
+        statement = text(
+            "SELECT conname, pg_get_expr(conbin, conrelid) AS expression FROM pg_constraint "
+            "WHERE conrelid = 'pg_temp.tranship_conditions'::regclass AND contype = 'c'"
+        )
+        found = {str(row.conname): str(row.expression) for row in connection.execute(statement)}
+        probe.rollback()
+    return [found[f"c{number}"] for number in range(len(conditions))]
 
 
 def _spoken(column: tuple[str, bool, bool]) -> str:
@@ -132,12 +171,16 @@ def index_state(connection: Connection, schema: str, name: str) -> IndexState | 
     statement = text(
         "SELECT t.relname AS table_name, i.indisunique AS is_unique, i.indisvalid AND i.indisready AS valid, "
         "EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid AND contype = 'u') AS is_constraint, "
-        "ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) "
-        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place) AS columns "
+        "pg_get_expr(i.indpred, i.indrelid) AS condition, "
+        "ARRAY(SELECT coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.place::int, true)) "
+        "|| CASE k.option WHEN 0 THEN '' WHEN 3 THEN ' DESC' "
+        "WHEN 1 THEN ' DESC NULLS LAST' ELSE ' NULLS FIRST' END "
+        "FROM unnest(i.indkey::int2[], i.indoption::int2[]) WITH ORDINALITY AS k(number, option, place) "
+        "LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place) AS columns "
         "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :name"
     )
     row = connection.execute(statement, {"schema": schema, "name": name}).first()
     if row is None:
         return None
-    return IndexState(row.table_name, tuple(row.columns), row.is_unique, row.valid, row.is_constraint)
+    return IndexState(row.table_name, tuple(row.columns), row.is_unique, row.valid, row.is_constraint, row.condition)

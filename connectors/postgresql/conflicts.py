@@ -13,8 +13,8 @@ from tranship.connectors.postgresql.errors import DuplicateError
 from tranship.connectors.postgresql.frames import Rows
 from tranship.connectors.postgresql.keyspace import KeySpace, texts
 from tranship.connectors.postgresql.keyterms import expression
-from tranship.connectors.postgresql.layout import Field, Layout, names, quote
-from tranship.connectors.postgresql.naming import derived
+from tranship.connectors.postgresql.layout import Layout, names, quote
+from tranship.connectors.postgresql.statements import Wanted, unique
 from tranship.connectors.protocols import DirtyKey, Key
 
 _MOST_VALUES = 100
@@ -28,82 +28,94 @@ def unique_conflict(
     The owners are looked up anew: between the roll-back and this look they may have changed, or even gone; then the
     caller, which reads all of them anew anyway, finds fewer of them and tries again.
     """
-    table, column = _place(keys.root, error)
-    if table is None:
+    index = _refusing(keys, error)
+    if index is None:
         return ConnectorError(
             f"stream {keys.stream.name}: table {error.table} refuses a row ({error.constraint}), and this is not a "
             "unique constraint of the plan. Nothing of the batch was kept. Who made it, or wrote into the table?"
         )
     inside = {entry.key for entry in dirty}
     with session.read():
-        held = _holders(session, keys, table, column, batch)
-        doubled = _doubled(session, table, column, batch)
+        held = _holders(session, keys, index, batch)
+        doubled = _doubled(session, index, batch)
     owners = {owner for _, owner in held} - inside
     claimants = {claimant for claimant, owner in held if owner not in inside} | doubled
     return UniqueConflictError(
-        f"stream {keys.stream.name}: another row of table {table.table} holds a value that {error.constraint} allows "
-        "once",
+        f"stream {keys.stream.name}: another row of table {index.table.table} holds a value that {error.constraint} "
+        "allows once",
         stream=keys.stream.name,
         constraint=error.constraint,
-        column=column if table is keys.root else f"{table.table}.{column}",
+        columns=index.index.columns,
         claimants=tuple(sorted(claimants)),
         owners=tuple(sorted(owners)),
     )
 
 
-def duplicates(session: DataSession, keys: KeySpace, table: Layout, column: str) -> tuple[Key, ...]:
-    """Keys of documents whose rows hold a value that another row holds, too: a part of them where they are many."""
-    name, value = table.name, quote(column)
-    twice = f"SELECT {value} FROM {name} WHERE {value} IS NOT NULL GROUP BY 1 HAVING count(*) > 1 LIMIT {_MOST_VALUES}"
+def duplicates(session: DataSession, keys: KeySpace, index: Wanted) -> tuple[Key, ...]:
+    """Keys of documents whose rows hold what another row holds, too: a part of them where they are many."""
+    found = f"SELECT {names(keys.root.key)} FROM {index.table.name} AS held WHERE ({index.column_list}) IN "
+    found += f"({index.twice} LIMIT {_MOST_VALUES})" + (f" AND {index.condition()}" if index.index.where else "")
     with session.read():
-        found = session.run(f"SELECT DISTINCT {names(table.key)} FROM {name} WHERE {value} IN ({twice})")
-    return tuple(sorted(set(_canonical(keys, table, found))))
+        return tuple(sorted(set(_canonical(keys, session.run(found)))))
 
 
-def _canonical(keys: KeySpace, table: Layout, found: pa.Table) -> list[Key]:
-    """Canonical keys of documents, from the key columns of one of their tables."""
-    return keys.canonical(Rows(Layout(table.schema, table.table, table.key, (), (), ()), found).key_columns())
+def _canonical(keys: KeySpace, found: pa.Table) -> list[Key]:
+    """Canonical keys of documents, from the key columns of their rows."""
+    root = keys.root
+    return keys.canonical(Rows(Layout(root.schema, root.table, root.key, (), (), ()), found).key_columns())
 
 
-def _place(root: Layout, error: DuplicateError) -> tuple[Layout | None, str]:
-    """The table and unique column that the error is about; not looked up, because the index may be gone already."""
-    for table, _ in root.walk():
-        for column in table.unique:
-            if (table.table, derived(table.table, (column,), "key")) == (error.table, error.constraint):
-                return table, column
-    return None, ""
+def _refusing(keys: KeySpace, error: DuplicateError) -> Wanted | None:
+    """The index that the error is about; not looked up, because it may be gone already."""
+    wanted = unique([keys.stream], keys.root.schema)
+    return next((one for one in wanted if (one.table.table, one.name) == (error.table, error.constraint)), None)
 
 
-def _holders(session: DataSession, keys: KeySpace, table: Layout, column: str, batch: Batch) -> list[tuple[Key, Key]]:
-    """(row of the batch, row of the table) for each value of the batch that the table holds."""
-    field = _field(table, column)
-    owner = ", ".join(f"held.{quote(field.name)}" for field in table.key)
+def _holders(session: DataSession, keys: KeySpace, index: Wanted, batch: Batch) -> list[tuple[Key, Key]]:
+    """(row of the batch, row of the table) for each row of the batch whose values the table holds."""
+    owner = ", ".join(f"held.{quote(field.name)}" for field in keys.root.key)
+    same = " AND ".join(f"held.{quote(name)} = given.{quote(name)}" for name in index.index.columns)
+    there = f" AND {index.condition('held')}" if index.index.where else ""
     found = session.run(
-        f"SELECT given.number AS _number, {owner} FROM unnest($1::text[]) WITH ORDINALITY AS given(value, number) "
-        f"JOIN {table.name} AS held ON held.{quote(column)} = {expression(field, 'given.value')}",
-        [texts(field, batch.rows.column(column))],
+        f"SELECT given._number, {owner} FROM {_given(index)} JOIN {index.table.name} AS held ON {same}{there}",
+        _values(index, batch),
     )
-    owners = _canonical(keys, table, found.drop_columns(["_number"]))
-    numbers = found.column("_number").to_pylist()
+    owners = _canonical(keys, found.drop_columns(["_number"]))
     claimants = batch.keys
-    return [(claimants[number - 1], owner) for number, owner in zip(numbers, owners, strict=True)]
+    return [(claimants[number - 1], owner) for number, owner in zip(_numbers(found), owners, strict=True)]
 
 
-def _doubled(session: DataSession, table: Layout, column: str, batch: Batch) -> set[Key]:
-    """Rows of the batch that hold the same value: they were read at different moments, or the source has it twice.
+def _doubled(session: DataSession, index: Wanted, batch: Batch) -> set[Key]:
+    """Rows of the batch that hold the same values: they were read at different moments, or the source has them twice.
 
     PostgreSQL compares, as its index did: to it all NaN are equal, and so are the json numbers 1 and 1.0.
     """
-    field = _field(table, column)
+    held = ", ".join(f"given.{quote(name)}" for name in index.index.columns)
     found = session.run(
-        f"SELECT number FROM (SELECT number, count(*) OVER (PARTITION BY {expression(field, 'given.value')}) AS same "
-        "FROM unnest($1::text[]) WITH ORDINALITY AS given(value, number) WHERE given.value IS NOT NULL) AS counted "
-        "WHERE same > 1",
-        [texts(field, batch.rows.column(column))],
+        f"SELECT _number FROM (SELECT _number, count(*) OVER (PARTITION BY {held}) AS same FROM {_given(index)} "
+        f"WHERE num_nulls({held}) = 0) AS counted WHERE same > 1",
+        _values(index, batch),
     )
     claimants = batch.keys
-    return {claimants[number - 1] for number in found.column("number").to_pylist()}
+    return {claimants[number - 1] for number in _numbers(found)}
 
 
-def _field(table: Layout, column: str) -> Field:
-    return next(field for field in table.columns if field.name == column)
+def _given(index: Wanted) -> str:
+    """The batch's rows that belong into the index, as the table `given`: their values, and their `_number` from 1."""
+    read = index.index.read
+    values = ", ".join(
+        f"{expression(index.table.field(name), f'v{number}')} AS {quote(name)}" for number, name in enumerate(read)
+    )
+    texts_of = ", ".join(f"${number}::text[]" for number in range(1, len(read) + 1))
+    listed = ", ".join(f"v{number}" for number in range(len(read)))
+    rows = f"SELECT n AS _number, {values} FROM unnest({texts_of}) WITH ORDINALITY AS t({listed}, n)"
+    where = f" WHERE {index.condition('every')}" if index.index.where else ""
+    return f"(SELECT * FROM ({rows}) AS every{where}) AS given"
+
+
+def _values(index: Wanted, batch: Batch) -> list[pa.Array]:
+    return [texts(index.table.field(name), batch.rows.column(name)) for name in index.index.read]
+
+
+def _numbers(found: pa.Table) -> list[int]:
+    return list(found.column("_number").to_pylist())

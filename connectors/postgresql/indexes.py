@@ -1,4 +1,4 @@
-"""Non-unique indexes, and unique constraints that are built while rows change.
+"""Non-unique indexes, and unique ones that are built while rows change.
 
 Correct data breaks a unique constraint for a moment: a value moves from one document to another, and the target has the
 new owner before it has lost the old one. So a unique index is built concurrently and, when the build meets such a
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, UniqueConflictError
 from tranship.connectors.postgresql import ownership
-from tranship.connectors.postgresql.catalog import IndexState, ddl, index_state
+from tranship.connectors.postgresql.catalog import IndexState, as_stored, ddl, index_state
 from tranship.connectors.postgresql.errors import DuplicateError, LockTimeoutError, translating
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statements import Wanted
@@ -61,20 +61,27 @@ def drop_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wan
         ownership.forget(connection, tables, scope.run, "index", [index.quoted for index in wanted])
 
 
-def differences(connection: Connection, wanted: Sequence[Wanted], *, constraint: bool) -> list[str]:
+def differences(connection: Connection, wanted: Sequence[Wanted]) -> list[str]:
     """What in the catalog differs from the plan's indexes or constraints."""
     problems = []
-    kind = "unique constraint" if constraint else "index"
     for index in wanted:
         state = index_state(connection, index.table.schema, index.name)
-        expected = IndexState(index.table.table, index.columns, constraint, valid=True, constraint=constraint)
         if state is None:
-            problems.append(f"{kind} {index.name} on {index.label} is missing")
+            problems.append(f"{index.kind} {index.name} on {index.label} is missing")
         elif not state.valid:
-            problems.append(f"{kind} {index.name} on {index.label} is not valid")
-        elif state != expected:
-            problems.append(f"{kind} {index.name} on {index.label} is something else: {state}")
+            problems.append(f"{index.kind} {index.name} on {index.label} is not valid")
+        elif state != (expected := _expected(connection, index)):
+            problems.append(f"{index.kind} {index.name} on {index.label} is {state}, the plan wants {expected}")
     return problems
+
+
+def _expected(connection: Connection, wanted: Wanted) -> IndexState:
+    index = wanted.index
+    where = as_stored(connection, wanted.table, [wanted.condition()])[0] if index.where else None
+    columns = tuple(name + (" DESC" if name in index.descending else "") for name in index.columns)
+    return IndexState(
+        wanted.table.table, columns, index.unique, valid=True, constraint=index.is_constraint, where=where
+    )
 
 
 def _ours(connection: Connection, tables: StateTables, run: str, index: Wanted) -> IndexState | None:
@@ -108,8 +115,9 @@ def create_unique(
             continue
         _build(sessions, scope, index, sleep)
         with sessions.write(scope) as connection:
-            connection.execute(text(LOCK_TIMEOUT))
-            ddl(connection, index.constrain)
+            if index.index.is_constraint:
+                connection.execute(text(LOCK_TIMEOUT))
+                ddl(connection, index.constrain)
             ownership.note(connection, tables, scope.run, "index", index.quoted)  # it has a number by now
 
 
@@ -141,7 +149,7 @@ def _build(sessions: ControlSessions, scope: Scope, index: Wanted, sleep: Callab
         "Nothing was kept of the index. Look for duplicates in the source, or take `unique` out of the plan.",
         stream=index.stream,
         constraint=index.name,
-        column=index.columns[0],
+        columns=index.index.columns,
     )
 
 
@@ -176,10 +184,7 @@ def _await_lockers(connection: Connection, index: Wanted, sleep: Callable[[float
 
 def _await_unique(connection: Connection, index: Wanted, sleep: Callable[[float], None]) -> None:
     """Until no value is held twice, for a while."""
-    duplicates = (
-        f"SELECT EXISTS (SELECT 1 FROM {index.table.name} WHERE num_nulls({index.column_list}) = 0 "
-        f"GROUP BY {index.column_list} HAVING count(*) > 1)"
-    ).replace("%", "%%")
+    duplicates = f"SELECT EXISTS ({index.twice})".replace("%", "%%")
     waited = 0.0
     while waited < UNIQUE_WAIT_S and connection.exec_driver_sql(duplicates).scalar():
         sleep(PAUSE_S)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tranship.connectors.batch import RESIDUE
-from tranship.plans.streams import DIGEST_SUFFIX, Child, Column, LogicalType, Stream
+from tranship.plans.streams import DIGEST_SUFFIX, Child, Column, Index, LogicalType, Stream
 
 NAME_BYTES = 63
 """PostgreSQL cuts longer identifiers off without an error."""
@@ -78,15 +78,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """One table. `source` is the name of its list column in the parent's batch rows."""
+    """One table. `unique`: what its rows have to keep among themselves."""
 
     schema: str
     table: str
     key: tuple[Field, ...]
     ordinals: tuple[Field, ...]
     columns: tuple[Field, ...]
-    unique: tuple[str, ...]
+    unique: tuple[Index, ...]
     children: tuple[Layout, ...] = ()
+    comment: str = ""
 
     @property
     def name(self) -> str:
@@ -108,6 +109,10 @@ class Layout:
         """Whether key order is not that of the primary key's index: reading in it needs an index of its own."""
         return any(field.long or field.by_length for field in self.key)
 
+    def field(self, name: str) -> Field:
+        """The column of this name."""
+        return next(field for field in self.fields if field.name == name)
+
     @property
     def fields(self) -> tuple[Field, ...]:
         """All columns that hold data, in the table's order."""
@@ -124,6 +129,11 @@ class Layout:
 def quote(name: str) -> str:
     """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A quoted text."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def names(fields: tuple[Field, ...]) -> str:
@@ -147,8 +157,9 @@ def layout(stream: Stream, schema: str) -> Layout:
         key=key,
         ordinals=(),
         columns=(*columns, _RESIDUE),
-        unique=tuple(column.name for column in stream.columns if column.unique),
+        unique=stream.unique,
         children=tuple(_child(child, schema, inherited, ()) for child in stream.children),
+        comment=stream.comment,
     )
 
 
@@ -161,8 +172,9 @@ def _child(child: Child, schema: str, key: tuple[Field, ...], above: tuple[Field
         key=key,
         ordinals=ordinals,
         columns=(*(_field(column) for column in child.columns), _RESIDUE),
-        unique=tuple(column.name for column in child.columns if column.unique),
+        unique=(),
         children=tuple(_child(below, schema, key, ordinals) for below in child.children),
+        comment=child.comment,
     )
 
 

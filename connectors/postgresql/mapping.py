@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tranship.connectors.mapping import MappedColumn, MappedTable
+from tranship.connectors.mapping import MappedColumn, MappedIndex, MappedTable
 from tranship.connectors.postgresql import statements
 from tranship.connectors.postgresql.layout import Layout, layout
-from tranship.plans.streams import Child, Column, Endpoint, Stream
+from tranship.plans.streams import Child, Column, Condition, Endpoint, Index, Stream
 
 
 def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
@@ -17,7 +17,7 @@ def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
 
 def _tables(stream: Stream, root: Layout) -> Iterator[MappedTable]:
     columns = (*_key(stream, root), *_data(root, stream.columns))
-    listed = tuple(index.columns for index in stream.indexes)
+    listed = tuple(_spoken(index) for index in stream.indexes)
     yield MappedTable(
         stream.name,
         stream.collection,
@@ -29,6 +29,16 @@ def _tables(stream: Stream, root: Layout) -> Iterator[MappedTable]:
         ddl=tuple(_ddl(stream, root, None)),
     )
     yield from _below(stream, root, stream.children)
+
+
+def _spoken(index: Index) -> MappedIndex:
+    columns = tuple(f"{name} desc" if name in index.descending else name for name in index.columns)
+    return MappedIndex(columns, index.unique, tuple(map(_condition, index.where)))
+
+
+def _condition(condition: Condition) -> str:
+    values = ", ".join(str(value) for value in condition.values)
+    return f"{condition.column} {condition.test} {values}".rstrip()
 
 
 def _below(stream: Stream, above: Layout, children: Sequence[Child]) -> Iterator[MappedTable]:

@@ -8,14 +8,15 @@ instead of an underscore. That no name is given twice after all, not even to a t
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from tranship.connectors.postgresql.layout import NAME_BYTES, Layout, layout
-from tranship.plans.streams import Stream
+from tranship.plans.streams import Index, Stream
 
-Kind: TypeAlias = Literal["pkey", "fkey", "key", "idx", "order"]
-"""Primary key, foreign key to the parent, unique columns, index, index in key order."""
+Kind: TypeAlias = Literal["pkey", "fkey", "key", "idx", "order", "check"]
+"""Primary key, foreign key to the parent, unique columns, index, index in key order, a column's listed values."""
 
 DIGITS = 16
 
@@ -26,9 +27,22 @@ def derived(table: str, columns: Sequence[str], kind: Kind) -> str:
     whole = "__".join((*parts, kind))
     if len(whole.encode()) <= NAME_BYTES and not any("__" in part or part != part.strip("_") for part in parts):
         return whole
-    digest = hashlib.sha256("\0".join((*parts, kind)).encode()).hexdigest()
+    return _digested(parts, (), kind)
+
+
+def _digested(parts: Sequence[str], more: Sequence[str], kind: Kind) -> str:
+    """As much of the parts as fits, with the digest of all that the name is to tell apart."""
+    digest = hashlib.sha256("\0".join((*parts, *more, kind)).encode()).hexdigest()
     tail = f"_{digest[:DIGITS]}_{kind}"
     return "_".join(parts).encode()[: NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
+
+
+def index_name(table: str, index: Index) -> str:
+    """The name of an index or unique constraint: by its columns, where these are all that it says."""
+    kind: Kind = "key" if index.unique else "idx"
+    more = [f"{name} desc" for name in index.descending]
+    more += [json.dumps([condition.column, condition.test, *condition.values]) for condition in index.where]
+    return _digested((table, *index.columns), more, kind) if more else derived(table, index.columns, kind)
 
 
 def primary_key(table: Layout) -> str:
@@ -54,11 +68,9 @@ def relations(streams: Sequence[Stream], schema: str) -> Iterator[tuple[str, str
             yield primary_key(table), f"the primary key of {table.table}"
             if table.is_ordered_apart:
                 yield order_index(table), f"the index of {table.table} in key order"
-            for column in table.unique:
-                yield derived(table.table, (column,), "key"), f"the unique column {column} of {table.table}"
-        for index in stream.indexes:
-            columns = ", ".join(index.columns)
-            yield derived(stream.table, index.columns, "idx"), f"the index of {stream.table} over {columns}"
+        for index in (*stream.unique, *stream.plain_indexes):
+            kind = "unique index" if index.unique else "index"
+            yield index_name(stream.table, index), f"the {kind} of {stream.table} over {', '.join(index.columns)}"
 
 
 def clashes(streams: Sequence[Stream], schema: str) -> list[str]:

@@ -54,7 +54,7 @@ class PostgresProgress:
     """`Progress`. Safe to use from several threads: each call takes a session from a pool."""
 
     def __init__(self, endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> None:
-        self._single_lane = frozenset(s.name for s in streams if any(column.unique for column in s.columns))
+        self._single_lane = frozenset(s.name for s in streams if s.unique)
         self._endpoint = endpoint
         self._schema = endpoint.schema
         self._tables = state_tables(endpoint.state_schema)

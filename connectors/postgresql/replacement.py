@@ -168,13 +168,19 @@ def _merge(session: DataSession, table: Layout) -> None:
 
 def _freeing(table: Layout) -> str:
     """Set the unique values of rows that are to hold others to NULL; the rows are written next."""
-    unique = [quote(name) for name in table.unique]
+    # Key columns cannot be NULL; each index has another one (P119). What a row's place in an index depends on is
+    # freed with it: else a row that comes under a condition would meet one that is about to leave it.
+    key = {field.name for field in table.key}
+    held_in = dict.fromkeys(name for index in table.unique for name in index.columns if name not in key)
+    read = dict.fromkeys(name for index in table.unique for name in index.read if name not in key)
+    unique = [quote(name) for name in held_in]
+    watched = [quote(name) for name in read]
     same = " AND ".join(f"g.{quote(name)} = t.{quote(name)}" for name in table.primary)
     freed = ", ".join(f"{name} = NULL" for name in unique)
     held = ", ".join(f"t.{name}" for name in unique)
     return (
         f"UPDATE {table.name} AS t SET {freed} FROM {_staged(table)} AS g "
-        f"WHERE {same} AND num_nonnulls({held}) > 0 AND {_differ('t', 'g', unique)}"
+        f"WHERE {same} AND num_nonnulls({held}) > 0 AND {_differ('t', 'g', watched)}"
     )
 
 

@@ -80,8 +80,7 @@ class PostgresSchema:
 
     def index_differences(self, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.read() as connection:
-            wanted = list(statements.plain(streams, self._schema))
-            return indexes.differences(connection, wanted, constraint=False)
+            return indexes.differences(connection, list(statements.plain(streams, self._schema)))
 
     def create_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         parents.create(self._sessions, scope, self._schema, streams)
@@ -102,7 +101,7 @@ class PostgresSchema:
         stream = self._streams[index.stream]
         with closing(DataSession(self._endpoint, scope.reading)) as session:
             space = KeySpace(stream, layout(stream, self._schema))
-            return conflicts.duplicates(session, space, index.table, index.columns[0])
+            return conflicts.duplicates(session, space, index)
 
     def drop_constraints(self, scope: Scope, streams: Sequence[Stream]) -> None:
         indexes.drop_unique(self._sessions, self._tables, scope, list(statements.unique(streams, self._schema)))
@@ -112,7 +111,7 @@ class PostgresSchema:
         with self._sessions.read() as connection:
             wanted = list(statements.unique(streams, self._schema))
             missing = parents.differences(connection, self._schema, streams)
-            return missing + indexes.differences(connection, wanted, constraint=True)
+            return missing + indexes.differences(connection, wanted)
 
     def dangling(self, stream: Stream) -> dict[str, int]:
         """Columns of child tables are named `table.column`."""

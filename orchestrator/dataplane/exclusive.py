@@ -128,7 +128,7 @@ class Exclusive:
                     "Nothing of them was applied. Take `unique` out of the plan, or let them come to rest",
                     stream=stream.name,
                     constraint=conflict.constraint,
-                    column=conflict.column,
+                    columns=conflict.columns,
                     claimants=tuple(keys),
                 )
             yield batch

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tranship.connectors.profile import IndexSeen
+from tranship.orchestrator.design.conditions import UntranslatableError, conditions
 from tranship.orchestrator.design.proposals import Column, Stream
 from tranship.orchestrator.reports.status import duration
 
@@ -16,10 +18,10 @@ def translate(stream: Stream, indexes: tuple[IndexSeen, ...]) -> None:
     columns = {".".join(column.path): column for column in (*stream.key, *stream.table.columns)}
     inside = {".".join(child.path): child.name for child in stream.table.children}
     for index in indexes:
-        named = ", ".join(f"{name}: {way}" for name, way in index.fields)
+        named = f"index {index.name} ({', '.join(f'{name}: {way}' for name, way in index.fields)})"
         why = _against(index, columns, inside)
         if why:
-            stream.notes.append(f"index {index.name} ({named}) is not made: {why}")
+            stream.notes.append(f"{named} is not made: {why}")
             continue
         if index.expires_s is not None:
             field = index.fields[0][0]
@@ -27,31 +29,41 @@ def translate(stream: Stream, indexes: tuple[IndexSeen, ...]) -> None:
                 f"retention: MongoDB deletes documents {duration(index.expires_s)} after {field}; after the switch a "
                 "job of yours has to"
             )
-        _add(stream, index, [columns[name] for name, _ in index.fields], named)
+        _add(stream, index, columns, named)
 
 
-def _add(stream: Stream, index: IndexSeen, columns: list[Column], named: str) -> None:
-    if index.unique and stream.where is not None:
-        stream.notes.append(f"index {index.name} ({named}) is unique over the whole collection; a table holds a part")
-    elif index.unique and len(columns) == 1 and index.partial is None:
-        if columns[0] not in stream.key:
-            columns[0].spec["unique"] = True
-        return
-    elif index.unique:
-        stream.notes.append(f"index {index.name} ({named}) is made without being unique: {_weaker(index)}")
-    elif index.partial is not None:
-        stream.notes.append(f"index {index.name} ({named}) is made over all rows; MongoDB's holds a part")
-    if len({way for _, way in index.fields}) > 1:
-        stream.notes.append(f"index {index.name} ({named}) is made with all columns ascending")
-    names = [column.name for column in columns]
-    if columns[0] in stream.key and len(columns) == 1:
-        return
-    if names not in [entry["columns"] for entry in stream.indexes]:
-        stream.indexes.append({"columns": names})
+def _add(stream: Stream, index: IndexSeen, columns: Mapping[str, Column], named: str) -> None:
+    held = [columns[name] for name, _ in index.fields]
+    unique = index.unique
+    where: dict[str, Any] = {}
+    try:
+        where = conditions(index, columns)
+    except UntranslatableError as error:
+        stream.notes.append(f"{named} is made over all rows{', and not unique' if unique else ''}: {error}")
+        unique = False
+    if unique and all(column in stream.key for column in held):
+        if len(held) < len(stream.key):
+            stream.notes.append(f"{named} is not made unique: a plan says that of key columns beside others only")
+        unique = False
+    if unique and stream.where is not None:
+        stream.notes.append(f"{named} is unique over the whole collection; here it is within this table")
+    if len(held) == 1 and not where:
+        if unique:
+            held[0].spec["unique"] = True
+        if unique or held[0] in stream.key:
+            return
+    entry: dict[str, Any] = {"columns": _directed(index, held)}
+    entry |= ({"unique": True} if unique else {}) | ({"where": where} if where else {})
+    if entry not in stream.indexes:
+        stream.indexes.append(entry)
 
 
-def _weaker(index: IndexSeen) -> str:
-    return "a plan says that of single columns" if index.partial is None else "it holds a part of the documents only"
+def _directed(index: IndexSeen, held: list[Column]) -> list[Any]:
+    """Directions matter only against each other: an index is read backwards as well."""
+    if len({way for _, way in index.fields}) == 1:
+        return [column.name for column in held]
+    ways = [way for _, way in index.fields]
+    return [{column.name: "desc"} if way == -1 else column.name for column, way in zip(held, ways, strict=True)]
 
 
 def _against(index: IndexSeen, columns: Mapping[str, Column], inside: Mapping[str, str]) -> str:

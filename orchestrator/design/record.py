@@ -54,7 +54,7 @@ def _index(index: Any) -> dict[str, Any]:
         "fields": [list(field) for field in index.fields],
         "unique": index.unique,
         "sparse": index.sparse,
-        "partial": index.partial is not None,
+        "partial": bool(index.partial or index.unclear),
         "expires_s": index.expires_s,
         "other": list(index.other),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tranship.connectors.profile import CollectionProfile, Documents
 from tranship.orchestrator.design import columns
+from tranship.orchestrator.design.declared import declare
 from tranship.orchestrator.design.keys import ID, key_of
 from tranship.orchestrator.design.orders import out_of_order, usual_order
 from tranship.orchestrator.design.proposals import Column, Stream, Table
@@ -36,6 +37,7 @@ def _stream(
     stream = Stream(name, profile.name, table, key, likely, documents.count, where)
     common = _common(documents)
     columns.fill(table, _without_id(documents), only=common)
+    declare(table, profile.declared)
     names = {ID, *(column.path[0] for column in table.columns), *(child.path[0] for child in table.children)}
     table.order = usual_order(names, documents.next)
     left = [name for name, node in documents.fields.items() if name not in {*names, *table.rare} and node.count]

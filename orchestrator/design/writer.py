@@ -194,7 +194,10 @@ def _sizes(stream: Stream) -> tuple[float, float]:
         rows += own * factor
         keys += table.rows * (16 + key) * factor
     named = {column.name: column for column in (*stream.key, *stream.table.columns)}
-    entries = [index["columns"] for index in stream.indexes]
+    entries = [
+        [name for one in index["columns"] for name in ([one] if isinstance(one, str) else one)]
+        for index in stream.indexes
+    ]
     entries += [[column.name] for column in stream.table.columns if column.spec.get("unique")]
     for entry in entries:
         keys += stream.documents * (16 + sum(named[name].width for name in entry if name in named))

@@ -79,7 +79,7 @@ def named_rows(error: BaseException) -> list[Mismatch]:
     """The documents at which a run stopped, for its record of what differs; none for most failures."""
     if isinstance(error, errors.UniqueConflictError):
         keys = sorted({*error.claimants, *error.owners})[:MOST_NAMED]
-        return [Mismatch(error.stream, key, "duplicate", (error.column or error.constraint,)) for key in keys]
+        return [Mismatch(error.stream, key, "duplicate", error.columns or (error.constraint,)) for key in keys]
     if isinstance(error, errors.UnmappableError) and error.key:
         return [Mismatch(error.stream, error.key, "unfit", (error.path,))]
     return []

@@ -39,8 +39,9 @@ def _lines(table: MappedTable) -> Iterator[str]:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
         yield "    " + "  ".join(cells).rstrip()
-    for columns in table.indexes:
-        yield f"    index ({', '.join(columns)})"
+    for index in table.indexes:
+        where = f" where {' and '.join(index.where)}" if index.where else ""
+        yield f"    {'unique ' if index.unique else ''}index ({', '.join(index.columns)}){where}"
 
 
 def _origin(table: MappedTable) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,21 +16,24 @@ import pytest
 
 from tests.conformance.migration_suite import Interrupted, MigrationSuite, interrupt_at
 from tests.conformance.target_world import (
+    BOOKINGS,
     CUSTOMERS,
     LANES,
     ORDERS,
     STREAMS,
     WHOLE,
     Migration,
+    Row,
     aside,
     bare_order,
     batch,
+    booking,
     key,
     nameless,
     order,
     plain,
 )
-from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.batch import KEY, Batch, Quarantined
 from tranship.connectors.errors import (
     ConnectorError,
     EpochMovedError,
@@ -47,6 +51,8 @@ from tranship.connectors.protocols import (
     Span,
 )
 from tranship.plans.streams import LogicalType
+
+GONE = datetime(2024, 2, 1, tzinfo=UTC)
 
 
 class BatchTargetSuite(MigrationSuite):
@@ -356,6 +362,42 @@ class BatchTargetSuite(MigrationSuite):
         marks = migration.progress.lane_marks(migration.scope)
         assert migration.target.replace(ORDERS, both, rows, marks) == 2
         assert [row["number"] for row in migration.rows()] == [200, 100, None]
+
+    def test_several_values_together_are_unique_and_pass_between_rows(self, migration: Migration) -> None:
+        """Under a condition too: only rows that meet it are told apart."""
+        rows = [booking(1, "red", 7), booking(2, "red", 7, cancelled=GONE), booking(3, "red", None)]
+        self._bookings(migration, [*rows, booking(4, "red", None)])
+        with pytest.raises(UniqueConflictError) as caught:
+            self._replace(migration, booking(2, "red", 7))
+        assert (caught.value.claimants, caught.value.owners) == ((key(2, BOOKINGS),), (key(1, BOOKINGS),))
+        assert (caught.value.stream, caught.value.columns) == ("bookings", ("hall", "seat"))
+
+        self._replace(migration, booking(1, "red", 7, cancelled=GONE), booking(2, "red", 7))
+        self._replace(migration, booking(1, "red", 7), booking(2, "red", 7, cancelled=GONE))
+        self._replace(migration, booking(2, "blue", 7), booking(3, "red", 8), booking(4, "blue", 8))
+        self._replace(
+            migration, booking(1, "blue", 8), booking(2, "red", 8), booking(3, "blue", 7), booking(4, "red", 7)
+        )
+        seats = [(row["hall"], row["seat"]) for row in migration.rows(BOOKINGS)]
+        assert seats == [("blue", 8), ("red", 8), ("blue", 7), ("red", 7)]
+
+    def test_two_rows_of_a_batch_that_hold_the_same_values_are_named(self, migration: Migration) -> None:
+        self._bookings(migration, [booking(n, "red", n) for n in range(1, 4)])
+        with pytest.raises(UniqueConflictError) as caught:
+            self._replace(migration, booking(1, "red", 1, guest="é"), booking(2, "red", 2, guest="é"))
+        assert (set(caught.value.claimants), caught.value.owners) == ({key(1, BOOKINGS), key(2, BOOKINGS)}, ())
+        assert caught.value.columns == ("hall", "guest")
+        self._replace(migration, booking(1, "red", 1, guest="é"), booking(2, "blue", 2, guest="é"))
+
+    def _bookings(self, migration: Migration, rows: list[Row]) -> None:
+        migration.schema.create_tables(migration.scope, [BOOKINGS])
+        migration.load(rows, BOOKINGS)
+        migration.schema.create_constraints(migration.scope, [BOOKINGS])
+
+    def _replace(self, migration: Migration, *rows: Row) -> None:
+        dirty = [DirtyKey("bookings", row[KEY], 0) for row in rows]
+        marks = migration.progress.lane_marks(migration.scope)
+        migration.target.replace(BOOKINGS, dirty, batch(rows, BOOKINGS), marks)
 
     def test_capture_and_appliers_do_not_deadlock(self, migration: Migration) -> None:
         numbers = range(200)

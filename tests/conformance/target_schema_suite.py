@@ -11,6 +11,7 @@ import pytest
 
 from tests.conformance.migration_suite import MigrationSuite
 from tests.conformance.target_world import (
+    BOOKINGS,
     CUSTOMERS,
     ORDERS,
     STREAMS,
@@ -72,6 +73,19 @@ class TargetSchemaSuite(MigrationSuite):
         for _ in range(2):
             schema.drop_indexes(scope, STREAMS)
             assert len(schema.index_differences(STREAMS)) == 1
+
+    def test_indexes_of_every_kind_come_and_go(self, migration: Migration) -> None:
+        schema, scope = migration.schema, migration.scope
+        schema.create_tables(scope, [BOOKINGS])
+        assert schema.table_differences([BOOKINGS]) == []
+        for _ in range(2):
+            schema.create_indexes(scope, [BOOKINGS])
+            schema.create_constraints(scope, [BOOKINGS])
+            assert schema.index_differences([BOOKINGS]) == schema.constraint_differences([BOOKINGS]) == []
+            schema.drop_constraints(scope, [BOOKINGS])
+            schema.drop_indexes(scope, [BOOKINGS])
+            assert len(schema.index_differences([BOOKINGS])) == 4
+            assert len(schema.constraint_differences([BOOKINGS])) == 3
 
     def test_constraints_come_and_go(self, migration: Migration) -> None:
         schema, scope = migration.schema, migration.scope

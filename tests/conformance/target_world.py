@@ -29,7 +29,7 @@ from tranship.connectors.protocols import (
     Span,
     TargetSchema,
 )
-from tranship.plans.streams import Child, Column, Index, LogicalType, Reference, Stream
+from tranship.plans.streams import Child, Column, Condition, Index, LogicalType, Reference, Stream
 
 Row: TypeAlias = dict[str, Any]
 Hook: TypeAlias = Callable[[str], None]
@@ -84,6 +84,33 @@ ORDERS = Stream(
 )
 
 STREAMS = (CUSTOMERS, ORDERS)
+
+OPEN = Condition("cancelled", "absent")
+
+BOOKINGS = Stream(
+    name="bookings",
+    collection="bookings",
+    table="bookings",
+    key=(Column("_id", ("_id",), LogicalType.OBJECTID, "objectid"),),
+    columns=(
+        column("hall", LogicalType.TEXT),
+        column("seat", LogicalType.INT32),
+        column("guest", LogicalType.TEXT, values=("a'b", "b%c", "é")),
+        column("cancelled", LogicalType.TIMESTAMP),
+        column("price", LogicalType.DECIMAL, precision=10, scale=2),
+    ),
+    indexes=(
+        Index(("hall", "seat"), unique=True, where=(OPEN,)),
+        Index(("hall", "guest"), unique=True),
+        Index(("price",), ("price",), unique=True, where=(Condition("seat", "in", (7, 8)),)),
+        Index(("hall", "seat"), ("seat",)),
+        Index(("hall", "seat")),
+        Index(("hall",), where=(OPEN, Condition("price", "gt", ("1.50",)), Condition("guest", "eq", ("a'b",)))),
+        Index(("seat",), where=(Condition("cancelled", "gte", ("2024-01-31T12:00:00+02:00",)),)),
+    ),
+    comment='Who sits where; it\'s "theirs" — 100 %',
+)
+"""A stream with indexes of every kind, and values that its plan lists."""
 
 
 class TargetWorld(Protocol):
@@ -153,6 +180,12 @@ def bare_order(number: int) -> Row:
 
 def customer(number: int, email: str | None) -> Row:
     return {KEY: key(number, CUSTOMERS), "_id": object_id(number), "email": email, RESIDUE: None}
+
+
+def booking(number: int, hall: str, seat: int | None, /, **changes: Any) -> Row:
+    """A booking that is not cancelled."""
+    empty: Row = dict.fromkeys(schema(BOOKINGS).names)
+    return empty | {KEY: key(number, BOOKINGS), "_id": object_id(number), "hall": hall, "seat": seat} | changes
 
 
 def batch(rows: Sequence[Row], stream: Stream = ORDERS, quarantined: Iterable[Quarantined] = ()) -> Batch:

@@ -315,7 +315,7 @@ def test_a_name_that_a_table_and_an_index_would_have_is_found() -> None:
     one = Stream("a", "a", "a", (number,), (unique,))
     assert clashes([one, Stream("c", "c", "a__b", (number,), ())], "shop") == []
     (problem,) = clashes([one, Stream("c", "c", "a__b__key", (number,), ())], "shop")
-    assert "the unique column b of a and table a__b__key would both be named a__b__key" in problem
+    assert "the unique index of a over b and table a__b__key would both be named a__b__key" in problem
     (problem,) = clashes([one, Stream("c", "c", "a__pkey", (number,), ())], "shop")
     assert "primary key of a" in problem
 
@@ -345,7 +345,7 @@ def test_somebody_elses_index_is_never_touched(postgres: PostgresWorld, migratio
         migration.schema.create_indexes(migration.scope, STREAMS)
     with pytest.raises(NotOursError, match="orders__number__key"):
         migration.schema.create_constraints(migration.scope, STREAMS)
-    assert "something else" in migration.schema.index_differences(STREAMS)[0]
+    assert "the plan wants" in migration.schema.index_differences(STREAMS)[0]
     migration.schema.drop_indexes(migration.scope, STREAMS)
     migration.schema.drop_constraints(migration.scope, STREAMS)
     names = "SELECT indexname FROM pg_indexes WHERE indexname IN ('orders__number__key', 'orders__status__placed__idx')"

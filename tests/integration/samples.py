@@ -126,7 +126,24 @@ def tenants() -> Sample:
             ("people", [("_id.tenant", 1), ("email", 1)], {"unique": True}),
             ("documents", [("tenant", 1), ("title", 1)], {}),
             ("documents", [("deleted_at", 1)], {"expireAfterSeconds": 86_400}),
+            (
+                "documents",
+                [("title", 1), ("size", -1)],
+                {
+                    "unique": True,
+                    "partialFilterExpression": {"shared": True, "size": {"$gt": Int64(5)}, "tenant": {"$exists": True}},
+                },
+            ),
         ],
+        {
+            "tenants": {
+                "validator": {
+                    "$jsonSchema": {
+                        "properties": {"plan": {"enum": ["free", "paid"], "description": "What a tenant pays for"}}
+                    }
+                }
+            }
+        },
     )
 
 

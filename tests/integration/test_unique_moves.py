@@ -152,6 +152,84 @@ def test_the_constraint_is_built_while_values_move(route: Route, plan: Path) -> 
         assert equal(route)
 
 
+# --- several columns, and a part of the rows --------------------------------------------------------------------------
+
+HALLS: dict[str, Any] = {
+    "bookings": {
+        "key": {"_id": "text"},
+        "columns": {"hall": "text", "seat": "int32", "gone": "bool", "moved": "text"},
+        "indexes": [
+            {"columns": ["hall", "seat"], "unique": True, "where": {"gone": "absent"}},
+            {"columns": ["hall", {"seat": "desc"}]},
+            {"columns": ["moved"], "where": {"seat": {"gt": 3}}},
+        ],
+    }
+}
+
+
+def _reseat(route: Route, rng: random.Random, mine: list[str]) -> None:
+    """Give up the seats of some bookings, then take these seats with others; no seat is taken twice at any moment."""
+    bookings = route.documents("bookings")
+    taken = {
+        d["_id"]: (d["hall"], d["seat"]) for d in bookings.find({"_id": {"$in": mine}, "gone": {"$exists": False}})
+    }
+    leaving = rng.sample(sorted(taken), min(len(taken), rng.randint(1, 4)))
+    for key in leaving:
+        bookings.update_one({"_id": key}, {"$set": {"gone": True}})
+    free = [taken[key] for key in leaving]
+    rng.shuffle(free)
+    coming = rng.sample(sorted(set(mine) - set(taken)) + leaving, len(free))
+    for key, (hall, seat) in zip(coming, free, strict=True):
+        bookings.update_one({"_id": key}, {"$set": {"hall": hall, "seat": seat}, "$unset": {"gone": ""}})
+
+
+def test_seats_of_halls_pass_between_bookings_that_come_and_go(route: Route) -> None:
+    """Two columns together, among the rows that meet a condition; under load, before and behind the constraint."""
+    documents = [
+        {"_id": f"b{n:02}", "hall": "red" if n % 2 else "blue", "seat": n % COUNT // 2} for n in range(2 * COUNT)
+    ]
+    route.documents("bookings").insert_many(
+        [d | ({"gone": True} if n >= COUNT else {}) for n, d in enumerate(documents)]
+    )
+    with direct(route, route.plan(HALLS, limits={"workers": 3})) as work:
+        for name in phases_before(PhaseName.CONSTRAIN):
+            work.done(name)
+        stop = threading.Event()
+
+        def play(thread: int) -> None:
+            rng = random.Random(11 + thread)
+            mine = [d["_id"] for n, d in enumerate(documents) if n % 3 == thread]
+            while not stop.is_set():
+                _reseat(route, rng, mine)
+
+        threads = [threading.Thread(target=play, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            work.done(PhaseName.CONSTRAIN)
+            begun = _applied(work)
+            work.run.wait(lambda: _applied(work) > begun + 20, 60, "the applier to be busy")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        work.follow()
+        rows = set(route.rows("bookings", "_id", "hall", "seat", "gone"))
+        assert rows == {(d["_id"], d["hall"], d["seat"], d.get("gone")) for d in route.documents("bookings").find()}
+
+        route.documents("bookings").insert_one({"_id": "late", "hall": "red", "seat": _taken(route)})
+        failure = classify(work.failure())
+        assert (type(failure.error), failure.outcome) == (UniqueConflictError, Outcome.POLICY)
+        (named, *others) = named_rows(failure.error)
+        assert (named.columns, len(others)) == (("hall", "seat"), 1)
+
+
+def _taken(route: Route) -> int:
+    found = route.documents("bookings").find_one({"hall": "red", "gone": {"$exists": False}})
+    assert found is not None
+    return int(found["seat"])
+
+
 # --- data that is not unique --------------------------------------------------------------------------------------
 
 

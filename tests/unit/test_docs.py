@@ -68,6 +68,7 @@ SECTIONS = {
     "A column of a child table": "ChildColumnPlan",
     "`rest`": "RestPlan",
     "An index": "IndexPlan",
+    "A condition": "ConditionPlan",
     "`reconcile`": "ReconcilePlan",
     "`cutover`": "CutoverPlan",
     "`rollback`": "RollbackPlan",

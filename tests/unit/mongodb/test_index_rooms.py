@@ -73,11 +73,41 @@ def test_json_is_counted_as_jsonb_may_hold_it() -> None:
         assert (mapper.batch([raw]).rows.column("j").to_pylist() == [None]) is not fits
 
 
-def test_unique_columns_of_child_tables_are_bounded_too() -> None:
-    for path, documents in ((("t",), [{"t": "x" * 3000}]), ((), ["x" * 3000])):
-        child = Child("c", ("c",), (Column("t", path, LogicalType.TEXT, "string", unique=True),))
-        mapper = Mapper(Stream("s", "s", "s", (KEY,), (), (child,)))
-        raw = bson.encode({"_id": bson.Int64(1), "c": documents})
-        batch = mapper.batch([raw])
-        assert mapper.documents(batch.rows) == [raw]
-        assert [reason for _, reason in residues(batch)] == ["too long for an index"]
+def test_a_unique_index_is_bounded_like_any_other() -> None:
+    unique = Index(("a", "n"), unique=True)
+    assert index_rooms(Stream("s", "s", "s", (KEY,), (TEXT, NUMBER), (), (unique,))) == {"a": 2520}
+
+
+# --- values that a plan lists -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed", "value", "fits"),
+    [
+        (LogicalType.TEXT, ("open", "shut"), "open", True),
+        (LogicalType.TEXT, ("open", "shut"), "Open", False),
+        (LogicalType.TEXT, ("",), "", True),
+        (LogicalType.INT32, (0, 1), 0, True),
+        (LogicalType.INT32, (0, 1), 2, False),
+        (LogicalType.INT32, (0, 1), bson.Int64(1), True),
+        (LogicalType.INT64, (1 << 40,), bson.Int64(1 << 40), True),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_value_that_is_not_listed_is_one_that_does_not_fit(
+    kind: LogicalType, listed: tuple[str | int, ...], value: object, fits: bool, nested: bool
+) -> None:
+    column = Column("v", ("v",), kind, {"text": "string"}.get(kind, kind), values=listed)
+    child = Child("c", ("c",), (column,))
+    mapper = Mapper(Stream("s", "s", "s", (KEY,), () if nested else (column,), (child,) if nested else ()))
+    document = {"_id": bson.Int64(1)} | ({"c": [{"v": value}]} if nested else {"v": value, "c": []})
+    raw = bson.encode(document)
+    batch = mapper.batch([raw])
+    assert mapper.documents(batch.rows) == [raw]
+    row = batch.rows.to_pylist()[0]
+    held = row["c"][0]["v"] if nested else row["v"]
+    assert held == (value if fits else None)
+    path = "c.v" if nested else "v"
+    unlisted = {(path, "not one of the listed values")}
+    assert set(residues(batch)) & unlisted == (set() if fits else unlisted)
+    assert mapper.notes(batch.rows) == batch.notes

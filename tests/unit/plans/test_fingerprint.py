@@ -30,6 +30,7 @@ TUNED = {
     "approval": TEXT + "approval: [backfill, cutover]\n",
     "rollback": TEXT + "rollback: {on_failure: pause}\n",
     "name": TEXT.replace("plan: shop", "plan: other"),
+    "comment of the catalog": TEXT.replace("status: text", "status: {type: text, comment: how it stands}"),
     "comment": TEXT.replace("streams:", "streams:  # all of them"),
     "order of streams": HEAD + "streams:\n" + BODY.splitlines()[-1] + "\n" + "\n".join(BODY.splitlines()[1:-1]) + "\n",
 }
@@ -40,11 +41,16 @@ CHANGED = {
     'source.database: "shop" → "store"': TEXT.replace("database: shop", "database: store"),
     "streams.orders.columns.total.scale: 2 → 3": TEXT.replace("scale: 2", "scale: 3"),
     "streams.orders.columns.total.unique: added": TEXT.replace("scale: 2", "scale: 2, unique: true"),
+    "streams.orders.columns.status.values: added": TEXT.replace("status: text", "status: {type: text, values: [a]}"),
     "streams.orders.columns.status.null: added": TEXT.replace("status: text", "status: {type: text, null: null}"),
     "streams.orders.columns.who.references: removed": TEXT.replace(", references: users", ""),
     "streams.orders.children.items.empty: added": TEXT.replace("items: {", "items: {empty: missing, "),
     'streams.orders.indexes: [{"columns": ["status"]}] → [{"columns": ["status", "total"]}]': TEXT.replace(
         "[status]", "[status, total]"
+    ),
+    'streams.orders.indexes: [{"columns": ["status"]}] → [{"columns": ["status"], "where": '
+    '[{"column": "total", "test": "gt", "values": [5]}]}]': TEXT.replace(
+        "[status]", "[status], where: {total: {gt: 5}}"
     ),
     'streams.users.where: "{\\"kind\\":\\"user\\"}" → "{\\"kind\\":\\"admin\\"}"': TEXT.replace(
         "kind: user", "kind: admin"

@@ -13,7 +13,7 @@ from tranship.plans import PlanError, load
 TYPES = "bool, int32, int64, float64, decimal, text, bytes, uuid, objectid, timestamp, date, json, array"
 ITEMS = TYPES.removesuffix(", json, array")
 PHASES = "preflight, expand, capture, backfill, index, catch-up, constrain, reconcile, cutover"
-COLUMN_KEYS = "type, path, bson, precision, scale, items, null, filled, unique, references"
+COLUMN_KEYS = "type, path, bson, precision, scale, items, null, filled, values, comment, unique, references"
 
 
 def stream(body: str) -> str:
@@ -22,6 +22,40 @@ def stream(body: str) -> str:
 
 
 CASES = {
+    "values that a column cannot list": (
+        stream(
+            "{columns: {a: {type: text, values: [x, x]}, b: {type: int32, values: [y]}, c: {type: bool, "
+            "values: [true]}, d: {type: int32, values: [4294967296]}, e: {type: text, values: []}}}"
+        ),
+        "5:46: P009 streams.orders.columns.a.values: 'x' is there twice (found a list)",
+        "5:80: P009 streams.orders.columns.b.values: 'y' is no value of int32 (found a list)",
+        "5:119: P005 streams.orders.columns.c.values[0]: not a value that can be listed (found true); "
+        "allowed: texts, whole numbers",
+        "5:144: P009 streams.orders.columns.d.values: 4294967296 is beyond int32 (found a list)",
+        "5:183: P009 streams.orders.columns.e.values: out of range (found a list); allowed: at least 1 of them",
+    ),
+    "conditions of an index": (
+        stream(
+            "{columns: {a: text}, indexes: [{columns: [{a: down}], where: {a: open}}, {columns: [7], where: {a: {}}},"
+            " {columns: [a], where: {a: {eq: [1]}}}, {columns: [a], where: {a: {ne: 1}}}, {columns: []}]}"
+        ),
+        "5:61: P006 streams.orders.indexes[0].columns[0]: not a direction of a (found a mapping); allowed: asc, desc",
+        '5:81: P006 streams.orders.indexes[0].where.a.is: says nothing of the column (found "open"); '
+        "allowed: absent, present, {eq: VALUE}",
+        "5:103: P005 streams.orders.indexes[1].columns[0]: not a column (found 7); "
+        "allowed: a column's name, {NAME: desc}",
+        "5:115: P009 streams.orders.indexes[1].where.a: says nothing of the column (found a mapping); "
+        "allowed: absent, present, {eq: VALUE}, {gt: VALUE}",
+        "5:151: P005 streams.orders.indexes[2].where.a.eq: not a single value (found a list); "
+        "allowed: a text, a number, true or false",
+        "5:190: P003 streams.orders.indexes[3].where.a.ne: unknown key; allowed: is, eq, gt, gte, lt, lte, in",
+        "5:201: P009 streams.orders.indexes[4].columns: out of range (found a list); allowed: at least 1 of them",
+    ),
+    "a comment that cannot stand": (
+        stream('{comment: "", columns: {a: {type: text, comment: "a\\0b"}}}'),
+        '5:20: P009 streams.orders.comment: out of range (found ""); allowed: a text that is not empty',
+        '5:59: P009 streams.orders.columns.a.comment: a comment cannot hold U+0000 (found "a\\x00b")',
+    ),
     "unknown key": (
         HEAD + STREAMS + "limit: {workers: 2}\n",
         "6:1: P003 limit: unknown key; did you mean limits?; allowed: version, plan, strategy, source, target, "

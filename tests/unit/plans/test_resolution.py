@@ -15,6 +15,7 @@ from tranship.plans import (
     STRATEGIES,
     Child,
     Column,
+    Condition,
     Index,
     LogicalType,
     PhaseName,
@@ -58,11 +59,12 @@ def test_everything_written_out(tmp_path: Path) -> None:
         key: {id: {path: _id, type: int64, bson: int32}},
         columns: {
           total: {path: sums.total, type: decimal, precision: 12, scale: 2, bson: int64, null: null, unique: true},
-          other: {type: int64, references: {to: s, enforce: report}}},
+          other: {type: int64, references: {to: s, enforce: report}, values: [1, 2], comment: "one, or two"}},
         children: {
           items: {path: lines, empty: missing, columns: {sku: {path: p.sku, type: text, null: "null"}},
             children: {parts: {columns: {"n.o": bool}}}}},
-        indexes: [{columns: [id, total]}, {columns: [other]}],
+        indexes: [{columns: [id, total]}, {columns: [other]},
+          {columns: [{other: desc}, {id: asc}], unique: true, where: {total: {gte: 1, is: present}, other: {in: [2]}}}],
         rest: {json: free, policy: fail},
         order: [_id, x, lines, sums, other]}"""
     assert only(tmp_path, body) == Stream(
@@ -74,7 +76,15 @@ def test_everything_written_out(tmp_path: Path) -> None:
             Column(
                 "total", ("sums", "total"), LogicalType.DECIMAL, "int64", "null", precision=12, scale=2, unique=True
             ),
-            Column("other", ("other",), LogicalType.INT64, "int64", references=Reference("s")),
+            Column(
+                "other",
+                ("other",),
+                LogicalType.INT64,
+                "int64",
+                references=Reference("s"),
+                values=(1, 2),
+                comment="one, or two",
+            ),
         ),
         children=(
             Child(
@@ -85,7 +95,16 @@ def test_everything_written_out(tmp_path: Path) -> None:
                 "missing",
             ),
         ),
-        indexes=(Index(("id", "total")), Index(("other",))),
+        indexes=(
+            Index(("id", "total")),
+            Index(("other",)),
+            Index(
+                ("other", "id"),
+                ("other",),
+                unique=True,
+                where=(Condition("total", "present"), Condition("total", "gte", (1,)), Condition("other", "in", (2,))),
+            ),
+        ),
         where='{"kind":"order"}',
         rest=Rest.FAIL,
         rest_column="free",
@@ -106,6 +125,11 @@ def test_everything_written_out(tmp_path: Path) -> None:
         ("{columns: {a: {type: decimal, scale: 2}}}", "{columns: {a: {type: decimal, scale: 2, precision: 38}}}"),
         ("{children: {c: {columns: {a: text}}}}", "{children: {c: {path: c, empty: empty, columns: {a: text}}}}"),
         ("{where: {}}", "{}"),
+        ("{indexes: [{columns: [a, {b: asc}]}]}", "{indexes: [{columns: [a, b], unique: false, where: {}}]}"),
+        (
+            "{columns: {a: text}, indexes: [{columns: [a], where: {a: absent}}]}",
+            "{columns: {a: text}, indexes: [{columns: [a], where: {a: {is: absent}}}]}",
+        ),
         ("{columns: {a: text}}", "{columns: {a: text}, order: [_id, a]}"),
     ],
 )

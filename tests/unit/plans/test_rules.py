@@ -36,6 +36,16 @@ def indexed(count: int) -> str:
     return streams(f"a: {{columns: {{{declared}}}, indexes: [{{columns: [{', '.join(names)}]}}]}}")
 
 
+ALL_KINDS = (
+    "b: bool, i: int32, l: int64, f: float64, d: {type: decimal, scale: 2}, t: text, u: uuid, o: objectid, "
+    "ts: timestamp, da: date"
+)
+ASKED = (
+    "b: {eq: true}, i: {gt: 5, lte: 9}, l: {in: [1, 9007199254740993]}, f: {lt: 1.5}, d: {gte: '1.50'}, "
+    "t: {in: ['a', '']}, u: {eq: 00112233-4455-6677-8899-aabbccddeeff}, o: {eq: '507f1f77bcf86cd799439011'}, "
+    "ts: {gt: '2024-01-31T12:00:00Z'}, da: {lt: '2024-01-31'}"
+)
+
 RESERVED = [
     "_key",
     "_residue",
@@ -85,6 +95,11 @@ GOOD: dict[str, tuple[str, ...]] = {
     ),
     "P116": (streams("a: {columns: {x: text, y: {type: array, items: text}}, indexes: [{columns: [x]}]}"),),
     "P117": (indexed(32),),
+    "P118": (
+        streams(f"a: {{columns: {{{ALL_KINDS}}}, indexes: [{{columns: [t], where: {{{ASKED}}}}}]}}"),
+        streams("a: {columns: {j: json}, indexes: [{columns: [_id], where: {j: present, _id: absent}}]}"),
+    ),
+    "P119": (streams("a: {columns: {x: text}, indexes: [{columns: [_id, x], unique: true}, {columns: [_id]}]}"),),
     "P115": (
         HEAD + STREAMS + "limits: {workers: 4, memory: 1GiB}\n",
         HEAD + STREAMS + "limits: {workers: 64}\n",
@@ -310,6 +325,38 @@ BAD: dict[str, tuple[Case, ...]] = {
         Case(
             streams("a: {key: {" + ", ".join(f"k{n}: {{path: _id.k{n}, type: int32}}" for n in range(33)) + "}}"),
             ("5:11: P117 streams.a.table: a primary key has at most 32 columns (found 33 key columns)",),
+        ),
+    ),
+    "P118": (
+        Case(
+            streams(
+                "a: {columns: {t: text, i: int32, ts: timestamp, j: json}, indexes: [{columns: [t], where: "
+                "{tt: absent, t: {gt: a}, i: {in: [1, '2', true]}, ts: {lt: '2024-01-31T12:00:00'}, j: {eq: 1}}}]}"
+            ),
+            (
+                "5:102: P118 streams.a.indexes[0].where.tt: no column of this table that can be asked (found tt); "
+                "did you mean t?; allowed: _id, t, i, ts, j",
+                "5:118: P118 streams.a.indexes[0].where.t.gt: the order of texts depends on a collation; "
+                "allowed: eq, in",
+                "5:130: P118 streams.a.indexes[0].where.i.in: not a value of int32 (found 2); allowed: 5",
+                "5:130: P118 streams.a.indexes[0].where.i.in: not a value of int32 (found True); allowed: 5",
+                "5:156: P118 streams.a.indexes[0].where.ts.lt: not a value of timestamp (found 2024-01-31T12:00:00); "
+                'allowed: "2024-01-31T12:00:00Z"',
+                "5:188: P118 streams.a.indexes[0].where.j.eq: a column of the type json is compared with nothing; "
+                "allowed: absent, present",
+            ),
+        ),
+    ),
+    "P119": (
+        Case(
+            streams(
+                "a: {key: {x: {path: _id.x, type: text}, y: {path: _id.y, type: text}}, "
+                "indexes: [{columns: [y], unique: true}]}"
+            ),
+            (
+                "5:107: P119 streams.a.indexes[0].unique: a unique index over nothing but key columns: values could "
+                "not pass between rows; allowed: false, a column outside of the key beside them",
+            ),
         ),
     ),
     "P115": (

@@ -73,7 +73,7 @@ def test_what_is_not_available_yet_is_not_valid(line: str) -> None:
 
 def test_keys_of_a_place() -> None:
     assert keys_at(("target",)) == ("postgresql", "schema", "state_schema", "accept")
-    assert keys_at(("streams", "x", "indexes", 0)) == ("columns",)
+    assert keys_at(("streams", "x", "indexes", 0)) == ("columns", "unique", "where")
     assert keys_at(("streams", "x", "columns", "y", "references")) == ("to", "enforce")
     assert keys_at(("streams", "x", "children", "y", "children", "z", "columns", "c")) == (
         "type",
@@ -84,5 +84,7 @@ def test_keys_of_a_place() -> None:
         "items",
         "null",
         "filled",
+        "values",
+        "comment",
     )
     assert "soak" not in keys_at(())
