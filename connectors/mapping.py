@@ -37,8 +37,7 @@ class MappedTable:
     """A table, with its schema. For the elements of an array: `parent` is the table above, `array` the array's place in
     its rows' documents, and `empty` what no rows stand for.
 
-    `where`: the source's filter, as JSON text. `indexes`: those that the plan lists. `ddl`: the statements that make
-    the table and all that belongs to it, in their order.
+    `where`: the source's filter, as JSON text. `indexes`: those that the plan lists.
     """
 
     stream: str
@@ -51,4 +50,3 @@ class MappedTable:
     empty: str | None = None
     where: str | None = None
     indexes: tuple[MappedIndex, ...] = ()
-    ddl: tuple[str, ...] = ()

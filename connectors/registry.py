@@ -60,5 +60,10 @@ def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
     return cast(list[MappedTable], _module(endpoint).mapping(endpoint, streams))
 
 
+def schema_script(endpoint: Endpoint, streams: Sequence[Stream], *, rollback: bool = False) -> str:
+    """What makes the streams' tables in the endpoint, or takes them away, as a script. Connects to nothing."""
+    return cast(str, _module(endpoint).schema_script(endpoint, streams, rollback=rollback))
+
+
 def _module(endpoint: Endpoint) -> ModuleType:
     return import_module(_MODULES[endpoint.kind])

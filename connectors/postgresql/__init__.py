@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tranship.connectors.postgresql import script
 from tranship.connectors.postgresql.mapping import mapping
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint, Stream
@@ -91,6 +92,11 @@ def connect_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> PostgresSch
     return PostgresSchema(endpoint, streams)
 
 
+def schema_script(endpoint: Endpoint, streams: Sequence[Stream], *, rollback: bool = False) -> str:
+    """The SQL that makes what the streams need, or takes it away. Connects to nothing."""
+    return script.dropping(endpoint, streams) if rollback else script.making(endpoint, streams)
+
+
 if TYPE_CHECKING:
 
     def _is_target(target: PostgresTarget) -> BatchTarget:
@@ -103,4 +109,4 @@ if TYPE_CHECKING:
         return schema
 
 
-__all__ = ["SITES", "connect_progress", "connect_schema", "connect_target", "mapping"]
+__all__ = ["SITES", "connect_progress", "connect_schema", "connect_target", "mapping", "schema_script"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tranship.connectors.mapping import MappedColumn, MappedIndex, MappedTable
-from tranship.connectors.postgresql import statements
 from tranship.connectors.postgresql.layout import Layout, layout
 from tranship.plans.streams import Child, Column, Condition, Endpoint, Index, Stream
 
@@ -26,7 +25,6 @@ def _tables(stream: Stream, root: Layout) -> Iterator[MappedTable]:
         columns,
         where=stream.where,
         indexes=listed,
-        ddl=tuple(_ddl(stream, root, None)),
     )
     yield from _below(stream, root, stream.children)
 
@@ -56,7 +54,6 @@ def _below(stream: Stream, above: Layout, children: Sequence[Child]) -> Iterator
             above.table,
             child.path,
             child.empty,
-            ddl=tuple(_ddl(stream, table, above)),
         )
         yield from _below(stream, table, child.children)
 
@@ -77,15 +74,3 @@ def _data(table: Layout, columns: Sequence[Column]) -> Iterator[MappedColumn]:
     for field in rest:
         yield MappedColumn(field.name, field.native, about="the fields without a column")
     yield MappedColumn(residue.name, residue.native, about="what no column holds exactly")
-
-
-def _ddl(stream: Stream, table: Layout, above: Layout | None) -> Iterator[str]:
-    """What the phases expand, index and constrain say of a table, by the functions that they use."""
-    yield from statements.making(table)
-    of_it = [index for index in statements.plain([stream], table.schema) if index.table.table == table.table]
-    yield from (index.create for index in of_it)
-    if above is not None:
-        yield from (statements.adding(table, above), statements.validating(table))
-    for index in statements.unique([stream], table.schema):
-        if index.table.table == table.table:
-            yield from (index.create_unique, index.constrain)

@@ -1,4 +1,4 @@
-"""The statements that make what belongs to a plan, as texts: they can be shown without any driver."""
+"""The statements that make what belongs to a plan, as texts: `script` shows them without any driver."""
 
 from __future__ import annotations
 
@@ -121,13 +121,18 @@ def unique(streams: Sequence[Stream], schema: str) -> Iterator[Wanted]:
         yield from (Wanted(stream.name, table, index) for index in table.unique)
 
 
-def adding(table: Layout, parent: Layout) -> str:
-    """The statement that adds a child table's foreign key, for what is written from then on."""
+def referring(table: Layout, parent: Layout) -> str:
+    """The statement that adds a child table's foreign key."""
     above, primary = (", ".join(map(quote, names)) for names in (table.primary[:-1], parent.primary))
     return (
         f"ALTER TABLE {table.name} ADD CONSTRAINT {quote(foreign_key(table))} FOREIGN KEY ({above}) "
-        f"REFERENCES {parent.name} ({primary}) ON DELETE CASCADE NOT VALID"
+        f"REFERENCES {parent.name} ({primary}) ON DELETE CASCADE"
     )
+
+
+def adding(table: Layout, parent: Layout) -> str:
+    """The same for what is written from then on; what was there before is for `validating`."""
+    return f"{referring(table, parent)} NOT VALID"
 
 
 def validating(table: Layout) -> str:

@@ -43,6 +43,7 @@ from tranship.orchestrator.cli.init import init
 from tranship.orchestrator.cli.order import InOrder
 from tranship.orchestrator.cli.page import divergence_line, print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
+from tranship.orchestrator.cli.schema import app as schema_app
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.demo.cli import demo
@@ -69,6 +70,7 @@ app = typer.Typer(
 )
 plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
 app.add_typer(plan_app, name="plan", cls=InOrder)
+app.add_typer(schema_app, name="schema", cls=InOrder)
 app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
 app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
 for command in (demo, explain, history, init, runs):
@@ -328,11 +330,7 @@ def plan_schema() -> None:
 
 
 @plan_app.command("show")
-def plan_show(
-    plan: PlanFile,
-    as_json: AsJson = False,
-    ddl: Annotated[bool, typer.Option("--ddl", help="Print the statements that make the tables.")] = False,
-) -> None:
+def plan_show(plan: PlanFile, as_json: AsJson = False) -> None:
     """Show what every path becomes: table, column, type, key, and what NULL stands for. Needs no server, no secrets."""
     with exits():
         loaded = load_without_addresses(plan)
@@ -342,7 +340,7 @@ def plan_show(
     if as_json:
         typer.echo(json.dumps(mapping.as_data(tables), indent=2))
     else:
-        typer.echo(mapping.ddl(tables) if ddl else mapping.printed(tables))
+        typer.echo(mapping.printed(tables))
 
 
 def main() -> None:

@@ -168,6 +168,14 @@ PROBLEMS: Mapping[str, Explanation] = {
         "an index, or a primary key, of more than 32 columns",
         "take columns out of the index or the key",
     ),
+    "P118": Explanation(
+        "a condition of an index over a column that is not there, or with a value of another type",
+        "name a column of the stream, and write the value as its type is written; texts are compared by eq and in",
+    ),
+    "P119": Explanation(
+        "a unique index over nothing but key columns",
+        "leave `unique` out, or the index if it has all of the key: the primary key is unique already",
+    ),
 }
 
 FINDINGS: Mapping[str, Explanation] = {

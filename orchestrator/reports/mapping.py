@@ -27,11 +27,6 @@ def printed(tables: Sequence[MappedTable]) -> str:
     return "\n\n".join("\n".join(_lines(table)) for table in tables)
 
 
-def ddl(tables: Sequence[MappedTable]) -> str:
-    """The statements that make the tables, for people to read: a run makes them itself, each in its phase."""
-    return "\n".join(f"{statement};" for table in tables for statement in table.ddl)
-
-
 def _lines(table: MappedTable) -> Iterator[str]:
     yield f"{_origin(table)} → {table.schema}.{table.table}"
     rows = [(column.name, column.type, _source(column), _null(column), _keys(column)) for column in table.columns]

@@ -52,6 +52,7 @@ def played(route: Route) -> Iterator[tuple[str, str]]:
     yield typed("quarantine", "export", PLAN, "--to", str(route.folder / "aside.jsonl"))
     route.query("update moved.things set name = 'changed by hand' where _id = 't00007'")
     yield typed("reconcile", PLAN, code=1)
+    yield typed("schema", "diff", PLAN)
     yield typed("approve", PLAN, code=1)
     yield typed("repair", PLAN)
     route.await_status(plan, lambda status: not status.divergences, run)
