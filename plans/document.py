@@ -82,12 +82,17 @@ def read_document(text: str, file: str) -> Document:
 def flow(value: object) -> str:
     """Data as one line of YAML that `read_document` reads as the same: mappings, lists, texts, integers, booleans."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{flow(key)}: {flow(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{flow_key(key)}: {flow(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(flow, value)) + "]"
     if isinstance(value, str):
         return value if _BARE.fullmatch(value) and not _WORDS.fullmatch(value) else _in_quotes(value)
     return str(value).lower()
+
+
+def flow_key(key: str) -> str:
+    """The same for a key, which is text whatever it looks like: `null` needs no quotes."""
+    return key if _BARE.fullmatch(key) else flow(key)
 
 
 _BARE = re.compile(r"[A-Za-z_$][\w.$-]*", re.ASCII)

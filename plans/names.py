@@ -78,8 +78,13 @@ def hashed(path: FieldPath, text: str | None = None, most: int = MAX_BYTES, digi
 
 def written(path: FieldPath) -> str:
     """A path as a plan writes it: a text where that says it all, else a list."""
+    return flow(path_data(path))
+
+
+def path_data(path: FieldPath) -> str | list[str]:
+    """The same as data."""
     text = ".".join(path)
-    return flow(text if path and all(path) and tuple(text.split(".")) == path else list(path))
+    return text if path and all(path) and tuple(text.split(".")) == path else list(path)
 
 
 def _candidates(path: FieldPath, most: int) -> Iterator[str]:

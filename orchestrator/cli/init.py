@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.commands import BAD_PLAN, exits, template
+from tranship.orchestrator.cli.renewal import renewed
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.journal.sentences import count
@@ -19,12 +21,23 @@ from tranship.plans.addresses import AddressError
 from tranship.plans.resolution import source_of
 from tranship.plans.rules import SYSTEM_DATABASES
 
+if TYPE_CHECKING:
+    from tranship.orchestrator.design.survey import Extent
+
 SAMPLE = 20_000
 
 
 def init(  # noqa: PLR0917  typer gives all of them by name
-    output: Annotated[Path, typer.Option("--output", "-o", help="The plan to write.", show_default=False)],
-    database: Annotated[str, typer.Option("--database", help="The database to move.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The plan to write.", show_default=False)
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option("--database", help="The database to move.", show_default=False)
+    ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option("--update", help="A plan that gets what is new, in place of a new one.", show_default=False),
+    ] = None,
     source: Annotated[
         str, typer.Option("--source", help="The source's URI, or env:NAME or file:PATH, which hold it.", metavar="URI")
     ] = "env:SOURCE_URI",
@@ -38,11 +51,25 @@ def init(  # noqa: PLR0917  typer gives all of them by name
     seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the sample.")] = 0,
 ) -> None:
     """Write a plan for a database, made from what its documents look like, and their figures beside it. Reads only."""
-    from tranship.orchestrator.design.design import NothingToMoveError, design  # with the profiler's libraries
-    from tranship.orchestrator.design.record import record_of, recorded
-    from tranship.orchestrator.design.survey import Extent, UnknownCollectionError
+    from tranship.orchestrator.design.survey import Extent
 
     logs.configure(logs.default_format())
+    extent = Extent(None if full else sample, seed)
+    if update is not None:
+        if output is not None or database is not None or collections:
+            _refuse("--update takes the plan as it is: leave -o, --database and --collections out")
+        renewed(update, source, extent)
+    elif output is None or database is None:
+        _refuse("say the --database, and the plan to write with -o; or a plan to --update")
+    else:
+        _made(output, database, source, collections or (), extent)
+
+
+def _made(output: Path, database: str, source: str, collections: Sequence[str], extent: Extent) -> None:
+    from tranship.orchestrator.design.design import NothingToMoveError, design  # with the profiler's libraries
+    from tranship.orchestrator.design.record import record_of, recorded
+    from tranship.orchestrator.design.survey import UnknownCollectionError
+
     beside = record_of(output)
     for path in (output, beside):
         if path.exists():
@@ -51,17 +78,17 @@ def init(  # noqa: PLR0917  typer gives all of them by name
         _refuse(f"the folder {output.parent} is not there")
     if database in SYSTEM_DATABASES:
         _refuse(f"the database {database} belongs to MongoDB: there is nothing to move")
-    extent = Extent(None if full else sample, seed)
     work = Work(time.monotonic)
     with exits(), told(work):
         try:
             endpoint = source_of(template(source), database)
-            made = design(endpoint, collections or (), extent, work)
+            made = design(endpoint, collections, extent, work)
         except AddressError as error:
             _refuse(f"--source: {error}")
         except (NothingToMoveError, UnknownCollectionError) as error:
             _refuse(f"{logs.without_secrets(str(error))}. Nothing was written")
-    _write(beside, recorded(made.profiles, made.identity, utc(time.time()), extent))
+    taken_at = utc(time.time())
+    _write(beside, recorded(made.profiles, made.streams, source=made.identity, taken_at=taken_at, extent=extent))
     _write(output, made.text)
     left_out = [profile.name for profile in made.profiles if profile.left_out]
     typer.echo(f"{output}: {count(len(made.streams), 'stream')}; figures in {beside}", err=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tranship.connectors.profile import CollectionProfile, Documents, Node, Values, walk
+from tranship.orchestrator.design.proposals import Stream, Table
 from tranship.orchestrator.design.survey import Extent
 
 VERSION = 1
+
+CHILD = "child"
+"""What a child table is as a type."""
 
 
 def record_of(plan: Path) -> Path:
@@ -18,20 +23,83 @@ def record_of(plan: Path) -> Path:
     return plan.with_name(f"{plan.stem}.profile.json")
 
 
-def recorded(profiles: Sequence[CollectionProfile], source: str, taken_at: str, extent: Extent) -> str:
-    """The profile as JSON. `source`: its identity; `taken_at`: when the reading ended, UTC."""
+@dataclass(frozen=True)
+class Known:
+    """What a plan was made of before. `proposed`: the type of each column (of a child table: `child`) by its path, per
+    collection; `indexes`: names of those that were looked at."""
+
+    collections: frozenset[str] = frozenset()
+    proposed: Mapping[str, Mapping[tuple[str, ...], str]] = field(default_factory=dict)
+    indexes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+NOTHING_KNOWN = Known()
+
+
+class RecordError(ValueError):
+    """What lies beside the plan is no profile of ours; the message says why."""
+
+
+def known(record: Path) -> Known:
+    """What the profile beside a plan knows; nothing where there is none. Raises `RecordError`."""
+    if not record.exists():
+        return NOTHING_KNOWN
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            raise RecordError(f"{record} has version {content['version']}, and this program knows {VERSION}")
+        taken = {name: one for name, one in content["collections"].items() if "left_out" not in one}
+        proposed = {name: {tuple(path): str(kind) for path, kind in one["proposed"]} for name, one in taken.items()}
+        names = {name: frozenset(index["name"] for index in one["indexes"]) for name, one in taken.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError(f"{record} cannot be read as a profile: move it away") from None
+    return Known(frozenset(taken), proposed, names)
+
+
+def recorded(
+    profiles: Sequence[CollectionProfile],
+    streams: Sequence[Stream],
+    *,
+    source: str,
+    taken_at: str,
+    extent: Extent,
+    before: Known = NOTHING_KNOWN,
+) -> str:
+    """The profile as JSON. `source`: its identity; `taken_at`: when the reading ended, UTC; `before`: what was proposed
+    earlier, which is not forgotten."""
     found = {
         "version": VERSION,
         "source": source,
         "taken_at": taken_at,
         "sample": extent.sample,
         "seed": extent.seed if extent.sample is not None else None,
-        "collections": {profile.name: _collection(profile) for profile in profiles},
+        "collections": {
+            profile.name: _collection(profile, _proposed(profile, streams, before)) for profile in profiles
+        },
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
-def _collection(profile: CollectionProfile) -> dict[str, Any]:
+def _proposed(profile: CollectionProfile, streams: Sequence[Stream], before: Known) -> dict[tuple[str, ...], str]:
+    """Types of the columns that are proposed, or once were, by path."""
+    found = dict(before.proposed.get(profile.name, {}))
+    for stream in streams:
+        if stream.collection == profile.name:
+            found |= dict(_columns(stream.table, ()))
+    return found
+
+
+def _columns(table: Table, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for column in table.columns:
+        yield (*at, *column.path), str(column.spec["type"])
+    for child in table.children:
+        yield (*at, *child.path), CHILD
+        yield from _columns(child, (*at, *child.path, "[]"))
+
+
+def _collection(profile: CollectionProfile, proposed: dict[tuple[str, ...], str]) -> dict[str, Any]:
     if profile.left_out:
         return {"left_out": profile.left_out}
     found: dict[str, Any] = {
@@ -40,6 +108,7 @@ def _collection(profile: CollectionProfile) -> dict[str, Any]:
         "read": profile.read,
         "undecodable": profile.unread,
         "indexes": [_index(index) for index in profile.indexes],
+        "proposed": [[list(path), kind] for path, kind in sorted(proposed.items())],
         "paths": _paths(profile.root),
     }
     if profile.split:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tranship.connectors.profile import CollectionProfile, Documents
+from collections import Counter
+
+from tranship.connectors.profile import START, CollectionProfile, Documents
 from tranship.orchestrator.design import columns
 from tranship.orchestrator.design.declared import declare
 from tranship.orchestrator.design.keys import ID, key_of
@@ -71,8 +73,14 @@ def _disordered(documents: Documents, stream: Stream) -> int:
 
 
 def _without_id(documents: Documents) -> Documents:
+    """The other fields; what comes behind `_id` begins."""
     fields = {name: node for name, node in documents.fields.items() if name != ID}
-    return Documents(documents.count, 0, 0, fields, None, None, documents.next)
+    following: Counter[tuple[str, str]] | None = None
+    if documents.next is not None:
+        following = Counter()
+        for (first, second), times in documents.next.items():
+            following[START if first == ID else first, second] += times
+    return Documents(documents.count, 0, 0, fields, None, None, following)
 
 
 def _common(documents: Documents) -> frozenset[str]:

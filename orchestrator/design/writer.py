@@ -11,9 +11,9 @@ from tranship.connectors.profile import CollectionProfile
 from tranship.orchestrator.design.proposals import Column, Stream, Table, share
 from tranship.orchestrator.design.survey import Extent
 from tranship.orchestrator.journal.sentences import count
-from tranship.plans.document import flow
+from tranship.plans.document import flow, flow_key
 from tranship.plans.models import STATE_SCHEMA
-from tranship.plans.names import written
+from tranship.plans.names import path_data, written
 
 _WIDTH = 44
 """Comments beside a line begin behind so many columns."""
@@ -33,7 +33,7 @@ def written_plan(
     """The text of the plan."""
     lines = [*_head(database, profiles, extent), "streams:"]
     for number, stream in enumerate(streams):
-        lines += ([""] if number else []) + [f"  {line}" for line in _stream(stream)]
+        lines += ([""] if number else []) + [f"  {line}" for line in stream_lines(stream)]
     left_out = [profile for profile in profiles if profile.left_out]
     if left_out:
         lines += ["", "# Left out:"]
@@ -82,9 +82,10 @@ def _head(database: str, profiles: Sequence[CollectionProfile], extent: Extent) 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
 
-def _stream(stream: Stream) -> Iterator[str]:
+def stream_lines(stream: Stream) -> Iterator[str]:
+    """A stream with its comments."""
     yield from _wrapped([_forecast(stream), *stream.notes, *_rare(stream.table)])
-    yield f"{flow(stream.name)}:"
+    yield f"{flow_key(stream.name)}:"
     if stream.name != stream.collection:
         yield f"  from: {flow(stream.collection)}"
     if stream.where is not None:
@@ -126,13 +127,19 @@ def _table(table: Table) -> Iterator[str]:
     if table.children:
         yield "children:"
         for child in table.children:
-            for line in _child(child):
+            for line in child_lines(child):
                 yield f"  {line}"
 
 
-def _child(child: Table) -> Iterator[str]:
+def column_lines(column: Column) -> Iterator[str]:
+    """A column with its notes."""
+    yield from (line[2:] for line in _beside(f"  {_declared(column)}", column.notes))
+
+
+def child_lines(child: Table) -> Iterator[str]:
+    """A child table with its comments."""
     yield from _wrapped(["; ".join([f"{count(child.rows, 'element')} seen", *child.notes]), *_rare(child)])
-    yield f"{flow(child.name)}:"
+    yield f"{flow_key(child.name)}:"
     yield f"  path: {written(child.path)}"
     if child.empty != "empty":
         yield f"  empty: {flow(child.empty)}"
@@ -142,19 +149,11 @@ def _child(child: Table) -> Iterator[str]:
 
 
 def _declared(column: Column) -> str:
-    spec: dict[str, Any] = dict(column.spec)
-    if column.path != tuple(column.name.split(".")):
-        spec = {"path": None, **spec}
-    if list(spec) == ["type"]:
-        return f"{flow(column.name)}: {flow(spec['type'])}"
-    parts = [f"{key}: {written(column.path) if key == 'path' else flow(value)}" for key, value in spec.items()]
-    return f"{flow(column.name)}: {{{', '.join(parts)}}}"
+    return f"{flow_key(column.name)}: {flow(column_data(column))}"
 
 
 def _order(table: Table, key: list[Column], indent: str) -> Iterator[str]:
-    """Where documents have their fields in another order than the plan declares them."""
-    parts: list[Column | Table] = [*key, *table.columns, *table.children]
-    if list(dict.fromkeys(part.path[0] for part in parts)) == table.order:
+    if _is_declared(table, key):
         return
     line = f"{indent}order: {flow(table.order)}"
     if len(line) <= _LONG:
@@ -162,6 +161,51 @@ def _order(table: Table, key: list[Column], indent: str) -> Iterator[str]:
         return
     yield f"{indent}order:"
     yield from (f"{indent}  - {flow(name)}" for name in table.order)
+
+
+# --- the same as data -------------------------------------------------------------------------------------------------
+
+
+def stream_data(stream: Stream) -> dict[str, Any]:
+    """What a plan's file says of a stream."""
+    found: dict[str, Any] = {"from": stream.collection} if stream.name != stream.collection else {}
+    found |= {"where": stream.where} if stream.where is not None else {}
+    found |= {"table": stream.table.name} if stream.table.name != stream.name else {}
+    found["key"] = {column.name: column_data(column) for column in stream.key}
+    found |= _table_data(stream.table)
+    found |= {"indexes": stream.indexes} if stream.indexes else {}
+    found |= {"rest": {"json": stream.rest}} if stream.rest else {}
+    return found | ({} if _is_declared(stream.table, stream.key) else {"order": stream.table.order})
+
+
+def child_data(child: Table) -> dict[str, Any]:
+    """What a plan's file says of a child table."""
+    found: dict[str, Any] = {"path": path_data(child.path)}
+    found |= {"empty": child.empty} if child.empty != "empty" else {}
+    return found | _table_data(child) | ({} if _is_declared(child, []) else {"order": child.order})
+
+
+def column_data(column: Column) -> str | dict[str, Any]:
+    """What a plan's file says of a column."""
+    spec: dict[str, Any] = dict(column.spec)
+    if column.path != tuple(column.name.split(".")):
+        spec = {"path": path_data(column.path), **spec}
+    return str(spec["type"]) if list(spec) == ["type"] else spec
+
+
+def _table_data(table: Table) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if table.columns:
+        found["columns"] = {column.name: column_data(column) for column in table.columns}
+    if table.children:
+        found["children"] = {child.name: child_data(child) for child in table.children}
+    return found
+
+
+def _is_declared(table: Table, key: list[Column]) -> bool:
+    """Whether documents have their fields in the order in which the plan declares them."""
+    parts: list[Column | Table] = [*key, *table.columns, *table.children]
+    return list(dict.fromkeys(part.path[0] for part in parts)) == table.order
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

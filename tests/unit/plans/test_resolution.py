@@ -125,7 +125,10 @@ def test_everything_written_out(tmp_path: Path) -> None:
         ("{columns: {a: {type: decimal, scale: 2}}}", "{columns: {a: {type: decimal, scale: 2, precision: 38}}}"),
         ("{children: {c: {columns: {a: text}}}}", "{children: {c: {path: c, empty: empty, columns: {a: text}}}}"),
         ("{where: {}}", "{}"),
-        ("{indexes: [{columns: [a, {b: asc}]}]}", "{indexes: [{columns: [a, b], unique: false, where: {}}]}"),
+        (
+            "{columns: {a: text, b: text}, indexes: [{columns: [a, {b: asc}]}]}",
+            "{columns: {a: text, b: text}, indexes: [{columns: [a, b], unique: false, where: {}}]}",
+        ),
         (
             "{columns: {a: text}, indexes: [{columns: [a], where: {a: absent}}]}",
             "{columns: {a: text}, indexes: [{columns: [a], where: {a: {is: absent}}}]}",
