@@ -74,7 +74,10 @@ class MongoConnection:
     def identity(self) -> str:
         """The replica set and the database: by the set's id where we may read it, else by its name."""
         hello = self._hello()
-        config = self._told("replSetGetConfig", "reading the configuration of the replica set").get("config", {})
+        told = (
+            self._told("replSetGetConfig", "reading the configuration of the replica set") if "setName" in hello else {}
+        )
+        config = told.get("config", {})
         replica_set = config.get("settings", {}).get("replicaSetId") or hello.get("setName", "standalone")
         return f"mongodb:{replica_set}/{self._database.name}"
 
