@@ -23,13 +23,17 @@ def against(stream: Stream, fit: Fit, most: float) -> list[str]:
 
 def refusal(streams: Sequence[Stream], fits: Mapping[str, Fit], most: float) -> str | None:
     """Why nothing is switched over, for all streams together; None when nothing is against it."""
-    found = [why for stream in streams for why in against(stream, fits.get(stream.name, Fit()), most)]
+    known = [(stream, fits.get(stream.name, Fit())) for stream in streams]
+    found = [why for stream, fit in known for why in against(stream, fit, most)]
     if not found:
         return None
+    empty = any(True for stream, fit in known for _ in _never_filled(stream, fit))
+    ways = ["`filled: optional` for what may be empty"] if empty else []
+    ways += ["a larger `limits.misfit`"] if any(_reasons(fit) for _, fit in known) else []
     more = f"; and {len(found) - _NAMED} more, which `tranship status` names" if len(found) > _NAMED else ""
     return (
-        f"{'; '.join(found[:_NAMED])}{more}. If that is right, write `filled: optional` or a larger `limits.misfit` "
-        "into the plan, pause, and run it again; else roll back and correct the plan"
+        f"{'; '.join(found[:_NAMED])}{more}. If that is right, write {' and '.join(ways)} into the plan, "
+        "pause, and run it again; else roll back and correct the plan"
     )
 
 

@@ -98,4 +98,11 @@ def test_a_refusal_names_a_few_and_says_what_to_do() -> None:
     text = refusal([wide], {"people": Fit({}, {Cell("persons"): 1})}, 0.01)
     assert text is not None
     assert ("persons.c4" in text, "persons.c5" in text, "and 4 more" in text) == (True, False, True)
-    assert "`filled: optional`" in text
+    assert "write `filled: optional` for what may be empty into the plan" in text
+
+
+def test_a_refusal_offers_what_helps() -> None:
+    misfits = Fit({Kind("name", "type int32", Effect.MISFIT): 9}, {Cell("persons"): 9, Cell("persons", "name"): 1})
+    text = refusal([replace(STREAM, columns=(NAME,), children=())], {"people": misfits}, 0.01)
+    assert text is not None
+    assert "write a larger `limits.misfit` into the plan" in text
