@@ -134,7 +134,7 @@ def test_documents_are_told_apart_by_a_field() -> None:
 def text_of(part: Part) -> str:
     profile = CollectionProfile("c", part.read, 0, part.read, part.unread, part.roots.get(None, Documents()))
     order = sorted((part.roots.get(None, Documents()).next or {}).items())
-    return recorded([profile], "", "", Extent(None, 0)) + repr(order)
+    return recorded([profile], [], source="", taken_at="", extent=Extent(None, 0)) + repr(order)
 
 
 LEAVES = st.one_of(
