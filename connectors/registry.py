@@ -65,5 +65,10 @@ def schema_script(endpoint: Endpoint, streams: Sequence[Stream], *, rollback: bo
     return cast(str, _module(endpoint).schema_script(endpoint, streams, rollback=rollback))
 
 
+def discard_shadow(endpoint: Endpoint) -> None:
+    """Remove the tables of a dry run that is over, and their schema; its state is the caller's. Idempotent."""
+    _module(endpoint).discard_shadow(endpoint)
+
+
 def _module(endpoint: Endpoint) -> ModuleType:
     return import_module(_MODULES[endpoint.kind])

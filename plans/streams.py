@@ -231,7 +231,7 @@ def index_rooms(stream: Stream) -> dict[str, int]:
 class Endpoint:
     """A configured server. `uri` is an `Address` where a plan gave it: its secrets are read for each connection, and
     `repr` never shows it. `accept`: tables of others that may refer to the run's tables. `sessions`: how many a run,
-    with the commands beside it, opens at once."""
+    with the commands beside it, opens at once. `shadow_of`: the plan whose dry run has its state here."""
 
     kind: Literal["mongodb", "postgresql", "memory"]
     uri: str | Address = field(repr=False)
@@ -240,6 +240,7 @@ class Endpoint:
     state_schema: str = ""
     accept: tuple[str, ...] = ()
     sessions: int = 0
+    shadow_of: str = ""
 
     @property
     def address(self) -> str:

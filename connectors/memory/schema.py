@@ -38,6 +38,14 @@ class MemorySchema:
             for table in taken
         ]
 
+    def may_shadow(self) -> list[Finding]:
+        """Nobody sees them."""
+        return []
+
+    def shadows(self, plan: str) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Nobody rehearses in memory."""
+        return []
+
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         def work(state: TargetState) -> list[str]:
             made = []

@@ -97,6 +97,16 @@ def schema_script(endpoint: Endpoint, streams: Sequence[Stream], *, rollback: bo
     return script.dropping(endpoint, streams) if rollback else script.making(endpoint, streams)
 
 
+def discard_shadow(endpoint: Endpoint) -> None:
+    """Take a dry run over that is over, and remove its tables and their schema. Idempotent.
+
+    Raises `RefusedError` where others have hung something on them; nothing is removed then.
+    """
+    from tranship.connectors.postgresql.discarding import discard
+
+    discard(endpoint)
+
+
 if TYPE_CHECKING:
 
     def _is_target(target: PostgresTarget) -> BatchTarget:
@@ -109,4 +119,12 @@ if TYPE_CHECKING:
         return schema
 
 
-__all__ = ["SITES", "connect_progress", "connect_schema", "connect_target", "mapping", "schema_script"]
+__all__ = [
+    "SITES",
+    "connect_progress",
+    "connect_schema",
+    "connect_target",
+    "discard_shadow",
+    "mapping",
+    "schema_script",
+]

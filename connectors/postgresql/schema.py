@@ -8,7 +8,7 @@ from contextlib import closing
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import ConnectorError, RefusedError, UniqueConflictError
-from tranship.connectors.postgresql import indexes, parents, preflight, statements, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, shadows, statements, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
 from tranship.connectors.postgresql.layout import layout, quote
 from tranship.connectors.postgresql.sessions import ControlSessions
@@ -52,6 +52,14 @@ class PostgresSchema:
     def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         with self._sessions.read() as connection:
             return preflight.may_move(connection, self._endpoint, streams, run)
+
+    def may_shadow(self) -> list[Finding]:
+        with self._sessions.read() as connection:
+            return shadows.seen_outside(connection)
+
+    def shadows(self, plan: str) -> list[tuple[str, str]]:
+        with self._sessions.read() as connection:
+            return shadows.all_of(connection, plan)
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         with self._sessions.write(scope) as connection:

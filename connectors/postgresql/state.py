@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.schema import CreateSchema
 
 from tranship.connectors.errors import NotOursError, RefusedError
+from tranship.connectors.postgresql import shadows
 from tranship.connectors.postgresql.catalog import ddl, dependents, schema_exists, schema_is_empty
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
@@ -39,6 +40,8 @@ def install_state(endpoint: Endpoint) -> None:
             # Two processes that install at the same moment: one waits here.
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
             _install(connection, tables, endpoint.state_schema)
+            if endpoint.shadow_of:
+                shadows.note(connection, endpoint)
     finally:
         made.dispose()
 
@@ -86,7 +89,8 @@ def drop_state(
             if not is_state(connection, schema):
                 raise NotOursError(f"schema {schema} is not a state schema of tranship; nothing was dropped")
             there = set(table_names(connection, schema))
-            known = [quoted(table) for table in (*tables.metadata.sorted_tables, *others) if table.name in there]
+            all_of_ours = (*tables.metadata.sorted_tables, shadows.table(schema), *others)
+            known = [quoted(table) for table in all_of_ours if table.name in there]
             connection.execute(text(LOCK_TIMEOUT))
             # Readers may go on: `unfinished` is one.
             ddl(connection, f"LOCK TABLE {', '.join(known)} IN EXCLUSIVE MODE")

@@ -26,6 +26,12 @@ class TargetSchema(Protocol):
         """Reads only, part of `findings`: what keeps rows from being moved: rights, names that something else has which
         is not the run's, and what others have hung on the streams' tables."""
 
+    def may_shadow(self) -> list[Finding]:
+        """Reads only: why a dry run's tables would be seen by others than those who made them."""
+
+    def shadows(self, plan: str) -> list[tuple[str, str]]:
+        """Reads only: what dry runs of a plan have made and not removed: (state schema, schema of its tables)."""
+
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         """Create schema and tables with primary keys and note in the same transaction that this run owns them."""
 

@@ -150,7 +150,7 @@ def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunSt
     logs.configure(logs.default_format(), run=run)
     engine = session.engine()
     try:
-        with shown(session, engine), _signals(engine):
+        with shown(session, engine), signals(engine):
             state = engine.execute(run, person(), held_too=held_too)
     except EpochMovedError:
         raise
@@ -198,7 +198,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def _signals(engine: Engine) -> Iterator[None]:
+def signals(engine: Engine) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM pauses the run cleanly, the second ends the process at once; both can be resumed."""
 
     asked = threading.Event()

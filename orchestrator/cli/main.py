@@ -37,6 +37,7 @@ from tranship.orchestrator.cli.commands import (
     report,
     run_of,
 )
+from tranship.orchestrator.cli.dryrun import dry_run, purge_shadows
 from tranship.orchestrator.cli.explain import explain
 from tranship.orchestrator.cli.history import history, runs
 from tranship.orchestrator.cli.init import init
@@ -73,7 +74,7 @@ app.add_typer(plan_app, name="plan", cls=InOrder)
 app.add_typer(schema_app, name="schema", cls=InOrder)
 app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
 app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
-for command in (demo, explain, history, init, runs):
+for command in (demo, dry_run, explain, history, init, runs):
     app.command()(command)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -304,9 +305,18 @@ def reconcile(plan: PlanFile, as_json: AsJson = False, limit: Limit = MOST_PRINT
 
 
 @app.command()
-def purge(plan: PlanFile, yes: Yes = False) -> None:
+def purge(
+    plan: PlanFile,
+    yes: Yes = False,
+    shadows: Annotated[
+        bool, typer.Option("--shadows", help="Only what killed dry runs of the plan have left, in both databases.")
+    ] = False,
+) -> None:
     """Remove tranship's tables in the state schema, with all runs and journals, and the schema if it is empty then."""
     with open_plan(plan) as session:
+        if shadows:
+            purge_shadows(session)
+            return
         _all_ended(session.unfinished())
         session.guard(State(), moving=False)
         schema, runs = session.plan.target.state_schema, session.runs()

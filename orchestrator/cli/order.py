@@ -13,6 +13,7 @@ EXAMPLES = {
     "plan show": "tranship plan show blog.yaml",
     "schema ddl": "tranship schema ddl blog.yaml > blog.sql",
     "check": "tranship check blog.yaml",
+    "dry-run": "tranship dry-run blog.yaml",
     "run": "tranship run blog.yaml",
     "status": "tranship status blog.yaml",
     "quarantine list": "tranship quarantine list blog.yaml --stream posts",

@@ -88,6 +88,17 @@ class Cutover:
         yield from ()
 
 
+def objections(run: Run) -> list[str]:
+    """What would keep a cutover from happening now, beside writers."""
+    found = []
+    for check in (_check_quarantine, _check_record, _check_strangers):
+        try:
+            check(run)
+        except RefusedToActError as error:
+            found.append(str(error))
+    return found
+
+
 def _check_quarantine(run: Run) -> None:
     kept = sum(run.progress.quarantine_count(run.scope).values())
     allowed = run.plan.cutover.max_quarantined

@@ -334,6 +334,10 @@ FINDINGS: Mapping[str, Explanation] = {
         "a view is on a table of the run: a rollback cannot drop the table before the view is gone (warning)",
         "nothing; drop the view before a rollback",
     ),
+    "target.seen_outside": Explanation(
+        "of a dry run only: a publication for all tables or an event trigger would see its shadow",
+        "rehearse against a copy of the target, or take it off for the dry run; a run itself does not mind",
+    ),
     "target.publication": Explanation(
         "the run's tables are published (warning); an error where PostgreSQL 18 would refuse to "
         "change rows, because the generated key column of `long: true` is not",

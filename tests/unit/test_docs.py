@@ -177,7 +177,7 @@ def test_the_reference_names_no_command_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_are_named_are_there(page: str) -> None:
-    words = re.findall(r"(?:`|bin/)tranship ((?:plan |quarantine |sandbox )?[a-z]+)", PAGES[page])
+    words = re.findall(r"(?:`|bin/)tranship ((?:plan |quarantine |sandbox )?[a-z]+(?:-[a-z]+)?)", PAGES[page])
     assert {f"tranship {word}" for word in words} <= ALL_COMMANDS.keys()
 
 

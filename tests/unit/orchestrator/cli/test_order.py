@@ -33,7 +33,7 @@ def test_every_command_has_an_example_and_no_other_has() -> None:
 
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = ROOT.list_commands(None)
-    assert listed[:7] == ["sandbox", "init", "plan", "schema", "check", "run", "status"]
+    assert listed[:8] == ["sandbox", "init", "plan", "schema", "check", "dry-run", "run", "status"]
     assert listed.index("approve") < listed.index("rollback") < listed.index("purge")
     assert ROOT.get_command(None, "sandbox").list_commands(None) == ["up", "status", "down"]
 

@@ -1,4 +1,4 @@
-"""The JSON of `status` and `check`: each field is documented, and within a version fields are only added."""
+"""The JSON of `status`, `check` and `dry-run`: each field is documented, and within a version fields are only added."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_docs import section, table
+from tranship.orchestrator.rehearsal import report
 from tranship.orchestrator.reports import checked, status
 
 ROOT = Path(__file__).parents[4]
@@ -21,6 +22,7 @@ JSON = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 FORMS: dict[str, tuple[Any, int]] = {
     "status": (status.Status, status.VERSION),
     "check": (checked.Checked, checked.VERSION),
+    "dry-run": (report.Report, report.VERSION),
 }
 """What each command prints, and its version."""
 

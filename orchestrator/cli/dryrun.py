@@ -1,0 +1,64 @@
+"""`tranship dry-run`: the plan rehearsed against both servers, which are afterwards as before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tranship.orchestrator import logs
+from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, open_plan, signals
+from tranship.orchestrator.cli.view import shown
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.engine.engine import Engine
+    from tranship.orchestrator.engine.session import Session
+
+
+def dry_run(
+    plan: PlanFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file that gets the report as JSON.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    log_format: Format = None,
+) -> None:
+    """Rehearse the plan: everything but stopping writers and switching, in shadow schemas that are removed again."""
+    from tranship.orchestrator.rehearsal.dryrun import rehearse  # with all phases
+    from tranship.orchestrator.rehearsal.report import printed
+
+    with open_plan(plan, log_format) as session:
+        report = rehearse(session, _watched)
+    content = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+    if output is not None:
+        output.write_text(content + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(content)
+    else:
+        for line in printed(report):
+            typer.echo(logs.without_secrets(line))
+    raise typer.Exit(0 if report.may_start and not report.left else REFUSED)
+
+
+def purge_shadows(session: Session) -> None:
+    """Remove what dry runs of the plan have left behind, and say so."""
+    from tranship.orchestrator.rehearsal.leftovers import remove
+
+    gone, used = remove(session)
+    for name in gone:
+        typer.echo(f"removed: the shadow with the state schema {name}", err=True)
+    for name in used:
+        typer.echo(f"in use, or killed less than {session.plan.limits.lease:g} s ago: {name}", err=True)
+    if not gone and not used:
+        typer.echo("no dry run of this plan has left anything", err=True)
+    raise typer.Exit(REFUSED if used else 0)
+
+
+@contextmanager
+def _watched(session: Session, engine: Engine) -> Iterator[None]:
+    with shown(session, engine), signals(engine):
+        yield

@@ -1,0 +1,40 @@
+"""The plan of a dry run: the plan itself, but for where its tables and its state lie, and for what a person decides."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from tranship.plans import Plan, target_endpoint
+from tranship.plans.models import RollbackPlan
+from tranship.plans.streams import Endpoint
+
+NAME_BYTES = 63
+"""PostgreSQL cuts longer names."""
+
+
+def new_id() -> str:
+    """What the names of one dry run's schemas end with."""
+    return secrets.token_hex(4)
+
+
+def shadow_plan(plan: Plan, id: str) -> Plan:  # noqa: A002
+    """The same meaning in two other schemas; nobody is asked, and what fails is rolled back."""
+    target = plan.target.model_copy(
+        update={
+            "schema_name": shadow_name(plan.target.schema_name, id),
+            "state_schema": shadow_name(plan.target.state_schema, id),
+        }
+    )
+    return plan.model_copy(update={"target": target, "approval": (), "rollback": RollbackPlan()})
+
+
+def shadow_endpoint(plan: Plan, of: Plan) -> Endpoint:
+    """The target of a shadow plan. Its state says whose shadow it is."""
+    return replace(target_endpoint(plan), shadow_of=of.name)
+
+
+def shadow_name(schema: str, id: str) -> str:  # noqa: A002
+    """The schema's name with the dry run's id, as much of it as fits."""
+    tail = f"__dry_{id}"
+    return schema.encode()[: NAME_BYTES - len(tail)].decode(errors="ignore") + tail
