@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
-from tranship.connectors.errors import ConnectorError
+from tranship.connectors.errors import RefusedError
+from tranship.connectors.mongodb import rights
 from tranship.connectors.mongodb.connection import MongoConnection
-from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.protocols import Finding, SwitchNote
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.rules import OWN_COLLECTIONS
@@ -63,9 +65,8 @@ class MongoTraces(MongoConnection):
         if collection.find_one() is None:
             collection.drop()
 
-    def _trace_findings(self) -> list[Finding]:
-        """Whether these collections may be written and removed, by writes that meet no document: authorised, they
-        change nothing."""
+    def try_traces(self) -> list[Finding]:
+        """By writes that meet no document: authorised, they change nothing."""
         found = []
         for name in OWN_COLLECTIONS:
             try:
@@ -75,7 +76,18 @@ class MongoTraces(MongoConnection):
                     self._database[name].delete_many({"_id": ""})
                     if not there:  # some servers make a collection for an update that meets nothing
                         self._drop_empty(self._database[name])
-            except ConnectorError as error:
+            except RefusedError as error:
                 hint = f"the user needs `insert`, `update`, `remove` and `dropCollection` on {name} (role `readWrite`)"
                 found.append(Finding("source.unwritable", "error", str(error), hint))
         return found
+
+    def _trace_findings(self) -> list[Finding]:
+        """Whether these collections may be written and removed, as the server tells. Reads only."""
+        with translated("asking what the user may do"):
+            try:
+                status = self._client.admin.command("connectionStatus", showPrivileges=True)
+            except OperationFailure as error:
+                if error.code not in NOT_ANSWERED:
+                    raise
+                status = {}
+        return rights.findings(status, self._database.name)

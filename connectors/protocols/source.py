@@ -97,6 +97,12 @@ class ChangeSource(Protocol):
     def drop_markers(self, owner: str) -> None:
         """Remove the markers of one owner, and what held them once it is empty. Idempotent."""
 
+    def try_traces(self) -> list[Finding]:
+        """Whether markers and notes may be written and removed, by trying: what is there stays as it is.
+
+        For a run that begins; who only looks goes by `BatchSource.findings`, which may not know.
+        """
+
     def note_switch(self, note: SwitchNote) -> None:
         """Keep a note on the source, durably, until it is forgotten: it outlives a target that loses its journal.
 

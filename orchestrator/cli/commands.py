@@ -38,7 +38,6 @@ from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.reports import inspection
 from tranship.orchestrator.reports.advice import to_type
-from tranship.orchestrator.reports.checked import Checked, checked, refused
 from tranship.orchestrator.reports.endings import EXIT_CODES, ending
 from tranship.orchestrator.reports.keynames import NoKeyError
 from tranship.orchestrator.reports.quarantine import QuarantineError
@@ -104,17 +103,6 @@ def open_plan(plan: Path, log_format: LogFormat | None = None) -> Iterator[Sessi
             typer.echo(warning, err=True)
         with open_session(loaded.plan, log_format, shlex.quote(str(plan))) as session:
             yield session
-
-
-def check_as_data(plan: Path) -> Checked:
-    """What `check` finds, also of a plan that cannot be read: whoever asks for JSON gets JSON."""
-    logs.configure(logs.default_format())
-    try:
-        loaded = load_with_warnings(plan)
-    except PlanError as error:
-        return refused(str(plan), error)
-    with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
-        return checked(str(plan), loaded.warnings, session.findings(session.active() or ""))
 
 
 def template(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from tranship.connectors.errors import TransientError
 from tranship.orchestrator import logs, stderr
+from tranship.orchestrator.cli.check import check
 from tranship.orchestrator.cli.commands import (
     BAD_PLAN,
     MOST_PRINTED,
@@ -26,7 +26,6 @@ from tranship.orchestrator.cli.commands import (
     PlanFile,
     Wait,
     ask,
-    check_as_data,
     confirm,
     execute,
     exits,
@@ -54,7 +53,6 @@ from tranship.orchestrator.journal.sentences import count
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports import inspection, mapping
 from tranship.orchestrator.reports.advice import to_type
-from tranship.orchestrator.reports.checked import PlanProblem
 from tranship.orchestrator.reports.endings import standing
 from tranship.orchestrator.reports.fit import unnamed
 from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
@@ -74,7 +72,7 @@ app.add_typer(plan_app, name="plan", cls=InOrder)
 app.add_typer(schema_app, name="schema", cls=InOrder)
 app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
 app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
-for command in (demo, dry_run, explain, history, init, runs):
+for command in (check, demo, dry_run, explain, history, init, runs):
     app.command()(command)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -250,25 +248,6 @@ def status(
             print_status(Console(), found, limit)
     if exit_code:
         raise typer.Exit(standing(found))
-
-
-@app.command()
-def check(plan: PlanFile, as_json: AsJson = False) -> None:
-    """Check the plan's rules, and whether both servers can be used for it. Reads only."""
-    if as_json:
-        result = check_as_data(plan)
-        typer.echo(json.dumps(result.as_dict(), indent=2))
-        raise typer.Exit(0 if result.can_run else BAD_PLAN if _errors(result.problems) else REFUSED)
-    with open_plan(plan) as session:
-        found = session.findings(session.active() or "")
-    for f in found:
-        typer.echo(f"{f.severity} {f.code}: {f.message}" + (f"\n  {f.hint}" if f.hint else ""))
-    typer.echo("the plan can run" if not _errors(found) else "the plan cannot run yet")
-    raise typer.Exit(REFUSED if _errors(found) else 0)
-
-
-def _errors(found: Sequence[inspection.Finding | PlanProblem]) -> bool:
-    return any(one.severity == "error" for one in found)
 
 
 @app.command()

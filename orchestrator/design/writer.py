@@ -11,6 +11,7 @@ from tranship.connectors.profile import CollectionProfile
 from tranship.orchestrator.design.proposals import Column, Stream, Table, share
 from tranship.orchestrator.design.survey import Extent
 from tranship.orchestrator.journal.sentences import count
+from tranship.orchestrator.reports.sizes import size
 from tranship.plans.document import flow, flow_key
 from tranship.plans.models import STATE_SCHEMA
 from tranship.plans.names import path_data, written
@@ -225,7 +226,7 @@ def _forecast(stream: Stream) -> str:
         residue = f"residue in at most {share(worst.residues, worst.rows)} of {of}"
     aside = f", {share(stream.aside, stream.read)} quarantined" if stream.aside else ""
     rows, keys = _sizes(stream)
-    return f"{documents}; {residue}{aside}; about {_bytes(rows)} of rows, {_bytes(keys)} of keys and indexes"
+    return f"{documents}; {residue}{aside}; about {size(rows)} of rows, {size(keys)} of keys and indexes"
 
 
 def _sizes(stream: Stream) -> tuple[float, float]:
@@ -246,13 +247,6 @@ def _sizes(stream: Stream) -> tuple[float, float]:
     for entry in entries:
         keys += stream.documents * (16 + sum(named[name].width for name in entry if name in named))
     return rows, keys
-
-
-def _bytes(size: float) -> str:
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size:.0f} B"
 
 
 # --- comments ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Preflight: nothing but reads. What would fail later is said now, before anything is changed."""
+"""Preflight: what would fail later is said now, before anything is changed.
+
+It reads; of what tranship writes to the source, it tries writes that meet nothing: not every server tells the rights.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,14 @@ def refuse_errors(found: Sequence[Finding]) -> None:
 
 
 class Preflight:
-    """Changes nothing, so there is nothing to undo."""
+    """Leaves everything as it is, so there is nothing to undo."""
 
     name = PhaseName.PREFLIGHT
 
     def do(self, run: Run) -> Iterator[Record]:
         found = findings(run)
         refuse_errors(found)
+        refuse_errors(run.source.try_traces())
         yield observed(self.name, findings=[f"{f.code}: {f.message}" for f in found])
 
     def verify(self, run: Run) -> Verdict:  # noqa: ARG002

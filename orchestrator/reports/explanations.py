@@ -252,6 +252,10 @@ FINDINGS: Mapping[str, Explanation] = {
         "the user may not open a change stream, or the server's feature compatibility version is below 6.0",
         "grant the privilege `changeStream` (the role `read` has it), or raise the feature compatibility version",
     ),
+    "source.rights_unknown": Explanation(
+        "(info) the server does not tell whether the user may write tranship's own collections",
+        "nothing: a run tries it before it makes anything",
+    ),
     "source.unwritable": Explanation(
         "the user may not write the markers (`tranship_markers`) or the note of the switch (`tranship_switches`)",
         "grant what docs/operations.md lists for `tranship_markers` and `tranship_switches`",

@@ -10,7 +10,7 @@ import socket
 import struct
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -538,7 +538,7 @@ class TestPrivileges:
         ("user", "password", "codes"),
         [
             ("writer", "hunter2", []),
-            ("reader", "hunter2", ["source.unwritable"] * 2),
+            ("reader", "hunter2", ["source.unwritable"]),
             ("finder", "hunter2", ["source.unusable"]),
             ("writer", "hunter3", ["source.unusable"]),
         ],
@@ -552,6 +552,13 @@ class TestPrivileges:
         assert [finding.code for finding in findings] == codes
         assert all(finding.severity == "error" and finding.hint for finding in findings)
         assert "hunter" not in repr(findings)
+
+    @pytest.mark.parametrize(("user", "codes"), [("writer", []), ("reader", ["source.unwritable"] * 2)])
+    def test_what_is_written_can_be_tried(
+        self, guarded_uri: Callable[[str, str], str], user: str, codes: list[str]
+    ) -> None:
+        with closing(connect(Endpoint("mongodb", guarded_uri(user, "hunter2"), "shop"), [THINGS])) as source:
+            assert [finding.code for finding in source.try_traces()] == codes
 
     def test_what_a_user_may_not_do_is_refused(self, guarded_uri: Callable[[str, str], str]) -> None:
         source = connect(Endpoint("mongodb", guarded_uri("reader", "hunter2"), "shop"), [THINGS])

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import psycopg
 import pymongo
@@ -207,6 +208,39 @@ def test_rollback_when_nobody_is_at_work(route: Route) -> None:
     run = route.run_to_approval(plan)
     assert route.status(plan).run == "small-2"
     assert equal(route)
+
+
+def test_a_check_writes_nothing_on_either_side(route: Route) -> None:
+    route.documents().insert_many(things(20))
+    plan = route.plan(THINGS)
+    before = route.target(), route.has_state()
+    collections = sorted(route.client[route.source.name].list_collection_names())
+    with route.client[route.source.name].watch(max_await_time_ms=500) as events:
+        code, said = route.tranship("check", plan, "--junit", route.folder / "check.xml")
+        assert (code, "the plan can run" in said) == (FINISHED, True), said
+        assert events.try_next() is None, "no write has come to the source"
+    assert (route.target(), route.has_state()) == before
+    assert sorted(route.client[route.source.name].list_collection_names()) == collections
+    assert "things: about 20 documents" in said
+    suite = ElementTree.parse(route.folder / "check.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
+
+
+def test_a_check_fails_from_the_severity_on_that_is_asked_for(route: Route) -> None:
+    route.documents().insert_many(things(20))
+    route.documents().create_index("expires", expireAfterSeconds=3600)
+    plan = route.plan(THINGS)
+    assert route.tranship("check", plan)[0] == FINISHED
+    assert route.tranship("check", plan, "--fail-on", "warning")[0] == REFUSED
+    code, said = route.tranship("check", plan, "--fail-on", "warning", "--json")
+    assert (code, json.loads(said)["can_run"]) == (REFUSED, True)
+    broken = route.folder / "broken.yaml"
+    broken.write_text("version: 1\n", encoding="utf-8")
+    code, said = route.tranship("check", broken, "--junit", route.folder / "broken.xml")
+    suite = ElementTree.parse(route.folder / "broken.xml").getroot()
+    assert (code, "P004" in said) == (BAD_PLAN, True)
+    assert [one.get("type") for one in suite.iter("failure")] == ["P004"] * 4
+    assert all("key is missing" in str(one.get("message")) for one in suite.iter("failure"))
 
 
 PASSWORDS = ("open-sesame", "swordfish")

@@ -89,6 +89,7 @@ def shown(route: Route) -> str:
     for line, said in played(route):
         text = said.replace(str(route.folder / PLAN), PLAN).replace(f"{route.folder}/", "")
         text = re.sub(rf"\bby {re.escape(person())}\b", "by ann", text)
+        text = re.sub(r"from mongodb:\w+/\w+ to \d+/\w+", "from mongodb:1a2b3c/shop to 7712970787011184172/shop", text)
         blocks.append(
             f"```console\n$ {line.replace(f'{route.folder}/', '').replace(route.source.name, 'shop')}\n{text}\n```\n"
         )

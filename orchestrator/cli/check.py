@@ -1,0 +1,86 @@
+"""`tranship check`: the plan's rules, and what both servers say about it. Writes nothing on either side."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tranship.orchestrator import logs
+from tranship.orchestrator.cli.commands import BAD_PLAN, REFUSED, AsJson, PlanFile, exits
+from tranship.orchestrator.engine.session import open_session
+from tranship.orchestrator.reports.checked import Checked, as_junit, checked, outlook, refused
+from tranship.orchestrator.reports.sizes import size
+from tranship.plans import PlanError, load_with_warnings
+
+
+class Severity(StrEnum):
+    """From which severity on a finding lets the command fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+def check(
+    plan: PlanFile,
+    as_json: AsJson = False,
+    fail_on: Annotated[
+        Severity, typer.Option("--fail-on", help="From which severity on the exit code is not 0.")
+    ] = Severity.ERROR,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="A file that gets the result as JUnit XML.", show_default=False)
+    ] = None,
+) -> None:
+    """Check the plan's rules, and whether both servers can be used for it. Writes nothing on either side."""
+    logs.configure(logs.default_format())
+    broken: PlanError | None = None
+    try:
+        result = _looked(plan)
+    except PlanError as error:
+        broken, result = error, refused(str(plan), error)
+    if junit is not None:
+        junit.write_text(as_junit(result), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    elif broken is not None:
+        typer.echo(logs.without_secrets(str(broken)), err=True)
+    else:
+        for line in _lines(result):
+            typer.echo(line)
+    raise typer.Exit(_code(result, fail_on))
+
+
+def _looked(plan: Path) -> Checked:
+    loaded = load_with_warnings(plan)
+    for warning in loaded.warnings:
+        typer.echo(warning, err=True)
+    with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
+        found = session.findings(session.active() or "")
+        return checked(str(plan), loaded.warnings, found, outlook(session, found))
+
+
+def _code(result: Checked, fail_on: Severity) -> int:
+    if any(problem.severity == "error" for problem in result.problems):
+        return BAD_PLAN
+    order = [severity.value for severity in Severity]
+    severities = [problem.severity for problem in result.problems] + [found.severity for found in result.findings]
+    worst = min(map(order.index, severities), default=len(order))
+    return REFUSED if worst <= order.index(fail_on) else 0
+
+
+def _lines(result: Checked) -> Iterator[str]:
+    for found in result.findings:
+        yield f"{found.severity} {found.code}: {found.message}" + (f"\n  {found.hint}" if found.hint else "")
+    if not result.can_run:
+        yield "the plan cannot run yet"
+        return
+    yield "the plan can run"
+    yield f"  from {result.source} to {result.target}"
+    for stream in result.streams:
+        yield f"  {stream.stream}: about {stream.documents:,} documents, {size(stream.bytes)}"
