@@ -54,14 +54,7 @@ class Cutover:
         began = run.clock.now()
         reached("cutover.after_seal")
         _prove_still(run)
-        target = run.connect.target(run.scope)
-        try:
-            look = reconcile.full if run.plan.cutover.final == "full" else reconcile.touched
-            result = look(run, target)
-        finally:
-            target.close()
-            run.release_workers()
-        result.note(run.progress, run.scope)
+        result = last_comparison(run)
         if result.moving:
             raise RefusedToActError(f"{len(result.moving)} keys still change on one side; nothing was switched")
         yield observed(self.name, compared=result.total.documents, divergences=len(result.divergences))
@@ -86,6 +79,19 @@ class Cutover:
     def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002
         # Before the switch nothing was changed; after it the engine refuses to undo.
         yield from ()
+
+
+def last_comparison(run: Run) -> reconcile.Reconciled:
+    """Compare what the plan says is compared last, and put on record what is found."""
+    target = run.connect.target(run.scope)
+    try:
+        look = reconcile.full if run.plan.cutover.final == "full" else reconcile.touched
+        result = look(run, target)
+    finally:
+        target.close()
+        run.release_workers()
+    result.note(run.progress, run.scope)
+    return result
 
 
 def objections(run: Run) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.engine.inbox import InterruptedRunError
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Verdict, Verified, observed
-from tranship.orchestrator.phases.cutover import DRAIN_LIMIT_S, MARKER_LIMIT_S, objections
+from tranship.orchestrator.phases.cutover import DRAIN_LIMIT_S, MARKER_LIMIT_S, last_comparison, objections
 from tranship.plans.strategies import PhaseName
 
 REASON = "the dry run is over"
@@ -43,14 +42,7 @@ class RehearsedCutover:
 
         run.wait(applied, DRAIN_LIMIT_S, "what was written up to now to be applied")
         drained = run.clock.now()
-        target = run.connect.target(run.scope)
-        try:
-            look = reconcile.full if run.plan.cutover.final == "full" else reconcile.touched
-            result = look(run, target)
-        finally:
-            target.close()
-            run.release_workers()
-        result.note(run.progress, run.scope)
+        result = last_comparison(run)
         yield observed(
             self.name,
             drained_s=round(drained - began, 3),

@@ -19,14 +19,16 @@ def new_id() -> str:
 
 
 def shadow_plan(plan: Plan, id: str) -> Plan:  # noqa: A002
-    """The same meaning in two other schemas; nobody is asked, and what fails is rolled back."""
+    """The same meaning in two other schemas; nobody is asked, and what fails is rolled back. It has a name of its own,
+    so that nobody takes its run for one of the plan."""
     target = plan.target.model_copy(
         update={
             "schema_name": shadow_name(plan.target.schema_name, id),
             "state_schema": shadow_name(plan.target.state_schema, id),
         }
     )
-    return plan.model_copy(update={"target": target, "approval": (), "rollback": RollbackPlan()})
+    changed = {"name": f"{plan.name}-dry", "target": target, "approval": (), "rollback": RollbackPlan()}
+    return plan.model_copy(update=changed)
 
 
 def shadow_endpoint(plan: Plan, of: Plan) -> Endpoint:
