@@ -115,10 +115,15 @@ def checked(route: Route, plan: Path, **environment: str) -> tuple[int, dict[str
 def test_check_as_json_of_a_good_plan(route: Route) -> None:
     route.documents().insert_many(things(1))
     plan = route.plan(THINGS)
-    assert checked(route, plan) == (
+    code, found = checked(route, plan)
+    (stream,) = found.pop("streams")
+    sides = found.pop("source"), found.pop("target")
+    assert (code, found) == (
         FINISHED,
         {"version": 1, "plan": str(plan), "can_run": True, "problems": [], "findings": []},
     )
+    assert (stream["stream"], stream["documents"], stream["bytes"] > 0) == ("things", 1, True)
+    assert all(name in side for name, side in zip((route.source.name, "/"), sides, strict=True))
 
 
 def test_check_as_json_of_a_broken_plan(route: Route) -> None:
