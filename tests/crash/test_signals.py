@@ -58,7 +58,7 @@ def test_the_second_signal_counts_after_the_pausing_has_begun(monkeypatch: pytes
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     engine = SimpleNamespace(interrupt=threading.Event(), patience=Patience(60.0))
-    with commands._signals(cast("Engine", engine)):
+    with commands.signals(cast("Engine", engine)):
         os.kill(os.getpid(), signal.SIGINT)
         assert engine.interrupt.is_set()
         assert engine.patience.hurried.is_set()
