@@ -1,4 +1,7 @@
-"""What the catalog says about tables and indexes, and how that differs from the plan. Reads only."""
+"""What the catalog says about tables and indexes, and how that differs from the plan.
+
+Nothing is left behind: a temporary table, with which the server is asked how it writes a condition, is rolled back.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def all_of(connection: Connection, plan: str) -> list[tuple[str, str]]:
     schemas = text(
         "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
         "WHERE c.relname = 'shadow' AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_class AS o "
-        "WHERE o.relname = 'owned' AND o.relnamespace = n.oid) AND has_schema_privilege(n.oid, 'USAGE') ORDER BY 1"
+        "WHERE o.relname = 'owned' AND o.relnamespace = n.oid) AND EXISTS (SELECT FROM pg_attribute AS a "
+        "WHERE a.attrelid = c.oid AND a.attname = 'data_schema') AND has_schema_privilege(n.oid, 'USAGE') "
+        "AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
     )
     found = []
     for schema in connection.execute(schemas).scalars():

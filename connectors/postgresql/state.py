@@ -89,7 +89,9 @@ def drop_state(
             if not is_state(connection, schema):
                 raise NotOursError(f"schema {schema} is not a state schema of tranship; nothing was dropped")
             there = set(table_names(connection, schema))
-            all_of_ours = (*tables.metadata.sorted_tables, shadows.table(schema), *others)
+            # Only a shadow's state has that table: in another one, one of this name is somebody else's.
+            shadow = (shadows.table(schema),) if endpoint.shadow_of else ()
+            all_of_ours = (*tables.metadata.sorted_tables, *shadow, *others)
             known = [quoted(table) for table in all_of_ours if table.name in there]
             connection.execute(text(LOCK_TIMEOUT))
             # Readers may go on: `unfinished` is one.

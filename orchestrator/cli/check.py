@@ -41,7 +41,7 @@ def check(
     logs.configure(logs.default_format())
     broken: PlanError | None = None
     try:
-        result = _looked(plan)
+        result = _looked(plan, quiet=as_json)
     except PlanError as error:
         broken, result = error, refused(str(plan), error)
     if junit is not None:
@@ -56,9 +56,9 @@ def check(
     raise typer.Exit(_code(result, fail_on))
 
 
-def _looked(plan: Path) -> Checked:
+def _looked(plan: Path, *, quiet: bool) -> Checked:
     loaded = load_with_warnings(plan)
-    for warning in loaded.warnings:
+    for warning in () if quiet else loaded.warnings:
         typer.echo(warning, err=True)
     with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
         found = session.findings(session.active() or "")

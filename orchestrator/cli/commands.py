@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -103,6 +103,12 @@ def open_plan(plan: Path, log_format: LogFormat | None = None) -> Iterator[Sessi
             typer.echo(warning, err=True)
         with open_session(loaded.plan, log_format, shlex.quote(str(plan))) as session:
             yield session
+
+
+def bad_input(text: str) -> NoReturn:
+    """End a command that was asked for something that cannot be."""
+    typer.echo(text, err=True)
+    raise typer.Exit(BAD_PLAN)
 
 
 def template(text: str) -> str:

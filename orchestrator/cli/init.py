@@ -6,12 +6,12 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import BAD_PLAN, exits, template
+from tranship.orchestrator.cli.commands import bad_input, exits, template
 from tranship.orchestrator.cli.renewal import renewed
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
@@ -57,10 +57,10 @@ def init(  # noqa: PLR0917  typer gives all of them by name
     extent = Extent(None if full else sample, seed)
     if update is not None:
         if output is not None or database is not None or collections:
-            _refuse("--update takes the plan as it is: leave -o, --database and --collections out")
+            bad_input("--update takes the plan as it is: leave -o, --database and --collections out")
         renewed(update, source, extent)
     elif output is None or database is None:
-        _refuse("say the --database, and the plan to write with -o; or a plan to --update")
+        bad_input("say the --database, and the plan to write with -o; or a plan to --update")
     else:
         _made(output, database, source, collections or (), extent)
 
@@ -73,20 +73,20 @@ def _made(output: Path, database: str, source: str, collections: Sequence[str], 
     beside = record_of(output)
     for path in (output, beside):
         if path.exists():
-            _refuse(f"{path} is there already, and nothing was read: choose another name, or move it away")
+            bad_input(f"{path} is there already, and nothing was read: choose another name, or move it away")
     if not output.parent.is_dir():
-        _refuse(f"the folder {output.parent} is not there")
+        bad_input(f"the folder {output.parent} is not there")
     if database in SYSTEM_DATABASES:
-        _refuse(f"the database {database} belongs to MongoDB: there is nothing to move")
+        bad_input(f"the database {database} belongs to MongoDB: there is nothing to move")
     work = Work(time.monotonic)
     with exits(), told(work):
         try:
             endpoint = source_of(template(source), database)
             made = design(endpoint, collections, extent, work)
         except AddressError as error:
-            _refuse(f"--source: {error}")
+            bad_input(f"--source: {error}")
         except (NothingToMoveError, UnknownCollectionError) as error:
-            _refuse(f"{logs.without_secrets(str(error))}. Nothing was written")
+            bad_input(f"{logs.without_secrets(str(error))}. Nothing was written")
     taken_at = utc(time.time())
     _write(beside, recorded(made.profiles, made.streams, source=made.identity, taken_at=taken_at, extent=extent))
     _write(output, made.text)
@@ -103,9 +103,4 @@ def _write(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        _refuse(f"{path} cannot be written: {error.strerror}")
-
-
-def _refuse(text: str) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(BAD_PLAN)
+        bad_input(f"{path} cannot be written: {error.strerror}")

@@ -7,13 +7,13 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
 from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import BAD_PLAN, exits, template
+from tranship.orchestrator.cli.commands import bad_input, exits, template
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.reports.status import utc
@@ -41,9 +41,9 @@ def renewed(path: Path, source: str, extent: Extent) -> None:
             endpoint = source_of(template(source), plan.source.database)
             made, said = update(endpoint, plan, text, before, extent=extent, work=work)
         except AddressError as error:
-            _refuse(f"--source: {error}")
+            bad_input(f"--source: {error}")
         except (RecordError, EditError) as error:
-            _refuse(f"{error}. Nothing was changed")
+            bad_input(f"{error}. Nothing was changed")
     if made.text != text:
         _replace(path, made.text, check=True)
     typer.echo(_difference(text, made.text, path), nl=False)
@@ -76,13 +76,8 @@ def _replace(path: Path, text: str, *, check: bool) -> None:
         os.replace(made, path)
     except PlanError as error:
         problems = str(error).replace(str(made), str(path))
-        _refuse(f"with what is new the plan would have problems, so it was left as it is:\n{problems}")
+        bad_input(f"with what is new the plan would have problems, so it was left as it is:\n{problems}")
     except OSError as error:
-        _refuse(f"{path} cannot be written: {error.strerror}")
+        bad_input(f"{path} cannot be written: {error.strerror}")
     finally:
         made.unlink(missing_ok=True)
-
-
-def _refuse(text: str) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(BAD_PLAN)

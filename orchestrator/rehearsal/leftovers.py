@@ -23,7 +23,12 @@ def remove(session: Session) -> tuple[list[str], list[str]]:
     with closing(session.connect.schema()) as schema:
         found = schema.shadows(session.plan.name)
     for state_schema, data_schema in found:
-        endpoint = replace(target_endpoint(session.plan), schema=data_schema, state_schema=state_schema)
+        endpoint = replace(
+            target_endpoint(session.plan),
+            schema=data_schema,
+            state_schema=state_schema,
+            shadow_of=session.plan.name,
+        )
         with open_control(endpoint) as control:
             runs = control.all_runs() if control.installed() else []
             if any(control.is_led(run) for run in runs):

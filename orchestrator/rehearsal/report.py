@@ -76,7 +76,10 @@ def reported(session: Session, shadow: Session, run: str, found: Sequence[Findin
     entries = shadow.control.journal(run)
     state = fold_all(entry.record for entry in entries)
     cutover = dict(state.facts.get(PhaseName.CUTOVER, {}))
-    against = [] if state.undone_for == REASON else [state.undone_for or state.reason]
+    # What comes after the first stop only takes everything back.
+    stops = [entry.record for entry in entries if entry.record.kind in (Kind.PAUSED, Kind.HELD, Kind.ROLLBACK)]
+    why = str(stops[0].data["reason"]) if stops else state.reason
+    against = [] if why == REASON else [why]
     against += cutover.pop("objections", [])
     schemas = (shadow.plan.target.schema_name, shadow.plan.target.state_schema)
     left = [] if state.status in ENDED else [f"{name}: {state.reason}" for name in schemas]

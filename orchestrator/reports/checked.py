@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
-from xml.etree import ElementTree  # only written here, never read
 
 from tranship.connectors.printable import printable
 from tranship.connectors.protocols import Finding
@@ -109,6 +108,8 @@ def outlook(session: Session, findings: Iterable[Finding]) -> Outlook:
 def as_junit(result: Checked) -> str:
     """As JUnit XML, which build servers show: a test of the plan and one of the servers, and a failure for each thing
     that is against a run; what only warns is in the test's output."""
+    from xml.etree import ElementTree  # which no other command needs
+
     suite = ElementTree.Element("testsuite", name=f"tranship check {result.plan}")
     groups: tuple[tuple[str, tuple[PlanProblem | CheckFinding, ...]], ...] = (
         ("plan", result.problems),

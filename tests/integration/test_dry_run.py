@@ -221,6 +221,7 @@ def test_an_interruption_is_rolled_back(route: Route, plan: Path) -> None:
     wait_until(lambda: len(shadows(route)) == 2, child, "the shadow's tables")
     os.kill(child.process.pid, signal.SIGINT)
     assert child.wait() == REFUSED, child.output
+    assert "against a run: interrupted" in child.output
     assert "the run may not start" in child.output
     assert (dumped(route), held(route)) == before
 
@@ -277,6 +278,7 @@ def removed(route: Route, plan: Path) -> tuple[int, str]:
 def test_the_next_one_removes_it_too_and_names_are_nothing(route: Route, plan: Path) -> None:
     """A schema of somebody else that only looks like a shadow stays."""
     route.query("create schema moved__dry_0123abcd; create table moved__dry_0123abcd.shadow (plan text)")
+    route.query("create table moved__dry_0123abcd.owned (mine int)")
     before = dumped(route)
     child = route.start("dry-run", plan, TRANSHIP_FAILPOINT="index.after_create=kill")
     assert child.wait() == -signal.SIGKILL, child.output
