@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from tranship.connectors.batch import KEY, RESIDUE
+from tranship.connectors.keys import TypedValue
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 _PLAIN: dict[LogicalType, pa.DataType] = {
@@ -51,3 +52,14 @@ def schema(stream: Stream) -> pa.Schema:
     fields += [pa.field(c.table, child_type(c), nullable=False) for c in stream.children]
     fields.append(pa.field(RESIDUE, pa.binary()))
     return pa.schema(fields)
+
+
+def plain_values(column: pa.Array) -> list[TypedValue]:
+    """Python values of a key column, as `connectors.keys` takes them. Times as integers: Python's end at the years 1
+    and 9999."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    elif pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    values: list[TypedValue] = column.to_pylist()
+    return values

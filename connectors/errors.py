@@ -10,7 +10,9 @@ from typing import Any
 
 
 class ConnectorError(Exception):
-    """Base of all errors that a connector raises."""
+    """Base of all errors that a connector raises. `stream`: the only one that it is about, where that is known."""
+
+    stream: str = ""
 
 
 class TransientError(ConnectorError):

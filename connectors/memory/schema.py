@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
 from tranship.connectors.errors import NotOursError
+from tranship.connectors.keys import KeyForm
 from tranship.connectors.memory.indexes import constraint_name
 from tranship.connectors.memory.rows import tables
 from tranship.connectors.memory.state import Table, TargetState
 from tranship.connectors.memory.store import MemoryStore
-from tranship.connectors.protocols import Finding, Scope, TargetSchema
+from tranship.connectors.protocols import READING, Finding, Key, Scope, TargetSchema
 from tranship.plans.streams import Index, Stream
 
 
@@ -32,10 +34,10 @@ class MemorySchema:
 
     def may_move(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         catalog = self._store.state.catalog
-        taken = [s.table for s in streams if s.table in catalog and catalog[s.table].run != run]
+        taken = [s for s in streams if s.table in catalog and catalog[s.table].run != run]
         return [
-            Finding("target.name_taken", "error", f"table {table} exists and is not this run's", "drop or rename it")
-            for table in taken
+            Finding("target.name_taken", "error", f"table {s.table} exists and is not this run's", "drop it", s.name)
+            for s in taken
         ]
 
     def may_shadow(self) -> list[Finding]:
@@ -118,17 +120,27 @@ class MemorySchema:
         ]
 
     def dangling(self, stream: Stream) -> dict[str, int]:
+        found = self.dangling_keys(Scope("", 0, READING), stream, sys.maxsize)
+        return {name: sum(rows for _, _, rows in keys) for name, keys in found.items()}
+
+    def dangling_keys(self, scope: Scope, stream: Stream, limit: int) -> dict[str, list[tuple[str, Key, int]]]:  # noqa: ARG002
         state = self._store.state
         by_name = {table.stream.name: table.stream for table in state.catalog.values()}
-        counts: Counter[str] = Counter()
+        found = {}
         for column in stream.columns:
             if column.references is None:
                 continue
             referenced = by_name[column.references.stream]
             known = {row[referenced.key[0].name] for row in state.table(referenced).values()}
             values = (row[column.name] for row in state.table(stream).values())
-            counts[column.name] = sum(value is not None and value not in known for value in values)
-        return dict(counts)
+            missing = Counter(value for value in values if value is not None and value not in known)
+            encode = KeyForm(referenced.key).encode
+            found[column.name] = [(referenced.name, encode((v,)), rows) for v, rows in missing.most_common(limit)]
+        return found
+
+    def size(self, streams: Sequence[Stream]) -> int:  # noqa: ARG002
+        """None on any disk."""
+        return 0
 
     def count(self, stream: Stream) -> int:
         return len(self._store.state.table(stream))

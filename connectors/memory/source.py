@@ -54,7 +54,13 @@ class MemorySource:
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """A stream without documents is worth a look, as a misspelt collection would be."""
         return [
-            Finding("source.empty", "warning", f"stream {s.name}: no document to read", "check the collection's name")
+            Finding(
+                "source.empty",
+                "warning",
+                f"stream {s.name}: no document to read",
+                "check the collection's name",
+                s.name,
+            )
             for s in streams
             if not self._documents.keys(s.name)
         ]
@@ -72,6 +78,11 @@ class MemorySource:
                 filled = 0
             filled += size
         return [Span(lower, upper) for lower, upper in zip(cuts, [*cuts[1:], None], strict=True)]
+
+    def some(self, stream: Stream, documents: int, seed: int) -> Iterator[Batch]:  # noqa: ARG002
+        """The first ones."""
+        if keys := list(islice(self._documents.keys(stream.name), documents)):
+            yield self._batch(stream, keys)
 
     def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
         _sequence(after)
@@ -116,6 +127,10 @@ class MemorySource:
 
     def readable(self, document: bytes) -> str:
         return printable(document.decode(errors="backslashreplace"))
+
+    def keeps_s(self, since: Position) -> float | None:
+        """For ever, which is as long as nobody knows."""
+        return self.history_s(since)
 
     def history_s(self, since: Position) -> float | None:  # noqa: ARG002
         """It counts events, not seconds."""

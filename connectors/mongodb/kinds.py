@@ -62,7 +62,7 @@ def _expiry(where: str, options: Mapping[str, Any], indexes: Iterable[Mapping[st
         "count as writes: where documents expire all the time, stop that for the cutover (setParameter "
         "ttlMonitorEnabled: false; where that is not allowed, as on Atlas, drop the TTL index)"
     )
-    return [Finding("source.ttl", "warning", message, hint)]
+    return [Finding("source.ttl", "info", message, hint)]
 
 
 def _expiring(options: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 import bson
-from bson.codec_options import CodecOptions, DatetimeConversion
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.mongodb import kinds
@@ -15,17 +14,13 @@ from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import in_span
 from tranship.connectors.mongodb.partials import UnclearError, asked
 from tranship.connectors.mongodb.reader import BY_ID, DOCUMENTS_PER_BATCH, MongoReader, documents_of
-from tranship.connectors.mongodb.sampling import Runs
+from tranship.connectors.mongodb.sampling import DECODED, Runs
 from tranship.connectors.mongodb.shapes import count_documents
 from tranship.connectors.mongodb.validators import declared
 from tranship.connectors.profile import Asked, CollectionProfile, Documents, IndexSeen, Part
 from tranship.connectors.protocols import Span
 from tranship.plans.rules import OWN_COLLECTIONS
 from tranship.plans.streams import Stream
-
-_DECODED = CodecOptions[dict[str, Any]](
-    document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_AUTO, tz_aware=False
-)
 
 _SLICE_BYTES = 1 << 20
 """So much is decoded at once: decoded documents take several times as much."""
@@ -87,7 +82,7 @@ class MongoProfiler(MongoReader):
     ) -> Part:
         """Read about so many documents from all over the key space; the same ones for one seed on unchanged data."""
         with translated(f"reading {collection}"):
-            runs = Runs(self._database.get_collection(collection, codec_options=_DECODED), documents, seed)
+            runs = Runs(self._database.get_collection(collection, codec_options=DECODED), documents, seed)
             return _counted(runs, split, kept)
 
     def parts(self, collection: str, part_bytes: int) -> list[Span]:
@@ -103,7 +98,7 @@ class MongoProfiler(MongoReader):
     def values(self, collection: str, path: str, most: int) -> list[Any]:
         """So many values of a field, from the collection's first documents that have it."""
         with translated(f"reading {collection}"):
-            codec = self._database.get_collection(collection, codec_options=_DECODED)
+            codec = self._database.get_collection(collection, codec_options=DECODED)
             cursor = codec.find({path: {"$ne": None}}, {path: 1}, hint=BY_ID, sort=BY_ID, limit=most)
             return [_at(document, path.split(".")) for document in cursor]
 
@@ -186,7 +181,7 @@ def _decoded(block: bytes) -> Iterator[tuple[list[dict[str, Any]], int]]:
 
 def _decode(together: bytes) -> tuple[list[dict[str, Any]], int]:
     try:
-        return bson.decode_all(together, _DECODED), 0
+        return bson.decode_all(together, DECODED), 0
     except (bson.errors.InvalidBSON, UnicodeDecodeError, RecursionError):
         return _decode_each(together)
 
@@ -196,5 +191,5 @@ def _decode_each(together: bytes) -> tuple[list[dict[str, Any]], int]:
     raw = documents_of(together)
     for one in raw:
         with suppress(bson.errors.InvalidBSON, UnicodeDecodeError, RecursionError):
-            found.append(bson.decode(one, _DECODED))
+            found.append(bson.decode(one, DECODED))
     return found, len(raw) - len(found)

@@ -8,7 +8,7 @@ a look into the index. One seed gives one sample, as long as nothing is written.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -17,14 +17,24 @@ from typing import Any
 
 import bson
 from bson import Binary, Int64, ObjectId
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout
 
 from tranship.connectors.mongodb.reader import documents_of
+
+DECODED = CodecOptions[dict[str, Any]](
+    document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_AUTO, tz_aware=False
+)
+"""How documents are decoded of which values are taken: each date that BSON has is one, without a zone."""
 
 _EPOCH = datetime(1970, 1, 1)  # the driver gives times without a zone, which are UTC
 
 RUN = 100
 """Documents of a run."""
+
+RUN_TIME_MS = 5_000
+"""How long the server may look for a run."""
 
 MOST_LOOKS = 4
 """Looks for each run that is wanted: some find an empty place."""
@@ -59,10 +69,17 @@ class Gap:
 class Runs:
     """The runs of one collection: iterating gives blocks of raw documents."""
 
-    def __init__(self, collection: Collection[dict[str, Any]], documents: int, seed: int) -> None:
+    def __init__(
+        self,
+        collection: Collection[dict[str, Any]],
+        documents: int,
+        seed: int,
+        condition: Mapping[str, Any] | None = None,
+    ) -> None:
         self._collection = collection
         self._documents = documents
         self._random = random.Random(seed)
+        self._condition = condition
 
     def __iter__(self) -> Iterator[bytes]:
         seen = 0
@@ -98,9 +115,13 @@ class Runs:
 
     def _run(self, low: Any, high: Any) -> tuple[bytes, Any, int]:
         """A run from a key on, up to another one: its documents, the last one's key, and how many they are."""
-        bounds = {"$gte": low} | ({"$lt": high} if high is not None else {})
-        cursor = self._collection.find_raw_batches({"_id": bounds}, sort=[("_id", 1)], limit=RUN)
-        block: bytes = b"".join(cursor)  # type: ignore[arg-type]  # bytes, whatever the driver's types say
+        bounds: dict[str, Any] = {"_id": {"$gte": low} | ({"$lt": high} if high is not None else {})}
+        wanted = {"$and": [bounds, self._condition]} if self._condition else bounds
+        cursor = self._collection.find_raw_batches(wanted, sort=[("_id", 1)], limit=RUN, max_time_ms=RUN_TIME_MS)
+        try:
+            block: bytes = b"".join(cursor)  # type: ignore[arg-type]  # bytes, whatever the driver's types say
+        except ExecutionTimeout:  # documents that meet the condition are rare from there on
+            return b"", low, 0
         found = documents_of(block)
         return block, self._id_of(found[-1]) if found else low, len(found)
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
+from tranship.connectors import clocks
 from tranship.connectors.errors import ConnectorError, RefusedError, TransientError
 from tranship.connectors.fit import Notes
-from tranship.connectors.mongodb import kinds
+from tranship.connectors.mongodb import indexkinds, kinds
 from tranship.connectors.mongodb.connection import RAW
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.filters import where as where_of
 from tranship.connectors.mongodb.order import usual_order
 from tranship.connectors.mongodb.projection import PROJECTION
-from tranship.connectors.mongodb.reader import BY_ID, MongoReader
+from tranship.connectors.mongodb.reader import BY_ID, MongoReader, documents_of
+from tranship.connectors.mongodb.sampling import DECODED, Runs
 from tranship.connectors.mongodb.traces import MongoTraces
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
@@ -26,6 +31,8 @@ from tranship.plans.streams import LONG_KEY_BYTES, Column, Stream, key_entries
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tranship.connectors.batch import Batch
 
 MIN_WIRE_VERSION = 17
 """MongoDB 6.0, the first that reports DDL in change streams."""
@@ -64,15 +71,26 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
     def findings(self, streams: Sequence[Stream]) -> list[Finding]:
         """Whether the server and each stream can be read and watched."""
         try:
-            found = _topology(self._hello(), self._told("shardingState", "asking whether the source is a shard"))
+            before = time.time()
+            hello = self._hello()
+            clock = _clock(hello, before, time.time())
+            found = _topology(hello, self._told("shardingState", "asking whether the source is a shard"))
             if any(finding.severity == "error" for finding in found):
                 return found
             self.identity()  # which a run asks for before all else
             for stream in streams:
-                found += self._stream_findings(stream)
-            return found + self._watch_findings() + self._trace_findings()
+                found += [replace(finding, stream=stream.name) for finding in self._stream_findings(stream)]
+            return found + clock + self._watch_findings() + self._trace_findings()
         except (RefusedError, TransientError) as error:
             return [Finding("source.unusable", "error", str(error), "check the URI, the server and the user's roles")]
+
+    def some(self, stream: Stream, documents: int, seed: int) -> Iterator[Batch]:
+        mapper = self._mapper(stream)
+        with translated(f"reading {stream.collection}"):
+            collection = self._database.get_collection(stream.collection, codec_options=DECODED)
+            for block in Runs(collection, documents, seed, where_of(stream)):
+                if found := documents_of(block):
+                    yield mapper.batch(found)
 
     def _stream_findings(self, stream: Stream) -> list[Finding]:
         where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"
@@ -89,7 +107,8 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
             with translated(f"reading {stream.collection}"):
                 self._try_filter(stream)
                 indexes = list(self._database[stream.collection].list_indexes())
-                return kinds.warnings(where, infos[0], indexes) + self._key_findings(stream, where)
+                told = kinds.warnings(where, infos[0], indexes) + indexkinds.findings(where, indexes)
+                return told + self._key_findings(stream, where)
         except ConnectorError as error:
             hint = (
                 "check `where` in the plan (it is asked along the index of `_id`, so with neither $text nor $near), "
@@ -156,6 +175,14 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
             )
             return [Finding("source.unwatchable", "error", str(error), hint)]
         return []
+
+
+def _clock(hello: Mapping[str, Any], before: float, after: float) -> list[Finding]:
+    told = hello.get("localTime")
+    if not isinstance(told, datetime):
+        return []
+    seconds = told.replace(tzinfo=told.tzinfo or UTC).timestamp()
+    return clocks.finding("source.clock", "source", seconds, before, after)
 
 
 def _topology(hello: Mapping[str, Any], sharding: Mapping[str, Any]) -> list[Finding]:

@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure
 
 from tranship.connectors.errors import ConnectorError, RefusedError, SourceChangedError
 from tranship.connectors.keycodec import encode
-from tranship.connectors.mongodb import bsonwalk
+from tranship.connectors.mongodb import bsonwalk, oplog
 from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_time, position_token
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.protocols import Changes, Key, Position
@@ -98,6 +98,18 @@ class MongoWatcher(MongoConnection):
                 return None
         time_ = oldest.get("ts") if oldest else None
         return float(position_time(since).time - time_.time) if isinstance(time_, Timestamp) else None
+
+    def keeps_s(self, since: Position) -> float | None:
+        """By what of the oplog's room is filled."""
+        age = self.history_s(since)
+        with translated("asking how large the oplog is"):
+            try:
+                stats = self._client.get_database("local").command("collStats", "oplog.rs")
+            except OperationFailure as error:
+                if error.code not in NOT_ANSWERED:
+                    raise
+                return None
+        return oplog.keeps_s(age, stats) if age is not None else None
 
     def _watch(
         self, collections: Sequence[str], session: ClientSession, **options: Any

@@ -8,11 +8,12 @@ moment, dropped and built again once the values are unique.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
-from tranship.connectors.errors import NotOursError, UniqueConflictError
+from tranship.connectors.errors import ConnectorError, NotOursError, UniqueConflictError
 from tranship.connectors.postgresql import ownership
 from tranship.connectors.postgresql.catalog import IndexState, as_stored, ddl, index_state
 from tranship.connectors.postgresql.errors import DuplicateError, LockTimeoutError, translating
@@ -43,11 +44,21 @@ PAUSE_S = 0.25
 def create_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wanted: Sequence[Wanted]) -> None:
     """Create what is missing, one transaction per index."""
     for index in wanted:
-        with sessions.write(scope) as connection:
+        with _naming(index), sessions.write(scope) as connection:
             if _ours(connection, tables, scope.run, index) is None:
                 connection.execute(text(LOCK_TIMEOUT))
                 ddl(connection, index.create)
                 ownership.note(connection, tables, scope.run, "index", index.quoted)
+
+
+@contextmanager
+def _naming(index: Wanted) -> Iterator[None]:
+    """Errors of a build name the stream whose index it is."""
+    try:
+        yield
+    except ConnectorError as error:
+        error.stream = error.stream or index.stream
+        raise
 
 
 def drop_plain(sessions: ControlSessions, tables: StateTables, scope: Scope, wanted: Sequence[Wanted]) -> None:
@@ -113,7 +124,8 @@ def create_unique(
             ownership.note(connection, tables, scope.run, "index", index.quoted)
         if state is not None and state.constraint:
             continue
-        _build(sessions, scope, index, sleep)
+        with _naming(index):
+            _build(sessions, scope, index, sleep)
         with sessions.write(scope) as connection:
             if index.index.is_constraint:
                 connection.execute(text(LOCK_TIMEOUT))

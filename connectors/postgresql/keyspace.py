@@ -12,6 +12,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from tranship.connectors import keycodec as codec
+from tranship.connectors.arrowtypes import plain_values
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.keys import BOTTOM, TOP, Cut, KeyForm, TypedValue
 from tranship.connectors.postgresql.keyterms import expression, form_of, identity_of, key_terms
@@ -24,7 +25,9 @@ def texts(field: Field, column: pa.Array) -> pa.Array:
     """A parameter that holds a column's values as texts, for `expression`."""
     storage = column.storage if isinstance(column, pa.ExtensionArray) else column
     write = form_of(field).write
-    return pa.array([[None if value is None else write(value) for value in _plain(storage)]], pa.list_(pa.string()))
+    return pa.array(
+        [[None if value is None else write(value) for value in plain_values(storage)]], pa.list_(pa.string())
+    )
 
 
 class KeySpace:
@@ -52,7 +55,7 @@ class KeySpace:
 
     def values(self, columns: Sequence[pa.Array]) -> list[tuple[TypedValue, ...]]:
         """The key values of rows, in the form that the key codec takes."""
-        return list(zip(*(_plain(column) for column in columns), strict=True))
+        return list(zip(*(plain_values(column) for column in columns), strict=True))
 
     def decode(self, keys: Sequence[Key]) -> list[tuple[TypedValue, ...]]:
         """The key values of those keys that rows can have, sorted by key, each once."""
@@ -140,13 +143,3 @@ def _beyond(layout: Layout, values: Sequence[TypedValue]) -> Cut | None:
 
 def _literal(text: str) -> str:
     return sql.Literal(text).as_string(None)
-
-
-def _plain(column: pa.Array) -> list[TypedValue]:
-    """Python values of a key column. Times as integers: Python's end at the years 1 and 9999."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    elif pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    values: list[TypedValue] = column.to_pylist()
-    return values

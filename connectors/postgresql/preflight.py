@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlalchemy import Connection, func, select, text
 
 from tranship.connectors.errors import RefusedError
-from tranship.connectors.postgresql import strangers, tables
+from tranship.connectors.postgresql import strangers, surroundings, tables
 from tranship.connectors.postgresql.catalog import schema_exists
 from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.naming import clashes
@@ -32,6 +32,7 @@ def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Strea
     found += _looked(connection, lambda: _state_taken(connection, endpoint.state_schema))
     found += _looked(connection, lambda: _sessions(connection, endpoint.sessions))
     found += [_error("target.names", problem, hint) for problem in clashes(streams, endpoint.schema)]
+    found += _looked(connection, lambda: surroundings.findings(connection))
     return found + may_move(connection, endpoint, streams, run)
 
 
@@ -71,9 +72,10 @@ def _looked(connection: Connection, look: Callable[[], Iterable[Finding]]) -> li
 def _taken(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream], run: str) -> Iterator[Finding]:
     known = _state(connection, endpoint.state_schema)
     hint = "Name another table or schema in the plan; applications may work with this one, as they do after a cutover."
-    where = (connection, known, endpoint.schema, streams, run)
-    for problem in (*tables.taken(*where), *tables.taken_indexes(*where)):
-        yield _error("target.name_taken", problem, hint)
+    for stream in streams:
+        where = (connection, known, endpoint.schema, [stream], run)
+        for problem in (*tables.taken(*where), *tables.taken_indexes(*where)):
+            yield Finding("target.name_taken", "error", problem, hint, stream.name)
 
 
 def _error(code: str, message: str, hint: str) -> Finding:

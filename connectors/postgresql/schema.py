@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from sqlalchemy import Connection
+from sqlalchemy import text
 
 from tranship.connectors.errors import ConnectorError, RefusedError, UniqueConflictError
-from tranship.connectors.postgresql import indexes, parents, preflight, shadows, statements, tables
+from tranship.connectors.postgresql import indexes, parents, preflight, references, shadows, statements, tables
 from tranship.connectors.postgresql.catalog import ddl, server_identity, table_differences
-from tranship.connectors.postgresql.layout import layout, quote
+from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import Finding, Key, Scope
-from tranship.plans.streams import Column, Endpoint, Stream
+from tranship.plans.streams import Endpoint, Stream
 
 
 class PostgresSchema:
@@ -123,30 +123,28 @@ class PostgresSchema:
 
     def dangling(self, stream: Stream) -> dict[str, int]:
         """Columns of child tables are named `table.column`."""
-        columns = [(stream.table, column, column.name) for column in stream.columns]
-        children = list(stream.children)
-        for child in children:
-            columns += [(child.table, column, f"{child.table}.{column.name}") for column in child.columns]
-            children += child.children
         with self._sessions.read() as connection:
             return {
-                label: self._count_dangling(connection, table, column)
-                for table, column, label in columns
-                if column.references is not None
+                one.label: references.count(connection, self._schema, one)
+                for one in references.references(stream, self._streams)
             }
 
-    def _count_dangling(self, connection: Connection, table: str, column: Column) -> int:
-        assert column.references is not None
-        other = layout(self._streams[column.references.stream], self._schema)
-        if len(other.key) != 1:
-            raise RefusedError(f"column {column.name} refers to {other.table}, whose key has several columns")
-        name = quote(column.name)
-        statement = (
-            f"SELECT count(*) FROM {quote(self._schema)}.{quote(table)} AS t WHERE t.{name} IS NOT NULL "
-            f"AND NOT EXISTS (SELECT 1 FROM {other.name} AS o WHERE o.{quote(other.key[0].name)} = t.{name})"
-        )
-        found: int = connection.exec_driver_sql(statement.replace("%", "%%")).scalar_one()
+    def dangling_keys(self, scope: Scope, stream: Stream, limit: int) -> dict[str, list[tuple[str, Key, int]]]:
+        found = {}
+        for one in references.references(stream, self._streams):
+            values = references.values(self._endpoint, scope.reading, one, limit)
+            found[one.label] = [(one.stream.name, key, rows) for key, rows in values]
         return found
+
+    def size(self, streams: Sequence[Stream]) -> int:
+        names = [table.name for table, _ in tables.walk(streams, self._schema)]
+        query = text(
+            "SELECT coalesce(sum(pg_total_relation_size(to_regclass(t))), 0)::int8 "
+            "FROM unnest(CAST(:names AS text[])) AS t"
+        )
+        with self._sessions.read() as connection:
+            size: int = connection.execute(query, {"names": names}).scalar_one()
+        return size
 
     def count(self, stream: Stream) -> int:
         statement = f"SELECT count(*) FROM {layout(stream, self._schema).name}"

@@ -119,12 +119,14 @@ class Changes:
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of preflight or check: a stable code, what and where, and what to do. Errors stop the run."""
+    """One result of preflight or check: a stable code, what and where, and what to do. Errors stop the run. `stream`:
+    the only one that it is about; empty where it is about the servers or several streams."""
 
     code: str
     severity: Literal["error", "warning", "info"]
     message: str
     hint: str = ""
+    stream: str = ""
 
 
 @dataclass(frozen=True, order=True)

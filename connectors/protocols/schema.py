@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from tranship.connectors.protocols.forms import Finding, Scope
+from tranship.connectors.protocols.forms import Finding, Key, Scope
 from tranship.plans.streams import Stream
 
 
@@ -59,7 +59,14 @@ class TargetSchema(Protocol):
     def dangling(self, stream: Stream) -> dict[str, int]:
         """Per referencing column, how many rows point at no row of the referenced stream."""
 
+    def dangling_keys(self, scope: Scope, stream: Stream, limit: int) -> dict[str, list[tuple[str, Key, int]]]:
+        """Per referencing column, up to `limit` of the keys that have no row: (referenced stream, key, rows that refer
+        to it), those with most rows first."""
+
     def count(self, stream: Stream) -> int:
         """Rows of the root table."""
+
+    def size(self, streams: Sequence[Stream]) -> int:
+        """Bytes that the streams' tables take, with their indexes."""
 
     def close(self) -> None: ...

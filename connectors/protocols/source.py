@@ -44,6 +44,10 @@ class BatchSource(Protocol):
     def spans(self, stream: Stream, chunk_bytes: int) -> list[Span]:
         """Spans of about `chunk_bytes` each, in key order, that tile the whole key space: first and last are open."""
 
+    def some(self, stream: Stream, documents: int, seed: int) -> Iterator[Batch]:
+        """About so many documents from all over the key space, a batch for each place; the same ones for one seed as
+        long as nothing is written. Cheap: for a look before there is a run, so as of no position."""
+
     def read(self, stream: Stream, span: Span, after: Position) -> Iterator[Batch]:
         """The current documents of a span in key order, as of `after` or later (majority, causally after).
 
@@ -84,6 +88,9 @@ class ChangeSource(Protocol):
     def history_s(self, since: Position) -> float | None:
         """How much older than a position the source's history is, in seconds: by so much capture may fall back before
         the position is lost. None where that is not known."""
+
+    def keeps_s(self, since: Position) -> float | None:
+        """For how many seconds the source keeps changes, if as much is written as so far; None where nobody knows."""
 
     def put_marker(self, name: str) -> None:
         """Write a marker that comes through `changes` after all earlier acknowledged writes (`rules.md` E3).

@@ -16,7 +16,10 @@ from tranship.orchestrator.cli.commands import BAD_PLAN, REFUSED, AsJson, PlanFi
 from tranship.orchestrator.engine.session import open_session
 from tranship.orchestrator.reports.checked import Checked, as_junit, checked, outlook, refused
 from tranship.orchestrator.reports.sizes import size
+from tranship.orchestrator.reports.status import duration
 from tranship.plans import PlanError, load_with_warnings
+
+SAMPLE = 1_000
 
 
 class Severity(StrEnum):
@@ -36,12 +39,15 @@ def check(
     junit: Annotated[
         Path | None, typer.Option("--junit", help="A file that gets the result as JUnit XML.", show_default=False)
     ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, help="So many documents of each stream are looked at.")
+    ] = SAMPLE,
 ) -> None:
-    """Check the plan's rules, and whether both servers can be used for it. Writes nothing on either side."""
+    """Check the plan's rules, both servers, and some documents. Writes nothing on either side."""
     logs.configure(logs.default_format())
     broken: PlanError | None = None
     try:
-        result = _looked(plan, quiet=as_json)
+        result = _looked(plan, sample, quiet=as_json)
     except PlanError as error:
         broken, result = error, refused(str(plan), error)
     if junit is not None:
@@ -56,13 +62,14 @@ def check(
     raise typer.Exit(_code(result, fail_on))
 
 
-def _looked(plan: Path, *, quiet: bool) -> Checked:
+def _looked(plan: Path, sample: int, *, quiet: bool) -> Checked:
     loaded = load_with_warnings(plan)
     for warning in () if quiet else loaded.warnings:
         typer.echo(warning, err=True)
     with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
         found = session.findings(session.active() or "")
-        return checked(str(plan), loaded.warnings, found, outlook(session, found))
+        said, coming = outlook(session, found, sample)
+        return checked(str(plan), loaded.warnings, [*found, *said], coming)
 
 
 def _code(result: Checked, fail_on: Severity) -> int:
@@ -83,4 +90,9 @@ def _lines(result: Checked) -> Iterator[str]:
     yield "the plan can run"
     yield f"  from {result.source} to {result.target}"
     for stream in result.streams:
-        yield f"  {stream.stream}: about {stream.documents:,} documents, {size(stream.bytes)}"
+        looked = f"; {stream.looked_at:,} looked at" if stream.looked_at else ""
+        yield f"  {stream.stream}: about {stream.documents:,} documents, {size(stream.bytes)}{looked}"
+    if result.seconds is not None and result.wait_s is not None:
+        took, wait = duration(result.seconds), duration(result.wait_s)
+        yield f"  roughly {took} to the cutover, where writers stand still for {wait}"
+    yield f"  next: tranship dry-run {shlex.quote(result.plan)} measures that, and leaves both sides as they are"

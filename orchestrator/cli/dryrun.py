@@ -10,29 +10,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, open_plan, signals
+from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, bad_input, open_plan, signals
 from tranship.orchestrator.cli.view import shown
+from tranship.plans.units import parse_share
 
 if TYPE_CHECKING:
     from tranship.orchestrator.engine.engine import Engine
     from tranship.orchestrator.engine.session import Session
 
 
-def dry_run(
+def dry_run(  # noqa: PLR0917  typer gives all of them by name
     plan: PlanFile,
+    sample: Annotated[
+        str, typer.Option("--sample", help="How much of each collection is looked at; small ones are looked at whole.")
+    ] = "5%",
+    full: Annotated[bool, typer.Option("--full", help="Look at every document.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Which part a sample is.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file that gets the report as JSON.", show_default=False)
     ] = None,
     as_json: AsJson = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Name keys of rows that differ or refer to nothing: people's data.")
+    ] = False,
     log_format: Format = None,
 ) -> None:
     """Rehearse the plan: everything but stopping writers and switching, in shadow schemas that are removed again."""
+    share = _share(sample)
     from tranship.orchestrator.rehearsal.dryrun import rehearse  # with all phases
-    from tranship.orchestrator.rehearsal.report import printed
+    from tranship.orchestrator.rehearsal.printing import printed
 
     with open_plan(plan, log_format) as session:
-        report = rehearse(session, _watched)
+        report = rehearse(session, _watched, 1.0 if full else share, seed, keys=keys)
     content = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
     if output is not None:
         output.write_text(content + "\n", encoding="utf-8")
@@ -42,6 +53,16 @@ def dry_run(
         for line in printed(report):
             typer.echo(logs.without_secrets(line))
     raise typer.Exit(0 if report.may_start and not report.left else REFUSED)
+
+
+def _share(text: str) -> float:
+    try:
+        share = parse_share(text)
+    except ValueError as error:
+        bad_input(f"--sample {printable(text)}: {error}")
+    if not share:
+        bad_input("--sample 0%: nothing would be looked at; write a share above 0%, such as 5%, or --full")
+    return share
 
 
 def purge_shadows(session: Session) -> None:

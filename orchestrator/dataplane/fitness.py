@@ -18,7 +18,7 @@ _NAMED = 5
 
 def against(stream: Stream, fit: Fit, most: float) -> list[str]:
     """What of a stream is against a switch, a sentence each. `most`: the share of misfits that is allowed."""
-    return [*_never_filled(stream, fit), *_misfits(stream, fit, most)]
+    return [*never_filled(stream, fit), *(why for _, why in misfits(stream, fit, most))]
 
 
 def refusal(streams: Sequence[Stream], fits: Mapping[str, Fit], most: float) -> str | None:
@@ -27,7 +27,7 @@ def refusal(streams: Sequence[Stream], fits: Mapping[str, Fit], most: float) -> 
     found = [why for stream, fit in known for why in against(stream, fit, most)]
     if not found:
         return None
-    empty = any(True for stream, fit in known for _ in _never_filled(stream, fit))
+    empty = any(True for stream, fit in known for _ in never_filled(stream, fit))
     ways = ["`filled: optional` for what may be empty"] if empty else []
     ways += ["a larger `limits.misfit`"] if any(_reasons(fit) for _, fit in known) else []
     more = f"; and {len(found) - _NAMED} more, which `tranship status` names" if len(found) > _NAMED else ""
@@ -56,7 +56,8 @@ def _reasons(fit: Fit) -> dict[str, dict[str, int]]:
     return found
 
 
-def _never_filled(stream: Stream, fit: Fit) -> Iterator[str]:
+def never_filled(stream: Stream, fit: Fit) -> Iterator[str]:
+    """Columns and child tables that no document has filled, a sentence each."""
     reasons = _reasons(fit)
     for field in _empty_fields(stream, fit):
         if field.optional:
@@ -71,7 +72,8 @@ def _never_filled(stream: Stream, fit: Fit) -> Iterator[str]:
             yield f"stream {stream.name}: column {field.table}.{field.column.name} is NULL in all {rows:,} rows: {but}"
 
 
-def _misfits(stream: Stream, fit: Fit, most: float) -> Iterator[str]:
+def misfits(stream: Stream, fit: Fit, most: float) -> Iterator[tuple[str, str]]:
+    """Places whose values do not fit in a larger share than is allowed, each with a sentence."""
     told = {field.path for field in _empty_fields(stream, fit) if not field.optional}
     for place, reasons in _reasons(fit).items():
         columns = [field for field in fields(stream) if field.column is not None and _covers(place, field.path)]
@@ -83,8 +85,9 @@ def _misfits(stream: Stream, fit: Fit, most: float) -> Iterator[str]:
         if share > most:
             named = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
             yield (
+                place,
                 f"stream {stream.name}: {count:,} of {count + values:,} values at {place} are NULL because they did "
-                f"not fit ({named}); that is {share:.2%}, and limits.misfit allows {most * 100:g}%"
+                f"not fit ({named}); that is {share:.2%}, and limits.misfit allows {most * 100:g}%",
             )
 
 

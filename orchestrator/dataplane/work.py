@@ -79,6 +79,7 @@ class Work:
         self._parts: dict[str, Part] = {}
         self._seen: deque[tuple[float, int, int]] = deque()
         """Time, units and rows done by then."""
+        self._steps: dict[str, list[float]] = {}
 
     def begin(self, doing: str) -> None:
         """Something else is under way from now on."""
@@ -93,6 +94,7 @@ class Work:
             self._unit = unit
             self._parts = {name: Part(done, total, 0) for name, (done, total) in parts.items()}
             self._seen.clear()
+            self._steps[self._doing] = []
             self._see()
 
     def step(self, stream: str, rows: int) -> None:
@@ -100,7 +102,13 @@ class Work:
         with self._lock:
             part = self._parts[stream]
             self._parts[stream] = Part(part.done + 1, part.total, part.rows + rows)
+            self._steps[self._doing].append(self._clock())
             self._see()
+
+    def steps(self, doing: str) -> tuple[float, ...]:
+        """When the units of what was done last under a name were done, by the clock."""
+        with self._lock:
+            return tuple(self._steps.get(doing, ()))
 
     def stumbled(self, reason: str) -> None:
         """It failed, and is tried again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from tranship.connectors.protocols import Finding
@@ -48,10 +49,23 @@ class PreflightError(Exception):
         super().__init__("\n".join(f"{f.code}: {f.message}" + (f"; {f.hint}" if f.hint else "") for f in findings))
 
 
+class Rehearsal(StrEnum):
+    """What a dry run makes of a phase."""
+
+    BOTH_WAYS = "both ways"
+    """Half of it is carried out and taken back, then the whole."""
+    FORWARD = "forward"
+    """It is carried out; there is nothing that could be taken back."""
+    MEASURED = "measured"
+    """Something else stands in its place (`orchestrator.rehearsal.phase`), which stops nobody and switches nothing."""
+
+
 class Phase(Protocol):
-    """One phase of a strategy."""
+    """One phase of a strategy. `not_rehearsed`: what of it a dry run does not try, a line each."""
 
     name: PhaseName
+    rehearsal: Rehearsal
+    not_rehearsed: tuple[str, ...]
 
     def do(self, run: Run) -> Iterator[Record]:
         """Make the phase's effect; right after any partial attempt."""

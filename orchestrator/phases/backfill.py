@@ -18,7 +18,7 @@ from tranship.orchestrator.dataplane.run import POLL_S, Run
 from tranship.orchestrator.dataplane.work import CHUNKS
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.phases import Rehearsal, Verdict, observed, verdict
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 
@@ -29,6 +29,8 @@ class Backfill:
     """Copies chunks; undo empties the tables and forgets the chunks."""
 
     name = PhaseName.BACKFILL
+    rehearsal = Rehearsal.BOTH_WAYS
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         for stream in run.streams:

@@ -14,7 +14,7 @@ from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
+from tranship.orchestrator.phases import Diverged, Rehearsal, Verdict, Verified, observed
 from tranship.orchestrator.phases.preflight import findings, refuse_errors
 from tranship.plans.strategies import PhaseName
 
@@ -30,6 +30,8 @@ class Capture:
     """Keeps the first position; the engine then runs the service."""
 
     name = PhaseName.CAPTURE
+    rehearsal = Rehearsal.BOTH_WAYS
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         if {PhaseName.EXPAND, PhaseName.CAPTURE}.intersection(run.plan.approval):

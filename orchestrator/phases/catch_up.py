@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tranship.orchestrator.dataplane.run import POLL_S, Run
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Verdict, Verified, observed
+from tranship.orchestrator.phases import Rehearsal, Verdict, Verified, observed
 from tranship.plans.strategies import PhaseName
 
 STEADY_S = 2.0
@@ -20,6 +20,8 @@ class CatchUp:
     """Waits for the applier."""
 
     name = PhaseName.CATCH_UP
+    rehearsal = Rehearsal.FORWARD
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         wait_for_applier(run)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.phases import Rehearsal, Verdict, observed, verdict
 from tranship.plans.strategies import PhaseName
 
 
@@ -21,6 +21,8 @@ class Constrain:
     """Creates the constraints; undo drops them."""
 
     name = PhaseName.CONSTRAIN
+    rehearsal = Rehearsal.BOTH_WAYS
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         run.schema.create_constraints(run.scope, run.streams)

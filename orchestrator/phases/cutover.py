@@ -20,8 +20,16 @@ from tranship.orchestrator.dataplane.drain import drain, pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
-from tranship.orchestrator.phases import Diverged, DivergedError, RefusedToActError, Verdict, Verified, observed
-from tranship.orchestrator.phases.record import against_switch
+from tranship.orchestrator.phases import (
+    Diverged,
+    DivergedError,
+    RefusedToActError,
+    Rehearsal,
+    Verdict,
+    Verified,
+    observed,
+)
+from tranship.orchestrator.phases.record import against_switch, known_divergences
 from tranship.plans.strategies import PhaseName
 
 DRAIN_LIMIT_S = 60.0
@@ -33,6 +41,11 @@ class Cutover:
     it."""
 
     name = PhaseName.CUTOVER
+    rehearsal = Rehearsal.MEASURED
+    not_rehearsed: tuple[str, ...] = (
+        "stopping the writers: nobody is stopped, and the quiet time is not waited for",
+        "the seal and the switch: nothing is sealed, and no application is told anything",
+    )
 
     def do(self, run: Run) -> Iterator[Record]:
         try:
@@ -95,9 +108,10 @@ def last_comparison(run: Run) -> reconcile.Reconciled:
 
 
 def objections(run: Run) -> list[str]:
-    """What would keep a cutover from happening now, beside writers."""
-    found = []
-    for check in (_check_quarantine, _check_record, _check_strangers):
+    """What would keep a cutover from happening now, beside writers and what fits the plan badly."""
+    known = known_divergences(run.progress, run.scope, run.plan)
+    found = [known] if known is not None else []
+    for check in (_check_quarantine, _check_strangers):
         try:
             check(run)
         except RefusedToActError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.phases import Rehearsal, Verdict, observed, verdict
 from tranship.plans.strategies import PhaseName
 
 
@@ -19,6 +19,8 @@ class Expand:
     """Creates tables; undo drops exactly what was created."""
 
     name = PhaseName.EXPAND
+    rehearsal = Rehearsal.BOTH_WAYS
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         made = run.schema.create_tables(run.scope, run.streams)

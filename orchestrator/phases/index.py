@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Verdict, observed, verdict
+from tranship.orchestrator.phases import Rehearsal, Verdict, observed, verdict
 from tranship.plans.strategies import PhaseName
 
 
@@ -15,6 +15,8 @@ class Index:
     """Creates the plan's indexes; undo drops them."""
 
     name = PhaseName.INDEX
+    rehearsal = Rehearsal.BOTH_WAYS
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         run.schema.create_indexes(run.scope, run.streams)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from tranship.connectors.protocols import Finding
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import PreflightError, Verdict, Verified, observed
+from tranship.orchestrator.phases import PreflightError, Rehearsal, Verdict, Verified, observed
 from tranship.plans.strategies import PhaseName
 
 
@@ -30,6 +30,8 @@ class Preflight:
     """Leaves everything as it is, so there is nothing to undo."""
 
     name = PhaseName.PREFLIGHT
+    rehearsal = Rehearsal.FORWARD
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         found = findings(run)

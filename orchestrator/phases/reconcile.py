@@ -13,7 +13,7 @@ from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Diverged, Verdict, Verified, observed
+from tranship.orchestrator.phases import Diverged, Rehearsal, Verdict, Verified, observed
 from tranship.orchestrator.phases.catch_up import wait_for_applier
 from tranship.plans.strategies import PhaseName
 
@@ -22,6 +22,8 @@ class Reconcile:
     """Compares; changes rows only through dirty keys, and only when the plan says `repair`."""
 
     name = PhaseName.RECONCILE
+    rehearsal = Rehearsal.FORWARD
+    not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
         # After a pause or a reseed the applier is far behind, and all of that would seem to differ.

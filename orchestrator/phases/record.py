@@ -12,11 +12,12 @@ from tranship.plans.streams import Stream
 
 def against_switch(progress: Progress, scope: Scope, plan: Plan, streams: Sequence[Stream]) -> str | None:
     """Rows that are known to differ, columns that hold less than the plan says. None when nothing is against it."""
-    known = _known_divergences(progress, scope, plan)
+    known = known_divergences(progress, scope, plan)
     return known or fitness.refusal(streams, progress.fit(scope), plan.limits.misfit)
 
 
-def _known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
+def known_divergences(progress: Progress, scope: Scope, plan: Plan) -> str | None:
+    """Rows that are known to differ, where they are more than the plan allows."""
     known, allowed = len(progress.divergences(scope)), plan.reconcile.max_divergences
     if known <= allowed:
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from tranship.plans import Plan, target_endpoint
+from tranship.plans import Plan, resolve, target_endpoint
 from tranship.plans.models import RollbackPlan
-from tranship.plans.streams import Endpoint
+from tranship.plans.streams import Child, Column, Endpoint, Stream
 
 NAME_BYTES = 63
 """PostgreSQL cuts longer names."""
@@ -40,3 +41,27 @@ def shadow_name(schema: str, id: str) -> str:  # noqa: A002
     """The schema's name with the dry run's id, as much of it as fits."""
     tail = f"__dry_{id}"
     return schema.encode()[: NAME_BYTES - len(tail)].decode(errors="ignore") + tail
+
+
+def shadow_streams(plan: Plan, left_out: Container[str]) -> tuple[Stream, ...]:
+    """A shadow plan's streams but those that are left out. References to these are not looked at."""
+    streams = [stream for stream in resolve(plan) if stream.name not in left_out]
+    known = {stream.name for stream in streams}
+    return tuple(
+        replace(
+            stream, columns=_referring(stream.columns, known), children=tuple(_below(c, known) for c in stream.children)
+        )
+        for stream in streams
+    )
+
+
+def _below(child: Child, known: Container[str]) -> Child:
+    children = tuple(_below(one, known) for one in child.children)
+    return replace(child, columns=_referring(child.columns, known), children=children)
+
+
+def _referring(columns: Sequence[Column], known: Container[str]) -> tuple[Column, ...]:
+    return tuple(
+        column if column.references is None or column.references.stream in known else replace(column, references=None)
+        for column in columns
+    )

@@ -37,37 +37,47 @@ class PlanProblem:
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """One finding about the servers."""
+    """One finding about the servers or the documents. `stream`: the only one that it is about, if it is about one."""
 
     code: str
     severity: str
     message: str
     hint: str
+    stream: str = ""
+
+
+def named(findings: Iterable[Finding]) -> tuple[CheckFinding, ...]:
+    """Findings as values for programs."""
+    return tuple(CheckFinding(one.code, one.severity, one.message, one.hint, one.stream) for one in findings)
 
 
 @dataclass(frozen=True)
 class StreamSize:
-    """What a stream's collection holds, by the source's statistics; a `where` is not regarded."""
+    """What a stream's collection holds, by the source's statistics, in which a `where` is not regarded; how many of its
+    documents were looked at."""
 
     stream: str
     documents: int
     bytes: int
+    looked_at: int = 0
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run would do: between which servers, and how much of it there is."""
+    """What a run would do: between which servers, how much of it there is, and how long it takes (`Estimate`)."""
 
     source: str = ""
     target: str = ""
     streams: tuple[StreamSize, ...] = ()
+    seconds: float | None = None
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Checked:
     """Whether the plan can run, and what is against it. `docs/json.md` has each field; within a `version` fields are
-    only added. Where the plan has an error, no server is asked: `findings` is empty then. `source`, `target` and
-    `streams` are known of a plan that can run."""
+    only added. Where the plan has an error, no server is asked: `findings` is empty then. `source`, `target`,
+    `streams`, `seconds` and `wait_s` are known of servers that have nothing against the plan."""
 
     version: int
     plan: str
@@ -77,6 +87,8 @@ class Checked:
     source: str = ""
     target: str = ""
     streams: tuple[StreamSize, ...] = ()
+    seconds: float | None = None
+    wait_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -90,19 +102,32 @@ def refused(plan: str, error: PlanError) -> Checked:
 
 def checked(plan: str, warnings: Iterable[Problem], findings: Iterable[Finding], outlook: Outlook) -> Checked:
     """Of a plan whose servers were asked."""
-    found = tuple(CheckFinding(f.code, f.severity, f.message, f.hint) for f in findings)
+    found = named(findings)
     can_run = not any(finding.severity == "error" for finding in found)
-    coming = (outlook.source, outlook.target, outlook.streams)
-    return Checked(VERSION, plan, can_run, _problems(warnings), found, *coming)
+    return Checked(VERSION, plan, can_run, _problems(warnings), found, **vars(outlook))
 
 
-def outlook(session: Session, findings: Iterable[Finding]) -> Outlook:
-    """What a run would do; nothing is known where something is against it. Reads only."""
-    if any(finding.severity == "error" for finding in findings):
-        return Outlook()
+def outlook(session: Session, findings: Iterable[Finding], sample: int) -> tuple[list[Finding], Outlook]:
+    """What so many documents of each stream say, and what a run would do; nothing is known where a server is against
+    it. Reads only."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if any(not finding.stream for finding in errors):
+        return [], Outlook()
+    from tranship.orchestrator.checks import estimate, samples  # with Arrow, which no other command of the kind needs
+
+    left_out = frozenset(finding.stream for finding in errors)
+    found, sampled = samples.look(session, sample, left_out)
+    looked_at = {one.stream: one.documents for one in sampled}
     with closing(session.connect.source()) as source, closing(session.connect.schema()) as schema:
-        sizes = tuple(StreamSize(stream.name, *source.estimate(stream)) for stream in session.streams)
-        return Outlook(source.identity(), schema.identity(), sizes)
+        sizes = tuple(
+            StreamSize(stream.name, *source.estimate(stream), looked_at[stream.name])
+            for stream in session.streams
+            if stream.name in looked_at
+        )
+        identities = source.identity(), schema.identity()
+    about = estimate.estimate(session, sum(one.documents for one in sizes), sampled)
+    found += estimate.history(session, about.seconds)
+    return found, Outlook(*identities, sizes, about.seconds, about.wait_s)
 
 
 def as_junit(result: Checked) -> str:

@@ -121,3 +121,17 @@ class TargetSchemaSuite(MigrationSuite):
         assert migration.schema.dangling(CUSTOMERS) == {}
         assert migration.schema.count(ORDERS) == 5
         assert migration.schema.count(CUSTOMERS) == 2
+
+    def test_keys_that_are_referred_to_in_vain_are_named(self, migration: Migration) -> None:
+        nobody, nowhere = object_id(77), object_id(78)
+        migration.load([customer(1, "a")], CUSTOMERS)
+        migration.load([order(n, customer=nobody if n % 3 else nowhere) for n in range(1, 7)])
+        found = migration.schema.dangling_keys(migration.scope, ORDERS, 5)
+        named = {name: [(to, key.hex(), rows) for to, key, rows in keys] for name, keys in found.items()}
+        # An ObjectId's canonical key: its type, then its twelve bytes (`docs/architecture.md`).
+        assert [(to, key[-24:], rows) for to, key, rows in named["customer"]] == [
+            ("customers", nobody, 4),
+            ("customers", nowhere, 2),
+        ]
+        assert len(migration.schema.dangling_keys(migration.scope, ORDERS, 1)["customer"]) == 1
+        assert migration.schema.dangling_keys(migration.scope, CUSTOMERS, 5) == {}

@@ -42,6 +42,17 @@ def migration(postgres: PostgresWorld) -> Migration:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_size_of_tables_is_the_servers(migration: Migration, postgres: PostgresWorld) -> None:
+    empty = migration.schema.size(STREAMS)
+    migration.load([order(number) for number in range(1, 2000)])
+    ((told,),) = postgres.sql(
+        "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' "
+        "AND relnamespace = '{shop}'::regnamespace"
+    )
+    assert migration.schema.size(STREAMS) == told > empty
+    assert migration.schema.size([]) == 0
+
+
 def test_somebody_elses_table_is_never_touched(postgres: PostgresWorld) -> None:
     postgres.sql("CREATE SCHEMA {shop}")
     postgres.sql("CREATE TABLE {shop}.orders (precious int)")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def held(route: Route) -> Any:
     return collections, indexes, users, route.raw(), route.raw("owners")
 
 
-def rehearsed(route: Route, plan: Path, code: int = FINISHED) -> dict[str, Any]:
-    found, said = route.tranship("dry-run", plan, "--json")
+def rehearsed(route: Route, plan: Path, code: int = FINISHED, *options: str) -> dict[str, Any]:
+    found, said = route.tranship("dry-run", plan, "--json", *options)
     assert found == code, said
     report: dict[str, Any] = json.loads(said[said.index('{\n  "version"') :])
     return report
@@ -140,13 +141,19 @@ def test_a_value_that_is_held_twice_is_named(route: Route, plan: Path, monkeypat
     monkeypatch.setattr(indexes, "BUILD_TRIES", 2)
     route.documents("owners").insert_one({"_id": "twin", "mail": "m3"})
     before = dumped(route), held(route)
-    result = CliRunner(env=route.environment).invoke(app, ["dry-run", str(plan), "--json"])
+    result = CliRunner(env=route.environment).invoke(app, ["dry-run", str(plan), "--json", "--keys"])
     assert result.exit_code == REFUSED, result.output
     assert (dumped(route), held(route)) == before
     report = json.loads(result.stdout)
     assert report["may_start"] is False
     assert any("owners" in why and "held by several rows" in why for why in report["against"])
-    assert {(d["key"]["_id"], d["kind"]) for d in report["divergences"]} == {("o3", "duplicate"), ("twin", "duplicate")}
+    (left_out,) = report["left_out"]
+    held_twice = {(one["key"]["_id"], one["kind"]) for one in left_out["divergences"]}
+    assert (left_out["stream"], held_twice) == ("owners", {("o3", "duplicate"), ("twin", "duplicate")})
+    assert "data.duplicate" in {finding["code"] for finding in report["findings"]}
+    # The other stream is rehearsed to its end all the same.
+    (things_,) = report["streams"]
+    assert things_["compared"] == {"documents": 300, "rows": 300, "quarantined": 0}
 
 
 def test_under_writes(route: Route, plan: Path) -> None:
@@ -203,13 +210,121 @@ def test_who_would_see_the_shadow_refuses_it(route: Route, plan: Path, made: str
     assert rehearsed(route, plan)["may_start"] is True
 
 
-def test_what_check_finds_refuses_it_and_makes_nothing(route: Route, plan: Path) -> None:
-    route.query("create schema moved; create table moved.things (mine int)")
+def test_what_check_finds_of_the_servers_refuses_it_and_makes_nothing(route: Route, plan: Path) -> None:
+    route.query("create schema tranship; create table tranship.theirs (mine int)")
     before = dumped(route), held(route)
     report = rehearsed(route, plan, REFUSED)
     assert (dumped(route), held(route)) == before
     assert (report["phases"], report["streams"]) == ([], [])
-    assert "target.name_taken" in report["against"][0]
+    assert "target.state_taken" in report["against"][0]
+
+
+def test_what_check_finds_of_a_stream_leaves_only_that_out(route: Route, plan: Path) -> None:
+    route.query("create schema moved; create table moved.things (mine int)")
+    before = dumped(route), held(route)
+    report = rehearsed(route, plan, REFUSED)
+    assert (dumped(route), held(route)) == before
+    assert [(one["stream"], one["why"].split(":")[0]) for one in report["left_out"]] == [
+        ("things", "target.name_taken")
+    ]
+    assert [stream["stream"] for stream in report["streams"]] == ["owners"]
+    assert report["streams"][0]["compared"] == {"documents": 5, "rows": 5, "quarantined": 0}
+    route.query("drop table moved.things; drop schema moved; create schema moved; create table moved.owners (mine int)")
+    before = dumped(route)
+    report = rehearsed(route, plan, REFUSED)  # to whose keys the other refers
+    assert dumped(route) == before
+    assert ([stream["stream"] for stream in report["streams"]], report["dangling"]) == (["things"], {})
+
+
+# --- samples and the way back -----------------------------------------------------------------------------------------
+
+MANY = 12_000
+
+
+@pytest.fixture
+def large(route: Route) -> Path:
+    """A collection of a few MiB, of which a sample is a part, and one that is looked at whole."""
+    route.documents("owners").insert_many({"_id": f"o{n}", "mail": f"m{n}"} for n in range(5))
+    route.documents().insert_many(
+        {
+            "_id": f"t{n:05}",
+            "name": "n" * 1000,
+            "number": n,
+            "of": f"o{n % 5}",
+            "parts": [{"part": "p"}] * (n % 2),
+            "friend": f"t{MANY - n:05}",
+        }
+        for n in range(MANY)
+    )
+    things_ = {**STREAMS["things"], "columns": {**STREAMS["things"]["columns"]}}
+    things_["columns"]["friend"] = {"type": "text", "references": "things"}
+    return route.plan({**STREAMS, "things": things_}, limits={"workers": 2, "lease": "3s"})
+
+
+def test_a_sample_is_some_spans_and_writes_outside_are_none_of_its_business(route: Route, large: Path) -> None:
+    """Keys outside are written to all the time, and no row of theirs comes up."""
+    before = dumped(route)
+
+    def write(number: int) -> None:
+        route.documents().update_one({"_id": f"t{number * 7 % MANY:05}"}, {"$set": {"name": f"changed {number}"}})
+
+    with written_to(write, 0.002):
+        report = rehearsed(route, large, FINISHED, "--sample", "10%")
+    assert dumped(route) == before
+    sample = {one["stream"]: one for one in report["sample"]}
+    assert sample["owners"]["spans"] == sample["owners"]["of"] == 1
+    assert 10 <= sample["things"]["spans"] < sample["things"]["of"]
+    streams = {stream["stream"]: stream["compared"] for stream in report["streams"]}
+    assert 0 < streams["things"]["documents"] < MANY
+    assert streams["things"]["documents"] == streams["things"]["rows"]
+    assert streams["owners"] == {"documents": 5, "rows": 5, "quarantined": 0}
+    assert report["coverage"].startswith("a sample, ")
+    assert any("more" in line for line in report["bounds"]), "a sample says that it is one"
+    # Of 12,000 references one leads to nothing (t12000), and most lead out of the sample.
+    assert report["dangling"]["things"]["friend"] <= 1
+    assert report["dangling"]["things"]["of"] == 0
+    assert report["divergences"] == []
+    about = report["projection"]
+    assert about["low"] <= about["seconds"] <= about["high"]
+    assert about["seconds"] > report["seconds"], "a whole run takes longer than a sample's"
+
+
+def test_seeds_choose_and_all_is_all(route: Route, large: Path) -> None:
+    route.documents().delete_many({"_id": {"$gte": "t06000"}})
+    route.documents().insert_one({"_id": "t11999", "name": 7, "number": 1})
+    report = rehearsed(route, large, REFUSED, "--full")
+    assert (report["coverage"], report["bounds"]) == ("every document", [])
+    counted = {stream["stream"]: stream["compared"]["documents"] for stream in report["streams"]}
+    assert counted == {"things": 6001, "owners": 5}
+    assert "data.off_type" in {finding["code"] for finding in report["findings"]}, "one among thousands, and the last"
+
+
+def test_phases_are_taken_back_from_their_middle(route: Route, large: Path) -> None:
+    """Seen from outside: rows come, all of them go, and they come again."""
+    child = route.start("dry-run", large, "--full", "--json")
+    seen: list[int] = []
+
+    def look() -> bool:
+        for schema in [name for name in shadows(route) if name.startswith("moved")]:
+            try:
+                ((count,),) = route.query(f'select count(*) from "{schema}".things')
+            except psycopg.errors.Error:
+                continue
+            if not seen or seen[-1] != count:
+                seen.append(count)
+        return child.process.poll() is not None
+
+    wait_until(look, what="the dry run to end")
+    assert child.wait() == FINISHED, child.output
+    assert MANY in seen, seen
+    emptied = [after for before, after in pairwise(seen) if before > 0]
+    assert emptied[0] == 0, f"part of the rows, then none, then more: {seen}"
+
+
+def test_a_share_that_is_none_is_refused(route: Route, plan: Path) -> None:
+    for share in ("0%", "5", "101%", "x"):
+        code, said = route.tranship("dry-run", plan, "--sample", share)
+        assert (code, "--sample" in said) == (2, True), said
 
 
 # --- interrupted and killed -------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""What to know of the server and the database around a run's tables. Nothing here keeps a run from happening."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from tranship.connectors import clocks
+from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.protocols import Finding
+
+
+def findings(connection: Connection) -> Iterator[Finding]:
+    """All of it."""
+    yield from clock(connection)
+    yield from event_triggers(connection)
+    yield from feedback(connection)
+    yield from locale(connection)
+
+
+def clock(connection: Connection) -> list[Finding]:
+    """The server's clock against this machine's."""
+    before = time.time()
+    told = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one()
+    return clocks.finding("target.clock", "target", told, before, time.time())
+
+
+def event_triggers(connection: Connection) -> Iterator[Finding]:
+    """Those that act on what a run makes and drops."""
+    query = "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D' AND evtevent <> 'login' ORDER BY 1"
+    for name in connection.execute(text(query)).scalars():
+        message = f"event trigger {quote(name)} acts on each table and index that a run makes or drops"
+        hint = "see what it does: where it refuses or changes something, disable it for the run"
+        yield Finding("target.event_trigger", "warning", message, hint)
+
+
+def feedback(connection: Connection) -> Iterator[Finding]:
+    """Whether the target's changes could be followed, as a feed back to the source would."""
+    row = connection.execute(
+        text(
+            "SELECT current_setting('wal_level') AS wal_level, current_setting('max_replication_slots')::int AS slots, "
+            "(SELECT count(*) FROM pg_replication_slots) AS used"
+        )
+    ).one()
+    if row.wal_level != "logical":
+        message = f"wal_level is {row.wal_level}: nothing can follow the target's changes, such as a feed back"
+        yield Finding("target.wal_level", "info", message, "set wal_level = logical and restart, if you want one")
+    elif row.used >= row.slots:
+        message = f"all {row.slots} replication slots are in use: nothing more can follow the target's changes"
+        yield Finding("target.slots", "info", message, "raise max_replication_slots, if you want a feed back")
+
+
+def locale(connection: Connection) -> Iterator[Finding]:
+    """How the database orders texts where nothing else is said: MongoDB orders them by their bytes."""
+    query = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
+    name: str = connection.execute(text(query)).scalar_one()
+    if name not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
+        message = f"texts are ordered by the locale {name}, in MongoDB by their bytes: ORDER BY gives another order"
+        hint = 'write ORDER BY … COLLATE "C" where the old order matters; keys are compared by bytes in any case'
+        yield Finding("target.locale", "info", message, hint)
