@@ -52,10 +52,12 @@ check: install  ## format, lint, strict types, import direction, generated files
 	$(BIN)/pytest -q tests/unit/test_architecture.py
 	$(BIN)/tranship plan schema | diff -u plans/schema.json -
 	$(BIN)/python -P -m typer tranship.orchestrator.cli.main utils docs --name tranship | diff -u docs/cli.md -
+	$(BIN)/python -P -m tranship.orchestrator.reports.reference | diff -u docs/findings.md -
 
-generate: install  ## write the generated files anew: plans/schema.json, docs/cli.md
+generate: install  ## write the generated files anew: plans/schema.json, docs/cli.md, docs/findings.md
 	$(BIN)/tranship plan schema > plans/schema.json
 	$(BIN)/python -P -m typer tranship.orchestrator.cli.main utils docs --name tranship > docs/cli.md
+	$(BIN)/python -P -m tranship.orchestrator.reports.reference > docs/findings.md
 
 secantusd-rs: install  ## build the fast embedded MongoDB server, the one that keeps every byte; needs cargo
 	@test -x $(BIN)/secantusd-rs || $(SECANTUSD_RS)

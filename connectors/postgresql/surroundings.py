@@ -11,6 +11,9 @@ from tranship.connectors import clocks
 from tranship.connectors.postgresql.layout import quote
 from tranship.connectors.protocols import Finding
 
+BYTEWISE = ("C", "POSIX", "C.UTF-8", "C.utf8")
+"""Locales that order texts as MongoDB does."""
+
 
 def findings(connection: Connection) -> Iterator[Finding]:
     """All of it."""
@@ -54,9 +57,13 @@ def feedback(connection: Connection) -> Iterator[Finding]:
 
 def locale(connection: Connection) -> Iterator[Finding]:
     """How the database orders texts where nothing else is said: MongoDB orders them by their bytes."""
-    query = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
+    # The column is called `datlocale`, `daticulocale` before 17, and is not there before 15.
+    query = (
+        "SELECT coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', datcollate) "
+        "FROM pg_database AS d WHERE datname = current_database()"
+    )
     name: str = connection.execute(text(query)).scalar_one()
-    if name not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
+    if name not in BYTEWISE:
         message = f"texts are ordered by the locale {name}, in MongoDB by their bytes: ORDER BY gives another order"
         hint = 'write ORDER BY … COLLATE "C" where the old order matters; keys are compared by bytes in any case'
         yield Finding("target.locale", "info", message, hint)

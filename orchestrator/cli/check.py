@@ -67,7 +67,7 @@ def _looked(plan: Path, sample: int, *, quiet: bool) -> Checked:
     for warning in () if quiet else loaded.warnings:
         typer.echo(warning, err=True)
     with exits(plan), open_session(loaded.plan, None, shlex.quote(str(plan))) as session:
-        found = session.findings(session.active() or "")
+        found = session.look()
         said, coming = outlook(session, found, sample)
         return checked(str(plan), loaded.warnings, [*found, *said], coming)
 

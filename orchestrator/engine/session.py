@@ -54,8 +54,9 @@ class Session:
 
     def _lost_switches(self, source: Source, target: str) -> list[Finding]:
         state_of = self.state if self.control.installed() else lambda _run: State()
+        hint = "find out first which of the two is right: what applications wrote since the switch may be missing"
         lost = lost_switches(source, target, self.plan.target.state_schema, state_of)
-        return [Finding("target.restored", "error", lost_switch(note), "") for note in lost]
+        return [Finding("target.restored", "error", lost_switch(note), hint) for note in lost]
 
     def purge(self) -> list[str]:
         """Remove the state schema's tables and then the notes of its runs' switches from the source.
@@ -101,6 +102,15 @@ class Session:
         """The plan's run that has not ended, or None; reads only."""
         latest = self.latest()
         return latest if latest is not None and self.state(latest).status not in ENDED else None
+
+    def look(self) -> list[Finding]:
+        """`findings` for whoever has no run in hand: beside the active one, if the target says which that is. Raises
+        nothing for servers that do not answer: that is a finding."""
+        try:
+            active = self.active()
+        except ConnectorError:
+            active = None
+        return self.findings(active or "")
 
     def runs(self) -> list[str]:
         """All runs of all plans in the state schema; reads only."""

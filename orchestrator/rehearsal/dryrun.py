@@ -50,7 +50,9 @@ def rehearse(session: Session, shown: Shown, share: float = 1.0, seed: int = 0, 
     A stream that cannot be moved is left out, and the others are rehearsed without it: of one that turns out to be so
     on the way, the rehearsal begins anew.
     """
-    found = session.findings(session.active() or "") + _seen_outside(session)
+    found = session.look()
+    if not any(finding.severity == "error" and not finding.stream for finding in found):
+        found += _seen_outside(session)
     errors = [finding for finding in found if finding.severity == "error"]
     rehearsal = _Rehearsal(session, shown, share, seed, keys, found)
     for finding in errors:
