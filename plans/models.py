@@ -152,6 +152,12 @@ class RollbackPlan(Form):
     phases: dict[Phase, OnFailure] = Field(default_factory=dict)
 
 
+class RequirePlan(Form):
+    """What a run must have before it begins. `dry_run`: a report of a dry run that is not older."""
+
+    dry_run: Annotated[Annotated[Seconds, at_least("1m", parse_duration)] | None, given] = None
+
+
 class LimitsPlan(Form):
     """What a run may use: worker processes, memory for all of them together, source bytes per chunk.
 
@@ -181,6 +187,7 @@ class Plan(Form):
     cutover: CutoverPlan = Field(default_factory=CutoverPlan)
     approval: tuple[Phase, ...] = Field(default=(PhaseName.CUTOVER,), strict=False)
     rollback: RollbackPlan = Field(default_factory=RollbackPlan)
+    require: RequirePlan = Field(default_factory=RequirePlan)
     soak: Later = None
     limits: LimitsPlan = Field(default_factory=LimitsPlan)
 

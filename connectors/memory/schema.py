@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -24,6 +25,10 @@ class MemorySchema:
 
     def identity(self) -> str:
         return f"memory:{self._store.name}:target"
+
+    def now(self) -> float:
+        """This machine's."""
+        return time.time()
 
     def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         return self.may_write() + self.may_move(streams, run)

@@ -37,6 +37,11 @@ class PostgresSchema:
                 "GRANT EXECUTE ON FUNCTION pg_control_system() to tranship's role"
             ) from None
 
+    def now(self) -> float:
+        with self._sessions.read() as connection:
+            now: float = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one()
+        return now
+
     def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         try:
             with self._sessions.read() as connection:

@@ -16,6 +16,9 @@ class TargetSchema(Protocol):
     def identity(self) -> str:
         """Stable name of the server and database (not its address)."""
 
+    def now(self) -> float:
+        """The server's time, in seconds since 1970."""
+
     def findings(self, streams: Sequence[Stream], run: str) -> list[Finding]:
         """Reads only: reachability, version, privileges, names that are taken by something that is not the run's."""
 

@@ -138,11 +138,13 @@ def run_of(session: Session) -> str:
     return run
 
 
-def execute(session: Session, run: str, *, held_too: bool = False, wanted: RunStatus | None = None) -> int:
+def execute(
+    session: Session, run: str, *, held_too: bool = False, wanted: RunStatus | None = None, rehearsed: str = ""
+) -> int:
     """Carry a run on; the exit code says how it stands afterwards. `wanted`: the end that was asked for, which is no
-    failure then."""
+    failure then. `rehearsed`: the digest of a dry run's report."""
     logs.configure(logs.default_format(), run=run)
-    engine = session.engine()
+    engine = session.engine(rehearsed)
     try:
         with shown(session, engine), signals(engine):
             state = engine.execute(run, person(), held_too=held_too)

@@ -14,7 +14,8 @@ from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, bad_input, open_plan, signals
 from tranship.orchestrator.cli.view import shown
-from tranship.plans.units import parse_share
+from tranship.orchestrator.reports.advice import to_type
+from tranship.plans.units import parse_duration, parse_share
 
 if TYPE_CHECKING:
     from tranship.orchestrator.engine.engine import Engine
@@ -31,6 +32,9 @@ def dry_run(  # noqa: PLR0917  typer gives all of them by name
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file that gets the report as JSON.", show_default=False)
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="A file that gets the report as a page.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     keys: Annotated[
         bool, typer.Option("--keys", help="Name keys of rows that differ or refer to nothing: people's data.")
@@ -40,6 +44,7 @@ def dry_run(  # noqa: PLR0917  typer gives all of them by name
     """Rehearse the plan: everything but stopping writers and switching, in shadow schemas that are removed again."""
     share = _share(sample)
     from tranship.orchestrator.rehearsal.dryrun import rehearse  # with all phases
+    from tranship.orchestrator.rehearsal.page import page
     from tranship.orchestrator.rehearsal.printing import printed
 
     with open_plan(plan, log_format) as session:
@@ -47,6 +52,8 @@ def dry_run(  # noqa: PLR0917  typer gives all of them by name
     content = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
     if output is not None:
         output.write_text(content + "\n", encoding="utf-8")
+    if html is not None:
+        html.write_text(page(report), encoding="utf-8")
     if as_json:
         typer.echo(content)
     else:
@@ -63,6 +70,30 @@ def _share(text: str) -> float:
     if not share:
         bad_input("--sample 0%: nothing would be looked at; write a share above 0%, such as 5%, or --full")
     return share
+
+
+def admitted(session: Session, file: Path | None, max_age_s: float) -> str:
+    """The digest of the report by which a run may begin; ends the command where it may not. Of a run that has begun
+    nothing is asked any more."""
+    active = session.active()
+    begun = active is not None and bool(session.state(active).run)
+    if begun or (file is None and session.plan.require.dry_run is None):
+        return ""
+    from tranship.orchestrator.rehearsal.gate import NotRehearsedError, admit
+
+    try:
+        return admit(session, file, max_age_s if file is not None else None)
+    except NotRehearsedError as error:
+        typer.echo(f"{to_type(str(error), session.file)}. Nothing was changed.", err=True)
+        raise typer.Exit(REFUSED) from None
+
+
+def age_of(text: str) -> float:
+    """Seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        bad_input(f"--max-age {printable(text)}: {error}")
 
 
 def purge_shadows(session: Session) -> None:

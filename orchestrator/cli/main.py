@@ -36,7 +36,7 @@ from tranship.orchestrator.cli.commands import (
     report,
     run_of,
 )
-from tranship.orchestrator.cli.dryrun import dry_run, purge_shadows
+from tranship.orchestrator.cli.dryrun import admitted, age_of, dry_run, purge_shadows
 from tranship.orchestrator.cli.explain import explain
 from tranship.orchestrator.cli.history import history, runs
 from tranship.orchestrator.cli.init import init
@@ -94,9 +94,19 @@ def tranship(
 
 
 @app.command()
-def run(plan: PlanFile, log_format: Format = None) -> None:
+def run(
+    plan: PlanFile,
+    log_format: Format = None,
+    dry_run_report: Annotated[
+        Path | None,
+        typer.Option("--dry-run-report", help="Begin only if this report of a dry run allows it.", show_default=False),
+    ] = None,
+    max_age: Annotated[str, typer.Option("--max-age", help="How old that report may be, such as 24h.")] = "24h",
+) -> None:
     """Start the plan's run, or go on with the one that is not finished."""
+    age = age_of(max_age)
     with open_plan(plan, log_format) as session:
+        rehearsed = admitted(session, dry_run_report, age)
         try:
             name = session.begin()
         except TransientError as error:
@@ -106,7 +116,7 @@ def run(plan: PlanFile, log_format: Format = None) -> None:
         if state.status is RunStatus.HELD:
             raise typer.Exit(report(session, state))
         session.guard(state)
-        code = execute(session, name)
+        code = execute(session, name, rehearsed=rehearsed)
     raise typer.Exit(code)
 
 

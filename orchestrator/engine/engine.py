@@ -64,6 +64,8 @@ class Engine:
     clock: Clock = field(default_factory=MonotonicClock)
     interrupt: threading.Event = field(default_factory=threading.Event)
     phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
+    rehearsed: str = ""
+    """SHA-256 of the dry run's report by which a run of this engine begins."""
 
     patience: Patience = field(init=False)
     work: Work = field(init=False)
@@ -131,6 +133,8 @@ class Engine:
             "fingerprint": fingerprint(self.plan, source, target),
             "meaning": meaning_document(self.plan),
         }
+        if self.rehearsed:
+            data["rehearsed"] = self.rehearsed
         self.book.write(Record(Kind.CREATED, data=data))
         self._current.id = self.state.id
 

@@ -159,11 +159,11 @@ class Session:
         self.guard(self.state(run), moving=kind not in STOPPING)
         return self.control.request(run, kind, asking, stream)
 
-    def engine(self) -> Engine:
-        """An engine for the plan's runs."""
+    def engine(self, rehearsed: str = "") -> Engine:
+        """An engine for the plan's runs. `rehearsed`: the digest of the dry run's report by which one begins."""
         from tranship.orchestrator.engine.engine import Engine  # with all phases: only who carries a run on needs it
 
-        return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease)
+        return Engine(self.plan, self.streams, self.connect, self.control, self.plan.limits.lease, rehearsed=rehearsed)
 
 
 @contextmanager

@@ -71,8 +71,14 @@ _FACTS: Mapping[PhaseName, Mapping[str, Callable[[Any], str]]] = {
     },
 }
 
+
+def _rehearsed(data: Mapping[str, Any]) -> str:
+    digest = data.get("rehearsed", "")
+    return f", rehearsed (report with SHA-256 {digest[:16]}…)" if digest else ""
+
+
 _SENTENCES: Mapping[Kind, Callable[[str, Mapping[str, Any]], str]] = {
-    Kind.CREATED: lambda _, data: f"run {data.get('run', '')} begins",
+    Kind.CREATED: lambda _, data: f"run {data.get('run', '')} begins{_rehearsed(data)}",
     Kind.CLAIMED: lambda _, data: (
         "what was under way before cannot commit any more" if data.get("same_process") else "a process works on the run"
     ),

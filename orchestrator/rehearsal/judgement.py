@@ -75,6 +75,7 @@ def thresholds(plan: Plan) -> dict[str, float]:
 
 def refused(session: Session, found: Sequence[Finding]) -> Report:
     """Of a plan that cannot be rehearsed: nothing was made."""
+    # By this machine's clock: the target may not have answered. Such a report lets no run begin anyway.
     return _report(session, found, [f"{f.code}: {f.message}" for f in found if f.severity == "error"], time.time())
 
 

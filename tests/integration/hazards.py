@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -459,7 +460,9 @@ def state_taken(world: World) -> Iterator[None]:
 
 
 def state_version(world: World) -> Iterator[None]:
-    code, said = world.route.tranship("run", world.route.plan({"owners": STREAMS["owners"]}, name="other", approval=[]))
+    world.database.others.insert_one({"_id": "a"})
+    others = {"others": {"key": {"_id": "text"}}}
+    code, said = world.route.tranship("run", world.route.plan(others, name="other", approval=[]))
     assert code == 0, said
     world.route.query("update tranship.version set number = 9999")
     yield
@@ -477,8 +480,7 @@ def restored(world: World) -> Iterator[None]:
 
 
 def target_clock(world: World) -> Iterator[None]:
-    real = time.time
-    world.monkeypatch.setattr(surroundings.time, "time", lambda: real() + 90)
+    world.monkeypatch.setattr(surroundings, "time", SimpleNamespace(time=lambda: time.time() + 90))
     yield
     world.monkeypatch.undo()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,49 @@ def test_beside_a_run_of_the_same_plan(route: Route, plan: Path) -> None:
 
 def wait_for_expand(route: Route, plan: Path, child: Any) -> bool:
     return bool(route.await_status(plan, lambda status: status.waiting_for_approval == "expand", child))
+
+
+def test_what_is_planted_in_the_documents_is_named(route: Route) -> None:
+    """Late, once each, among thousands that fit: what a look at some of them would miss. Behind it all is mended."""
+    wide = {f"c{number}": {"type": "float64", "filled": "optional"} for number in range(1100)}
+    streams = {
+        "things": {
+            "key": {"_id": "text"},
+            "columns": {
+                "name": "text",
+                "number": {"type": "int64", "bson": "int32"},
+                "of": {"type": "text", "references": "owners"},
+            },
+            "indexes": [{"columns": ["name"]}],
+        },
+        "owners": {"key": {"_id": "text"}, "columns": {"mail": "text"}},
+        "wide": {"key": {"_id": "text"}, "columns": wide},
+    }
+    plan = route.plan(streams, limits={"workers": 1, "lease": "3s"}, cutover={"max_quarantined": 1})
+    route.documents("owners").insert_one({"_id": "o1", "mail": "m1"})
+    route.documents("wide").insert_many([{"_id": "a", "c1": 1.5}, {"_id": "b", **dict.fromkeys(wide, 1.5)}])
+    whole = {"name": "n", "number": 1, "of": "o1"}
+    late: list[dict[str, Any]] = [
+        {"number": "seven"},
+        {"of": "nobody"},
+        {"name": "a\0b"},
+        {"name": secrets.token_hex(4000)},
+    ]
+    route.documents().insert_many({"_id": f"t{n:05}", **whole} for n in range(3000))
+    route.documents().insert_many({"_id": f"z{n}", **whole, **odd} for n, odd in enumerate(late))
+    report = rehearsed(route, plan, FINISHED, "--full")
+    named = {(found["code"], found["stream"]) for found in report["findings"] if found["stream"]}
+    assert named == {
+        ("data.off_type", "things"),
+        ("data.dangling", "things"),
+        ("data.nul", "things"),
+        ("target.index_entry", "things"),
+        ("target.row_width", "wide"),
+    }
+    route.documents().update_many({"_id": {"$gte": "z"}}, {"$set": whole})
+    route.documents("wide").delete_one({"_id": "b"})
+    report = rehearsed(route, plan, FINISHED, "--full")
+    assert [found for found in report["findings"] if found["stream"]] == []
 
 
 # --- what refuses it --------------------------------------------------------------------------------------------------
