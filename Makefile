@@ -71,10 +71,11 @@ demo: install  ## migrate a live shop database, with two kills and a rollback
 torture: install  ## SEEDS runs with ten kills each at random times under writers
 	$(BIN)/python -m tests.torture --seeds $(SEEDS)
 
-bench: install  ## backfill against what the two servers can do alone; what polling costs; init against a scan
+bench: install  ## backfill against what the two servers can do alone; what polling costs; init against a scan; a dry run against the run
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench_polling
 	$(BIN)/python -m tests.bench_init
+	$(BIN)/python -m tests.bench_rehearsal
 
 test-fidelity: install  ## the laws of the mapper over many generated documents, whole and broken
 	$(BIN)/python -m tests.fidelity

@@ -13,6 +13,9 @@ from tranship.orchestrator.engine.session import Session
 PASSES = 3
 """Reading, writing and comparing a document take about as long as each other."""
 
+WAITS_S = 10.0
+"""What a run of few documents takes: processes that start, a lag that has to stay small for a while."""
+
 ENOUGH = 100
 """So many documents have to be read for a pace."""
 
@@ -36,7 +39,8 @@ def estimate(session: Session, documents: int, sampled: Sequence[Sampled]) -> Es
     cutover = session.plan.cutover
     once = documents * took / read
     last = once / session.plan.limits.workers if cutover.final == "full" else 0.0
-    return Estimate(round(PASSES * once / session.plan.limits.workers, 1), round(cutover.quiet + last, 1))
+    seconds = WAITS_S + PASSES * once / session.plan.limits.workers
+    return Estimate(round(seconds, 1), round(cutover.quiet + last, 1))
 
 
 def history(session: Session, seconds: float | None) -> list[Finding]:

@@ -16,7 +16,7 @@ from tranship.orchestrator.cli.commands import BAD_PLAN, REFUSED, AsJson, PlanFi
 from tranship.orchestrator.engine.session import open_session
 from tranship.orchestrator.reports.checked import Checked, as_junit, checked, outlook, refused
 from tranship.orchestrator.reports.sizes import size
-from tranship.orchestrator.reports.status import duration
+from tranship.orchestrator.reports.status import brief
 from tranship.plans import PlanError, load_with_warnings
 
 SAMPLE = 1_000
@@ -93,6 +93,6 @@ def _lines(result: Checked) -> Iterator[str]:
         looked = f"; {stream.looked_at:,} looked at" if stream.looked_at else ""
         yield f"  {stream.stream}: about {stream.documents:,} documents, {size(stream.bytes)}{looked}"
     if result.seconds is not None and result.wait_s is not None:
-        took, wait = duration(result.seconds), duration(result.wait_s)
+        took, wait = brief(result.seconds), brief(result.wait_s)
         yield f"  roughly {took} to the cutover, where writers stand still for {wait}"
     yield f"  next: tranship dry-run {shlex.quote(result.plan)} measures that, and leaves both sides as they are"

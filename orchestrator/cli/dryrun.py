@@ -14,7 +14,6 @@ from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
 from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, bad_input, open_plan, signals
 from tranship.orchestrator.cli.view import shown
-from tranship.orchestrator.reports.advice import to_type
 from tranship.plans.units import parse_duration, parse_share
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def admitted(session: Session, file: Path | None, max_age_s: float) -> str:
     try:
         return admit(session, file, max_age_s if file is not None else None)
     except NotRehearsedError as error:
-        typer.echo(f"{to_type(str(error), session.file)}. Nothing was changed.", err=True)
+        typer.echo(f"{error}. Nothing was changed.", err=True)
         raise typer.Exit(REFUSED) from None
 
 

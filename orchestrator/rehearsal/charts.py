@@ -37,9 +37,9 @@ def _bar(place: int, name: str, parts: Sequence[tuple[float, str]], most: float,
     base = top + _BAR - 3
     room = _WIDTH - _NAMES - _FIGURES
     drawn, left = [], float(_NAMES)
-    for value, colour in parts:
+    for value, colour in ((value, colour) for value, colour in parts if value):
         # At least a hair of what is there at all.
-        width = max(value / most * room, 1.0) if value and most else 0.0
+        width = max(value / most * room, 1.0)
         drawn.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>')
         left += width
     label = f'<text x="{_NAMES - 8}" y="{base}" text-anchor="end">{escape(_short(name))}</text>'

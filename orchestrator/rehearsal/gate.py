@@ -40,7 +40,8 @@ def admit(session: Session, file: Path | None, max_age_s: float | None) -> str:
             return ""
         raise NotRehearsedError(
             f"the plan demands a dry run not older than {duration(demanded)} (require.dry_run): "
-            "`tranship dry-run PLAN -o report.json`, then `tranship run PLAN --dry-run-report report.json`"
+            f"tranship dry-run {session.file} -o report.json, then tranship run {session.file} --dry-run-report "
+            "report.json"
         )
     ages = [age for age in (demanded, max_age_s) if age is not None]
     content, report = _read(file)

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from tranship.orchestrator.rehearsal import charts
-from tranship.orchestrator.rehearsal.printing import brief
 from tranship.orchestrator.rehearsal.report import Report
 from tranship.orchestrator.reports.sizes import size
-from tranship.orchestrator.reports.status import duration
+from tranship.orchestrator.reports.status import brief, duration
 
 _STYLE = """
 :root { --ink: #1b1f24; --faint: #57606a; --line: #d0d7de; --good: #1a7f37; --bad: #b42318; --warn: #9a6700; }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tranship.orchestrator.rehearsal.report import Report
 from tranship.orchestrator.reports.fit import lines
 from tranship.orchestrator.reports.sizes import size
-from tranship.orchestrator.reports.status import duration, equation
+from tranship.orchestrator.reports.status import brief, duration, equation
 
 
 def printed(report: Report) -> Iterator[str]:
@@ -56,8 +56,3 @@ def _times(report: Report) -> Iterator[str]:
         yield f"tables and indexes would take about {took}; how much is free, PostgreSQL does not tell"
     if report.history_s is not None:
         yield f"the source's history reaches back {duration(report.history_s)}: so long capture may be away"
-
-
-def brief(seconds: float) -> str:
-    """A span of time; below ten seconds with a tenth."""
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

@@ -236,3 +236,8 @@ def duration(seconds: float) -> str:
     parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
     first = next((n for n, (count, _) in enumerate(parts) if count), len(parts) - 1)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == parts[first][1])
+
+
+def brief(seconds: float) -> str:
+    """The same; below ten seconds with a tenth."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

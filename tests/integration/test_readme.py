@@ -119,6 +119,7 @@ def test_every_command_of_the_section_is_typed_below() -> None:
         "tranship init --database blog -o blog.yaml",
         "tranship plan show blog.yaml",
         "tranship check blog.yaml",
+        "tranship dry-run blog.yaml --html report.html",
         "tranship run blog.yaml",
         "tranship status blog.yaml",
         "tranship quarantine list blog.yaml",
@@ -132,11 +133,13 @@ def test_a_stranger_moves_five_collections(shell: Terminal) -> None:
     written(shell)
     assert "→ blog.posts" in shell.type(COMMANDS[1])
     assert "the plan can run" in shell.type(COMMANDS[2])
+    assert "the run may start" in shell.type(COMMANDS[3])
+    assert (shell.folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     run = waiting(shell)
-    assert "40 documents = 40 rows + 0" in " ".join(shell.type(COMMANDS[4]).split())
-    assert "0 in quarantine" in shell.type(COMMANDS[5])
-    assert "approval" in shell.type(COMMANDS[6])
-    shell.type(COMMANDS[7])
+    assert "40 documents = 40 rows + 0" in " ".join(shell.type(COMMANDS[5]).split())
+    assert "0 in quarantine" in shell.type(COMMANDS[6])
+    assert "approval" in shell.type(COMMANDS[7])
+    shell.type(COMMANDS[8])
     said, _ = run.communicate(timeout=90)
     assert run.returncode == 0, said
     assert moved(shell.environment["TARGET_URI"]) == expected()
@@ -147,10 +150,10 @@ def test_a_stranger_moves_five_collections(shell: Terminal) -> None:
 def test_a_stranger_takes_it_back(shell: Terminal) -> None:
     written(shell)
     run = waiting(shell)
-    process = shell.start(COMMANDS[8])
+    process = shell.start(COMMANDS[9])
     said, _ = process.communicate(timeout=90)
     assert (process.returncode, "--yes" in said) == (2, True), "nobody to ask, and it says so"
-    shell.type(f"{COMMANDS[8]} --yes")
+    shell.type(f"{COMMANDS[9]} --yes")
     said, _ = run.communicate(timeout=90)
     assert run.returncode == 4, said
     with psycopg.connect(shell.environment["TARGET_URI"]) as connection:
@@ -160,6 +163,55 @@ def test_a_stranger_takes_it_back(shell: Terminal) -> None:
             name: [bson.decode(bson.encode(document)) for document in documents]
             for name, documents in DOCUMENTS.items()
         }
+
+
+# --- five commands ----------------------------------------------------------------------------------------------------
+
+FIVE = README.partition("## From nothing to a verified copy\n")[2].partition("```console\n")[2].partition("```\n")[0]
+
+
+def shown() -> dict[str, list[str]]:
+    """What each of the commands says, by the page."""
+    found: dict[str, list[str]] = {}
+    for line in FIVE.splitlines():
+        if line.startswith("$ "):
+            lines = found.setdefault(line.removeprefix("$ ").partition("   # ")[0].strip(), [])
+        else:
+            lines.append(line)
+    return found
+
+
+def plain(said: str) -> list[str]:
+    """The lines for people, with one digit for all figures that are another time's or another machine's."""
+    lines = [line for line in said.splitlines() if line and not line.startswith("{")]
+    return [re.sub(r"\b[0-9a-f]{16,}|\d+([.:T-]\d+)*Z?( min| s| h)*( \d+ s)?", "#", line) for line in lines]
+
+
+def test_five_commands_from_nothing_to_a_verified_copy(tmp_path: Path) -> None:
+    expected_of = {command: plain("\n".join(lines)) for command, lines in shown().items()}
+    up, init, check, dry_run, run = expected_of
+    shell = Terminal(tmp_path, "", "")
+    for name in ("SOURCE_URI", "TARGET_URI", "TRANSHIP_SOURCE_URI", "TRANSHIP_TARGET_URI"):
+        shell.environment.pop(name, None)
+    try:
+        for line in shell.type(f"{up} 2>&1; env | grep _URI=").splitlines():
+            name, _, value = line.partition("=")
+            shell.environment[name] = value
+        with pymongo.MongoClient[dict[str, Any]](shell.environment["SOURCE_URI"]) as client:
+            for name, documents in DOCUMENTS.items():
+                client[DATABASE][name].insert_many([{**document} for document in documents])
+            client[DATABASE]["authors"].create_index("email", unique=True)
+            client[DATABASE]["posts"].create_index([("published_at", -1)])
+        for command in (init, check, dry_run):
+            assert plain(shell.type(command)) == expected_of[command]
+        process = waiting(shell)
+        shell.type("tranship approve blog.yaml")
+        said, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, said
+        assert plain(said) == expected_of[run]
+        assert moved(shell.environment["TARGET_URI"]) == expected()
+    finally:
+        shell.start("tranship sandbox down --purge").communicate(timeout=90)
 
 
 # --- compared by hand -------------------------------------------------------------------------------------------------
