@@ -1,4 +1,4 @@
-"""The demo's first act: a plan that nobody wrote, made by `tranship init`, carried out up to a clean comparison."""
+"""The demo's first act: a plan that nobody wrote, made by `tranship init`, rehearsed, and carried out up to a clean comparison."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ class Designed:
 
 
 def act(stage: Scene) -> Designed:
-    """Let `init` write a plan for the shop, run it until it asks for the cutover, and take it back."""
+    """Let `init` write a plan for the shop, check and rehearse it, run it by the report until it asks for the cutover,
+    and take it back: the five commands of the README, `sandbox up` being the demo's own."""
     plan = stage.folder / "designed.yaml"
     _carried_out(stage, "init", "--full", "--database", stage.source.name, "-o", str(plan))
     _in_schema(plan)
+    report = stage.folder / "rehearsed.json"
     _carried_out(stage, "check", str(plan))
+    _carried_out(stage, "dry-run", str(plan), "-o", str(report))
     with stage.session(plan) as session:
-        child = stage.run(plan)
+        child = stage.run(plan, f"run --dry-run-report {report}")
         wait_until(lambda: _asks(session), PHASE_LIMIT_S, "the designed plan asked for its cutover", child)
         divergences = len(status_now(session).divergences)
         documents, rows = _documents(stage), _root_rows(stage, plan)

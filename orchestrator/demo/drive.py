@@ -131,7 +131,7 @@ def _limits(size: Size) -> dict[str, Any]:
 
 
 def _design(stage: Scene, result: Result, say: Say) -> None:
-    say("tranship init writes a plan for the shop; it is carried out up to its approval, and taken back")
+    say("init writes a plan for the shop; check, dry-run, run: carried out up to its approval, and taken back")
     made = designed.act(stage)
     result.designed_documents, result.designed_rows = made.documents, made.rows
     result.designed_residue_share = round(made.share, 5)

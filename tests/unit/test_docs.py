@@ -72,6 +72,7 @@ SECTIONS = {
     "`reconcile`": "ReconcilePlan",
     "`cutover`": "CutoverPlan",
     "`rollback`": "RollbackPlan",
+    "`require`": "RequirePlan",
     "`limits`": "LimitsPlan",
 }
 """Which heading of docs/plans.md is about which definition of the JSON Schema; the first is the schema itself."""

@@ -59,7 +59,7 @@ CASES = {
     "unknown key": (
         HEAD + STREAMS + "limit: {workers: 2}\n",
         "6:1: P003 limit: unknown key; did you mean limits?; allowed: version, plan, strategy, source, target, "
-        "streams, reconcile, cutover, approval, rollback, limits",
+        "streams, reconcile, cutover, approval, rollback, require, limits",
     ),
     "unknown key of a column": (
         stream("{columns: {total: {type: decimal, scael: 2}}}"),
