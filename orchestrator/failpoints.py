@@ -28,6 +28,7 @@ SITES: dict[str, str] = {
     "drain.after_marker": "the marker is on the source",
     "cutover.after_seal": "nothing is applied any more, nothing is proven yet",
     "cutover.before_switch": "all is proven, the switch is not yet written",
+    "rehearsal.halfway": "a dry run has done half of a phase, nothing of that is undone",
     "rehearsal.before_end": "a dry run has seen everything, nothing is undone",
     "rehearsal.before_removal": "a dry run is undone, its state is there",
     "undo.before": "the intent to undo a phase is written, nothing is undone",

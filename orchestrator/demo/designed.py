@@ -1,4 +1,4 @@
-"""The demo's first act: a plan that nobody wrote, made by `tranship init`, rehearsed, and carried out up to a clean comparison."""
+"""The demo's first act: a plan that nobody wrote, made by `init`, rehearsed, and carried out up to its cutover."""
 
 from __future__ import annotations
 

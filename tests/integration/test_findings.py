@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from tests.conformance.answers import answering
 from tests.integration.hazards import HAZARDS, World
 from tests.integration.route import Route
+from tests.integration.samples import SAMPLES
 from tranship.orchestrator.reports.findings import FINDINGS
+
+FINISHED, REFUSED = 0, 3
 
 BY_DRY_RUN = {"target.seen_outside", "target.row_width"}
 """Which `check` cannot find: `test_dry_run.py` provokes and mends them."""
@@ -42,3 +46,23 @@ def test_a_finding_is_there_and_goes(world: World, code: str) -> None:
 
 def test_nothing_is_found_where_nothing_is_odd(world: World) -> None:
     assert [finding for finding in world.found() if finding.severity != "info"] == []
+
+
+LEGACY = {("data.misfit", "error", "odd")}
+"""One of its databases has one value of eight in a column that PostgreSQL cannot hold: a person has to decide."""
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_clean_database_has_nothing_to_warn_of(route: Route, name: str) -> None:
+    """Some thousand documents of six applications, by the plan that `init` makes, looked at and rehearsed."""
+    SAMPLES[name]().fill(route.client, route.source.name)
+    plan = route.folder / "made.yaml"
+    code, said = route.tranship("init", "--database", route.source.name, "-o", plan)
+    assert code == FINISHED, said
+    expected = LEGACY if name == "legacy" else set()
+    for command in ("check", "dry-run"):
+        code, said = route.tranship(command, plan, "--json")
+        report = json.loads(said[said.index('{\n  "version"') :])
+        found = {(one["code"], one["severity"], one["stream"]) for one in report["findings"]}
+        assert {one for one in found if one[1] != "info"} == expected, said
+        assert code == (REFUSED if expected else FINISHED), said
