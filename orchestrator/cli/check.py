@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import BAD_PLAN, REFUSED, AsJson, PlanFile, exits
+from tranship.orchestrator.cli.commands import BAD_PLAN, REFUSED, AsJson, PlanFile, exits, writable
 from tranship.orchestrator.engine.session import open_session
 from tranship.orchestrator.reports.checked import Checked, as_junit, checked, outlook, refused
 from tranship.orchestrator.reports.sizes import size
@@ -44,6 +44,7 @@ def check(
     ] = SAMPLE,
 ) -> None:
     """Check the plan's rules, both servers, and some documents. Writes nothing on either side."""
+    writable(junit)
     logs.configure(logs.default_format())
     broken: PlanError | None = None
     try:

@@ -111,6 +111,13 @@ def bad_input(text: str) -> NoReturn:
     raise typer.Exit(BAD_PLAN)
 
 
+def writable(*files: Path | None) -> None:
+    """End a command whose result could not be written, before it has worked for it."""
+    for file in files:
+        if file is not None and (file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK)):
+            bad_input(f"{file} cannot be written: no such folder, or no right to")
+
+
 def template(text: str) -> str:
     """An address as a plan writes it: `env:NAME` is `${env:NAME}`, which a shell would take for its own."""
     return f"${{{text}}}" if re.fullmatch(r"(env|file):[^{}]+", text) else text

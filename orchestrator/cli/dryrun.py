@@ -12,7 +12,16 @@ import typer
 
 from tranship.connectors.printable import printable
 from tranship.orchestrator import logs
-from tranship.orchestrator.cli.commands import REFUSED, AsJson, Format, PlanFile, bad_input, open_plan, signals
+from tranship.orchestrator.cli.commands import (
+    REFUSED,
+    AsJson,
+    Format,
+    PlanFile,
+    bad_input,
+    open_plan,
+    signals,
+    writable,
+)
 from tranship.orchestrator.cli.view import shown
 from tranship.plans.units import parse_duration, parse_share
 
@@ -21,11 +30,19 @@ if TYPE_CHECKING:
     from tranship.orchestrator.engine.session import Session
 
 
+SAMPLE = "5%"
+
+
 def dry_run(  # noqa: PLR0917  typer gives all of them by name
     plan: PlanFile,
     sample: Annotated[
-        str, typer.Option("--sample", help="How much of each collection is looked at; small ones are looked at whole.")
-    ] = "5%",
+        str | None,
+        typer.Option(
+            "--sample",
+            help="How much of each collection is looked at; small ones are looked at whole. Default: 5%.",
+            show_default=False,
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Look at every document.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Which part a sample is.")] = 0,
     output: Annotated[
@@ -41,13 +58,16 @@ def dry_run(  # noqa: PLR0917  typer gives all of them by name
     log_format: Format = None,
 ) -> None:
     """Rehearse the plan: everything but stopping writers and switching, in shadow schemas that are removed again."""
-    share = _share(sample)
+    if full and sample is not None:
+        bad_input("--full looks at every document, --sample at some: give one of them")
+    share = 1.0 if full else _share(sample or SAMPLE)
+    writable(output, html)
     from tranship.orchestrator.rehearsal.dryrun import rehearse  # with all phases
     from tranship.orchestrator.rehearsal.page import page
     from tranship.orchestrator.rehearsal.printing import printed
 
     with open_plan(plan, log_format) as session:
-        report = rehearse(session, _watched, 1.0 if full else share, seed, keys=keys)
+        report = rehearse(session, _watched, share, seed, keys=keys)
     content = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
     if output is not None:
         output.write_text(content + "\n", encoding="utf-8")

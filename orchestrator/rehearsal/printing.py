@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tranship.connectors.printable import printable
 from tranship.orchestrator.rehearsal.report import Report
 from tranship.orchestrator.reports.fit import lines
 from tranship.orchestrator.reports.sizes import size
@@ -35,6 +36,12 @@ def _streams(report: Report) -> Iterator[str]:
         counted = f"{stream.rows:,} rows loaded, {stream.quarantined:,} quarantined"
         yield f"{stream.stream}: {equation(stream.compared) if stream.compared is not None else counted}"
         yield from (f"  {line}" for line in lines(stream.stream, replace(stream.fit, against_switch=())))
+        for column, keys in report.examples.get(stream.stream, {}).items():
+            yield f"  {column} refers in vain to {', '.join(keys)}"
+    divergences = [*report.divergences, *(one for left_out in report.left_out for one in left_out.divergences)]
+    for one in divergences:
+        if "key" in one:
+            yield f"{one['stream']}: {one['kind']}: {printable(str(one['key']))}"
 
 
 def _times(report: Report) -> Iterator[str]:

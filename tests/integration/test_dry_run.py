@@ -366,9 +366,29 @@ def test_phases_are_taken_back_from_their_middle(route: Route, large: Path) -> N
 
 
 def test_a_share_that_is_none_is_refused(route: Route, plan: Path) -> None:
-    for share in ("0%", "5", "101%", "x"):
-        code, said = route.tranship("dry-run", plan, "--sample", share)
+    for share in (["0%"], ["5"], ["101%"], ["x"], ["5%", "--full"]):
+        code, said = route.tranship("dry-run", plan, "--sample", *share)
         assert (code, "--sample" in said) == (2, True), said
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_it_is_made(route: Route, plan: Path) -> None:
+    for option in ("-o", "--html"):
+        code, said = route.tranship("dry-run", plan, option, route.folder / "nowhere" / "report")
+        assert (code, "cannot be written" in said) == (2, True), said
+    assert not route.has_state()
+
+
+def test_keys_are_named_where_somebody_asks_for_them(route: Route, plan: Path) -> None:
+    route.documents().update_one({"_id": "t00007"}, {"$set": {"of": "nobody-of-that-name"}})
+    for options, named in (((), False), (("--keys",), True)):
+        page = route.folder / f"{len(options)}.html"
+        file = page.with_suffix(".json")
+        code, said = route.tranship("dry-run", plan, "-o", file, "--html", page, *options)
+        assert code == FINISHED, said
+        assert "data.dangling: stream things: 1 rows refer by of" in said
+        assert ("of refers in vain to nobody-of-that-name" in said) is named
+        assert ("nobody-of-that-name" in file.read_text(encoding="utf-8")) is named
+        assert "nobody-of-that-name" not in page.read_text(encoding="utf-8")
 
 
 # --- interrupted and killed -------------------------------------------------------------------------------------------
