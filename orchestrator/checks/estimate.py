@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tranship.connectors.protocols import Finding
-from tranship.orchestrator.checks.samples import Sampled
 from tranship.orchestrator.engine.session import Session
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.checks.samples import Sampled
 
 PASSES = 3
 """Reading, writing and comparing a document take about as long as each other."""

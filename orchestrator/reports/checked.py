@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tranship.connectors.printable import printable
 from tranship.connectors.protocols import Finding
+from tranship.orchestrator.checks import estimate
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.logs import without_secrets
 from tranship.plans import PlanError
 from tranship.plans.problems import Problem, render_path
+
+if TYPE_CHECKING:
+    from tranship.orchestrator.checks.samples import Sampled
 
 VERSION = 1
 """Of what `as_dict` gives."""
@@ -113,21 +117,27 @@ def outlook(session: Session, findings: Iterable[Finding], sample: int) -> tuple
     errors = [finding for finding in findings if finding.severity == "error"]
     if any(not finding.stream for finding in errors):
         return [], Outlook()
-    from tranship.orchestrator.checks import estimate, samples  # with Arrow, which no other command of the kind needs
-
     left_out = frozenset(finding.stream for finding in errors)
-    found, sampled = samples.look(session, sample, left_out)
+    found, sampled = _sampled(session, sample, left_out)
     looked_at = {one.stream: one.documents for one in sampled}
     with closing(session.connect.source()) as source, closing(session.connect.schema()) as schema:
         sizes = tuple(
-            StreamSize(stream.name, *source.estimate(stream), looked_at[stream.name])
+            StreamSize(stream.name, *source.estimate(stream), looked_at.get(stream.name, 0))
             for stream in session.streams
-            if stream.name in looked_at
+            if stream.name not in left_out
         )
         identities = source.identity(), schema.identity()
     about = estimate.estimate(session, sum(one.documents for one in sizes), sampled)
     found += estimate.history(session, about.seconds)
     return found, Outlook(*identities, sizes, about.seconds, about.wait_s)
+
+
+def _sampled(session: Session, sample: int, left_out: frozenset[str]) -> tuple[list[Finding], list[Sampled]]:
+    if not sample:
+        return [], []
+    from tranship.orchestrator.checks import samples  # with Arrow, which no other look needs
+
+    return samples.look(session, sample, left_out)
 
 
 def as_junit(result: Checked) -> str:

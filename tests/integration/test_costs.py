@@ -35,7 +35,7 @@ def _loaded(route: Route, folder: Path, *arguments: str | Path, codes: Sequence[
 def test_a_look_at_a_run_loads_no_arrow(route: Route, folder: Path) -> None:
     route.documents().insert_many(things(20))
     plan = route.plan(THINGS)
-    assert not _loaded(route, folder, "check", plan) & ARROW
+    assert not _loaded(route, folder, "check", plan, "--sample", "0") & ARROW
     run = route.run_to_approval(plan)
     looks: list[tuple[str | Path, ...]] = [
         ("status", plan),
