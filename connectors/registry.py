@@ -12,6 +12,7 @@ from tranship.connectors.protocols import BatchSource, BatchTarget, ChangeSource
 from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
+    from tranship.connectors.protocols.control import ControlStore
     from tranship.connectors.protocols.profiler import Profiler
 
 Hook = Callable[[str], None]
@@ -43,6 +44,11 @@ def open_target(endpoint: Endpoint, streams: Sequence[Stream], scope: Scope, hoo
 def open_progress(endpoint: Endpoint, streams: Sequence[Stream], hook: Hook) -> Progress:
     """Connect to the durable progress beside the target's data."""
     return cast(Progress, _module(endpoint).connect_progress(endpoint, streams, hook=hook))
+
+
+def open_control(endpoint: Endpoint, hook: Hook) -> ControlStore:
+    """The control store of a state schema. Connects when it is first used; nothing is created by that."""
+    return cast("ControlStore", _module(endpoint).connect_control(endpoint, hook=hook))
 
 
 def open_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> TargetSchema:

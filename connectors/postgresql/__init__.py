@@ -26,10 +26,12 @@ from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
+    from tranship.connectors.postgresql.control import PostgresControl
     from tranship.connectors.postgresql.progress import PostgresProgress
     from tranship.connectors.postgresql.schema import PostgresSchema
     from tranship.connectors.postgresql.target import PostgresTarget
     from tranship.connectors.protocols import BatchTarget, Progress, TargetSchema
+    from tranship.connectors.protocols.control import ControlStore
 
 Hook = Callable[[str], None]
 
@@ -46,6 +48,8 @@ SITES = (
     "keep.before_position",
     "keep.before_commit",
     "keep.after_commit",
+    "journal.before_commit",
+    "journal.after_append",
 )
 """Names that a `hook` is called with, each at one place: for failpoints."""
 
@@ -85,6 +89,13 @@ def connect_progress(
     return PostgresProgress(endpoint, streams, hook)
 
 
+def connect_control(endpoint: Endpoint, *, hook: Hook = _no_hook) -> PostgresControl:
+    """The control store in the state schema; connects when it is first used."""
+    from tranship.connectors.postgresql.control import PostgresControl
+
+    return PostgresControl(endpoint, hook)
+
+
 def connect_schema(endpoint: Endpoint, streams: Sequence[Stream]) -> PostgresSchema:
     """The catalog; `streams` are all of the plan's, so that references are found. Connects when it is first used."""
     from tranship.connectors.postgresql.schema import PostgresSchema
@@ -115,12 +126,16 @@ if TYPE_CHECKING:
     def _is_progress(progress: PostgresProgress) -> Progress:
         return progress
 
+    def _is_control(control: PostgresControl) -> ControlStore:
+        return control
+
     def _is_schema(schema: PostgresSchema) -> TargetSchema:
         return schema
 
 
 __all__ = [
     "SITES",
+    "connect_control",
     "connect_progress",
     "connect_schema",
     "connect_target",

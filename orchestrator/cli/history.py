@@ -18,7 +18,7 @@ from tranship.plans import state_endpoint
 from tranship.plans.addresses import AddressError
 
 if TYPE_CHECKING:
-    from tranship.orchestrator.journal.store import SqlControl
+    from tranship.orchestrator.journal.store import StoredControl
 
 OptionalPlan = Annotated[Path | None, typer.Argument(help="A plan of the state schema.", show_default=False)]
 Target = Annotated[
@@ -70,7 +70,7 @@ def history(plan: PlanFile, run: OneRun = None, as_json: AsJson = False) -> None
 
 
 @contextmanager
-def _control(plan: Path | None, target: str | None, state_schema: str | None) -> Iterator[SqlControl]:
+def _control(plan: Path | None, target: str | None, state_schema: str | None) -> Iterator[StoredControl]:
     """The control store that a plan or an address leads to. Only one of the two says which schema it is."""
     if (plan is None) is (target is None) or (plan is not None and state_schema is not None):
         typer.echo("give either a plan, or --target (and --state-schema, if it has another name)", err=True)

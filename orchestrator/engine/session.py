@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.protocols import Finding
 from tranship.connectors.registry import Source, open_progress, open_schema, open_source, open_target
+from tranship.connectors.registry import open_control as open_control_store
 from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
@@ -17,6 +18,7 @@ from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.state import ENDED, State, fold_all
+from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.phases.preflight import refuse_errors
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
@@ -24,7 +26,6 @@ from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
     from tranship.orchestrator.engine.engine import Engine
-    from tranship.orchestrator.journal.store import SqlControl
 
 STOPPING = {RequestKind.WITHDRAW, RequestKind.PAUSE, RequestKind.ROLLBACK}
 """Requests that let no more rows be moved."""
@@ -37,7 +38,7 @@ class Session:
     plan: Plan
     streams: tuple[Stream, ...]
     connect: Connect
-    control: SqlControl
+    control: StoredControl
     file: str = "PLAN"
 
     def findings(self, run: str) -> list[Finding]:
@@ -167,11 +168,9 @@ class Session:
 
 
 @contextmanager
-def open_control(endpoint: Endpoint) -> Iterator[SqlControl]:
+def open_control(endpoint: Endpoint) -> Iterator[StoredControl]:
     """Open the control store in a target's state schema; nothing is created by that."""
-    from tranship.orchestrator.journal.store import SqlControl  # with SQLAlchemy: not all commands ask a server
-
-    control = SqlControl(endpoint)
+    control = StoredControl(open_control_store(endpoint, reached))
     try:
         yield control
     finally:

@@ -9,7 +9,7 @@ from tranship.connectors.registry import discard_shadow
 from tranship.orchestrator.engine.session import Session, open_control
 from tranship.orchestrator.journal.records import JournalError
 from tranship.orchestrator.journal.state import fold_all
-from tranship.orchestrator.journal.store import SqlControl
+from tranship.orchestrator.journal.store import StoredControl
 from tranship.plans import target_endpoint
 from tranship.plans.streams import Endpoint
 
@@ -39,7 +39,7 @@ def remove(session: Session) -> tuple[list[str], list[str]]:
     return gone, used
 
 
-def _remove(session: Session, control: SqlControl, endpoint: Endpoint, runs: list[str]) -> None:
+def _remove(session: Session, control: StoredControl, endpoint: Endpoint, runs: list[str]) -> None:
     # The markers first: their owners are known by the journals, which go with the rest.
     with closing(session.connect.source()) as source:
         for run in runs:
@@ -48,7 +48,7 @@ def _remove(session: Session, control: SqlControl, endpoint: Endpoint, runs: lis
     control.purge(list)
 
 
-def _owner(control: SqlControl, run: str) -> str:
+def _owner(control: StoredControl, run: str) -> str:
     try:
         return fold_all(entry.record for entry in control.journal(run)).id or run
     except JournalError:

@@ -9,7 +9,7 @@ from typing import Any
 from tranship.orchestrator.journal.records import Entry
 from tranship.orchestrator.journal.sentences import sentence
 from tranship.orchestrator.journal.state import ENDED, RunStatus, fold_all
-from tranship.orchestrator.journal.store import SqlControl
+from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.reports.status import duration, utc
 
 
@@ -56,7 +56,7 @@ class Event:
         return asdict(self)
 
 
-def runs_of(control: SqlControl) -> list[RunLine]:
+def runs_of(control: StoredControl) -> list[RunLine]:
     """Every run of every plan in the state schema, the one that began first at first; those that have not begun last.
 
     Reads only; makes nothing where there is no state schema. Raises `JournalError` for a journal that is not whole.
@@ -82,7 +82,7 @@ def _line(run: str, entries: Sequence[Entry], *, at_work: bool) -> RunLine:
     )
 
 
-def history_of(control: SqlControl, run: str) -> list[Event]:
+def history_of(control: StoredControl, run: str) -> list[Event]:
     """The journal of a run, oldest first. Reads only. Raises `JournalError` when it is not whole."""
     return [_event(entry) for entry in control.journal(run)]
 

@@ -9,13 +9,13 @@ import pytest
 
 from tests.integration.route import THINGS, Route, wait_until
 from tranship.orchestrator.journal.control import LeaseLostError
-from tranship.orchestrator.journal.store import SqlControl
+from tranship.orchestrator.journal.store import StoredControl
 
 RUN = "small-1"
 
 
 @pytest.fixture
-def controls(route: Route) -> Iterator[tuple[SqlControl, SqlControl]]:
+def controls(route: Route) -> Iterator[tuple[StoredControl, StoredControl]]:
     """The control store of a run as two orchestrators have it open."""
     plan = route.plan(THINGS)
     with ExitStack() as stack:
@@ -25,7 +25,7 @@ def controls(route: Route) -> Iterator[tuple[SqlControl, SqlControl]]:
         yield first, second
 
 
-def test_a_lease_that_ended_and_that_nobody_took_is_still_ours(controls: tuple[SqlControl, SqlControl]) -> None:
+def test_a_lease_that_ended_and_that_nobody_took_is_still_ours(controls: tuple[StoredControl, StoredControl]) -> None:
     """As after an outage of the target that was longer than the lease."""
     ours, _ = controls
     ours.acquire(RUN, 0.1)
@@ -36,7 +36,7 @@ def test_a_lease_that_ended_and_that_nobody_took_is_still_ours(controls: tuple[S
     assert ours.is_led(RUN)
 
 
-def test_a_lease_that_somebody_took_is_lost(controls: tuple[SqlControl, SqlControl]) -> None:
+def test_a_lease_that_somebody_took_is_lost(controls: tuple[StoredControl, StoredControl]) -> None:
     ours, theirs = controls
     ours.acquire(RUN, 0.1)
     ours.claim(RUN)

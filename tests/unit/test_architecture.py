@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("plans", "connectors", "orchestrator")
 """From the bottom up: each may import itself and those before it."""
 
-ROOMS = (("cli",), ("demo",), ("reports",), ("engine",), ("phases", "services"), ("dataplane",), ("journal",))
+ROOMS = (
+    ("cli",),
+    ("demo",),
+    ("design", "rehearsal"),
+    ("reports",),
+    ("checks",),
+    ("engine",),
+    ("phases", "services"),
+    ("dataplane",),
+    ("journal",),
+)
 """Of the orchestrator, from the top down: each may import itself and those after it."""
 
 DRIVERS = {"bson", "pymongo", "psycopg", "sqlalchemy", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow"}
@@ -83,6 +93,22 @@ def test_a_connector_knows_only_its_own_driver(connector: str) -> None:
     allowed = OWN_DRIVERS[connector] | {"pyarrow"}
     known = {name.split(".")[0] for path in modules(f"connectors/{connector}") for name in imports(path)}
     assert known & DRIVERS <= allowed
+
+
+def test_the_orchestrator_knows_connectors_by_their_doors_only() -> None:
+    """The demo and the sandbox stand beside the servers: they judge and start them without the connectors' code."""
+    beside = (ROOT / "orchestrator" / "demo", ROOT / "orchestrator" / "sandbox")
+    inner = [path for path in modules("orchestrator") if not path.is_relative_to(beside[0])]
+    known = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in inner
+        if not path.is_relative_to(beside[1])
+        for name in imports(path)
+    }
+    drivers = DRIVERS - {"pyarrow"}  # in which batches travel
+    connectors = tuple(f"tranship.connectors.{name}" for name in (*OWN_DRIVERS, "memory"))
+    assert not [f"{path} imports {name}" for path, name in known if name.split(".")[0] in drivers]
+    assert not [f"{path} imports {name}" for path, name in known if name.startswith(connectors)]
 
 
 def test_the_common_part_of_connectors_knows_no_driver() -> None:

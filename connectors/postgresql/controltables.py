@@ -1,7 +1,7 @@
-"""The orchestrator's control tables in the target's state schema (SQLAlchemy Core).
+"""The control tables of a state schema (SQLAlchemy Core).
 
-They stand beside the connector's progress tables (`connectors/postgresql/state.py`), so that a point-in-time restore of
-the target rewinds data, progress and journal together.
+They stand beside the progress tables (`statetables`), so that a point-in-time restore of the target rewinds data,
+progress and journal together.
 """
 
 from __future__ import annotations
