@@ -49,7 +49,7 @@ class MemorySchema:
         """Nobody sees them."""
         return []
 
-    def shadows(self, plan: str) -> list[tuple[str, str]]:  # noqa: ARG002
+    def shadows(self, plan: str) -> list[tuple[str, str, float]]:  # noqa: ARG002
         """Nobody rehearses in memory."""
         return []
 

@@ -86,9 +86,12 @@ class Runs:
         gaps: list[Gap] = []
         for low, high in self._edges():
             block, last, number = self._run(low, None)
-            seen += number
+            tail, first, more = self._tail(last, high)
+            seen += number + more
             yield block
-            gaps += self._gap(last, high, distance(low, high))
+            if more:
+                yield tail
+            gaps += self._gap(last, first, distance(low, high))
         looks = MOST_LOOKS * -(-self._documents // RUN)
         while gaps and seen < self._documents and looks:
             looks -= 1
@@ -124,6 +127,19 @@ class Runs:
             return b"", low, 0
         found = documents_of(block)
         return block, self._id_of(found[-1]) if found else low, len(found)
+
+    def _tail(self, low: Any, high: Any) -> tuple[bytes, Any, int]:
+        """The last run up to a key, of what lies above another one, as `_run`, with the first one's key: what is newest
+        is in no other run for certain, and often has what the rest has not."""
+        bounds: dict[str, Any] = {"_id": {"$gt": low, "$lte": high}}
+        wanted = {"$and": [bounds, self._condition]} if self._condition else bounds
+        cursor = self._collection.find_raw_batches(wanted, sort=[("_id", -1)], limit=RUN, max_time_ms=RUN_TIME_MS)
+        try:
+            found = documents_of(b"".join(cursor))  # type: ignore[arg-type]  # as above
+        except ExecutionTimeout:
+            return b"", high, 0
+        found.reverse()
+        return b"".join(found), self._id_of(found[0]) if found else high, len(found)
 
     def _gap(self, low: Any, high: Any, whole: float) -> list[Gap]:
         return [Gap(low, high, whole)] if distance(low, high) > 1 else []

@@ -62,7 +62,7 @@ class PostgresSchema:
         with self._sessions.read() as connection:
             return shadows.seen_outside(connection)
 
-    def shadows(self, plan: str) -> list[tuple[str, str]]:
+    def shadows(self, plan: str) -> list[tuple[str, str, float]]:
         with self._sessions.read() as connection:
             return shadows.all_of(connection, plan)
 

@@ -32,8 +32,8 @@ def note(connection: Connection, endpoint: Endpoint) -> None:
         connection.execute(insert(shadow).values(plan=endpoint.shadow_of, data_schema=endpoint.schema))
 
 
-def all_of(connection: Connection, plan: str) -> list[tuple[str, str]]:
-    """The shadows of a plan's dry runs that are there: (state schema, schema of its tables)."""
+def all_of(connection: Connection, plan: str) -> list[tuple[str, str, float]]:
+    """The shadows of a plan's dry runs that are there: (state schema, schema of its tables, its age in seconds)."""
     schemas = text(
         "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
         "WHERE c.relname = 'shadow' AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_class AS o "
@@ -44,8 +44,9 @@ def all_of(connection: Connection, plan: str) -> list[tuple[str, str]]:
     found = []
     for schema in connection.execute(schemas).scalars():
         shadow = table(schema)
-        rows = connection.execute(select(shadow.c.data_schema).where(shadow.c.plan == plan))
-        found += [(schema, data_schema) for data_schema in rows.scalars()]
+        age = func.extract("epoch", func.clock_timestamp() - shadow.c.made_at)
+        rows = connection.execute(select(shadow.c.data_schema, age).where(shadow.c.plan == plan)).all()
+        found += [(schema, data_schema, float(age_s)) for data_schema, age_s in rows]
     return found
 
 

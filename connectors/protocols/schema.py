@@ -32,8 +32,9 @@ class TargetSchema(Protocol):
     def may_shadow(self) -> list[Finding]:
         """Reads only: why a dry run's tables would be seen by others than those who made them."""
 
-    def shadows(self, plan: str) -> list[tuple[str, str]]:
-        """Reads only: what dry runs of a plan have made and not removed: (state schema, schema of its tables)."""
+    def shadows(self, plan: str) -> list[tuple[str, str, float]]:
+        """Reads only: what dry runs of a plan have made and not removed: (state schema, schema of its tables, seconds
+        since it was made)."""
 
     def create_tables(self, scope: Scope, streams: Sequence[Stream]) -> list[str]:
         """Create schema and tables with primary keys and note in the same transaction that this run owns them."""

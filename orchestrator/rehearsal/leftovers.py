@@ -22,7 +22,7 @@ def remove(session: Session) -> tuple[list[str], list[str]]:
     gone, used = [], []
     with closing(session.connect.schema()) as schema:
         found = schema.shadows(session.plan.name)
-    for state_schema, data_schema in found:
+    for state_schema, data_schema, age_s in found:
         endpoint = replace(
             target_endpoint(session.plan),
             schema=data_schema,
@@ -31,7 +31,9 @@ def remove(session: Session) -> tuple[list[str], list[str]]:
         )
         with open_control(endpoint) as control:
             runs = control.all_runs() if control.installed() else []
-            if any(control.is_led(run) for run in runs):
+            # One that is just being made has no lease yet.
+            begins = age_s < session.plan.limits.lease and not any(control.journal(run) for run in runs)
+            if begins or any(control.is_led(run) for run in runs):
                 used.append(state_schema)
                 continue
             _remove(session, control, endpoint, runs)

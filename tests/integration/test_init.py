@@ -172,6 +172,7 @@ def _scalars(collection: Any) -> dict[str, int]:
 
 def test_one_seed_gives_one_plan_and_reads_a_part_from_everywhere(place: Place) -> None:
     documents = [{"_id": ObjectId(n.to_bytes(12)), "n": n, "half": "old" if n < 5000 else 1} for n in range(10_000)]
+    documents[-1]["late"] = True
     place.database["numbers"].insert_many(documents)
     texts = []
     for output, seed in (("a.yaml", "1"), ("b.yaml", "1"), ("c.yaml", "2")):
@@ -185,6 +186,7 @@ def test_one_seed_gives_one_plan_and_reads_a_part_from_everywhere(place: Place) 
     counts = {kind: found["count"] for kind, found in half["types"].items()}
     assert 1000 <= sum(counts.values()) <= 1100
     assert min(counts.values()) > 250, "both ends of the key space"
+    assert ["late"] in [p["path"] for p in profile["collections"]["numbers"]["paths"]], "the newest is always looked at"
     others = json.loads((place.folder / "c.profile.json").read_text(encoding="utf-8"))
     assert others["seed"] == 2
 
