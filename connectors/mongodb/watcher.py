@@ -34,6 +34,8 @@ _AWAIT_MS = 100
 _EVENTS_PER_REPLY = 100
 """The server looks through its history until it has so many before it answers: with few, a position comes sooner."""
 
+_NAMESPACE_NOT_FOUND = 26
+
 _WRITES = frozenset({"insert", "update", "replace", "delete"})
 _HARMLESS = frozenset({"create", "createIndexes", "dropIndexes"})
 """Events that change no document. Any other kind, also one that is not known yet, stops the run: `rules.md` B7."""
@@ -106,7 +108,7 @@ class MongoWatcher(MongoConnection):
             try:
                 stats = self._client.get_database("local").command("collStats", "oplog.rs")
             except OperationFailure as error:
-                if error.code not in NOT_ANSWERED:
+                if error.code not in NOT_ANSWERED | {_NAMESPACE_NOT_FOUND}:
                     raise
                 return None
         return oplog.keeps_s(age, stats) if age is not None else None

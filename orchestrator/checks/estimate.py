@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.protocols import Finding
 from tranship.orchestrator.engine.session import Session
 
@@ -50,8 +51,11 @@ def history(session: Session, seconds: float | None) -> list[Finding]:
     """Whether the source's history is long enough for a run that takes so long."""
     if seconds is None:
         return []
-    with closing(session.connect.source()) as source:
-        return too_short(source.keeps_s(source.position()), seconds)
+    try:
+        with closing(session.connect.source()) as source:
+            return too_short(source.keeps_s(source.position()), seconds)
+    except RefusedError:  # whatever the reason: a run does without it
+        return too_short(None, seconds)
 
 
 def too_short(keeps_s: float | None, seconds: float) -> list[Finding]:

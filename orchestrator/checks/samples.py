@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tranship.connectors.arrowtypes import plain_values
 from tranship.connectors.batch import Batch
-from tranship.connectors.errors import UnmappableError
+from tranship.connectors.errors import ConnectorError, UnmappableError
 from tranship.connectors.fit import Cell, Fit, Kind, filled, noted
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import Finding, Key
@@ -64,6 +64,10 @@ def _look(session: Session, source: Source, stream: Stream, documents: int) -> t
     except UnmappableError as error:
         failed = of_stream(error)
         return ([failed] if failed is not None else []), Sampled(stream.name, count, time.monotonic() - began)
+    except ConnectorError as error:
+        hint = "see what the server says; a run reads all of the collection"
+        unread = Finding("source.unreadable", "error", str(error), hint, stream.name)
+        return [unread], Sampled(stream.name, count, time.monotonic() - began)
     sampled = Sampled(stream.name, count, time.monotonic() - began)
     # The whole is looked at only by chance: a small collection is read to its end, and nobody says so.
     fitting = findings(session.plan, [Seen(stream, Fit(notes, cells), aside)], {stream.name})
