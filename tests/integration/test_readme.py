@@ -182,9 +182,11 @@ def shown() -> dict[str, list[str]]:
 
 
 def plain(said: str) -> list[str]:
-    """The lines for people, with one digit for all figures that are another time's or another machine's."""
-    lines = [line for line in said.splitlines() if line and not line.startswith("{")]
-    return [re.sub(r"\b[0-9a-f]{16,}|\d+([.:T-]\d+)*Z?( min| s| h)*( \d+ s)?", "#", line) for line in lines]
+    """The lines for people, with one digit for all figures that are another time's or another machine's. How far its
+    history reaches back not every server tells."""
+    lines = [line for line in said.splitlines() if line and not line.startswith(("{", "the source's history"))]
+    figures = r"\b[0-9a-f]{16,}|(?<=mongodb:)\w+|\d+([.:T-]\d+)*Z?( min| s| h)*( \d+ s)?( B| KiB)?"
+    return [re.sub(figures, "#", line) for line in lines]
 
 
 def test_five_commands_from_nothing_to_a_verified_copy(tmp_path: Path) -> None:
