@@ -43,6 +43,12 @@ MISFIT = 0.008
 def fill(table: Table, documents: Documents, at: Path = (), only: frozenset[str] | None = None) -> None:
     """Propose columns and child tables for the fields of documents at a path within the table's."""
     names = [name for name in documents.fields if only is None or name in only]
+    unheld = [name for name in names if _is_unheld(documents.fields[name])]
+    names = [name for name in names if name not in unheld]
+    for name in unheld:
+        table.off += documents.fields[name].filled
+        table.form += documents.fields[name].nulls
+        table.rare.append(".".join((*at, name)))
     for name in _rare(names, documents, table.rows):
         names.remove(name)
         table.form += documents.fields[name].count
@@ -68,6 +74,13 @@ def _rare(names: list[str], documents: Documents, rows: int) -> list[str]:
             break
         found.append(name)
     return found
+
+
+def _is_unheld(node: Node) -> bool:
+    """Whether PostgreSQL holds none of a field's values: a column of theirs would stay empty, and keep a switch from
+    happening."""
+    odd = sum(values.odd for values in node.types.values())
+    return node.documents is None and node.lists is None and node.filled > 0 and odd >= node.filled
 
 
 def _field(table: Table, path: Path, node: Node) -> None:

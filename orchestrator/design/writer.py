@@ -108,7 +108,7 @@ def stream_lines(stream: Stream) -> Iterator[str]:
 def _rare(table: Table) -> Iterator[str]:
     if table.rare:
         more = f" and {len(table.rare) - _NAMED} more" if len(table.rare) > _NAMED else ""
-        yield f"left to the residue, for being rare: {', '.join(table.rare[:_NAMED])}{more}"
+        yield f"left to the residue, for being rare or what no column holds: {', '.join(table.rare[:_NAMED])}{more}"
 
 
 def _key(key: list[Column]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tranship.orchestrator.journal.person import person
 from tranship.orchestrator.journal.state import ENDED, State
 from tranship.orchestrator.phases import PreflightError, Rehearsal
 from tranship.orchestrator.rehearsal.judgement import Attempt, refused, reported
-from tranship.orchestrator.rehearsal.leftovers import remove
+from tranship.orchestrator.rehearsal.leftovers import discard, remove
 from tranship.orchestrator.rehearsal.phase import Rehearsed, RehearsedCutover
 from tranship.orchestrator.rehearsal.report import LeftOut, Report
 from tranship.orchestrator.rehearsal.sample import Part, choose, sampled
@@ -91,7 +91,7 @@ def _attempt(rehearsal: _Rehearsal) -> tuple[Report, Finding | None]:
         except PreflightError as error:
             return refused(session, error.findings), None
         except KeyboardInterrupt:
-            remove(session)  # before the engine takes signals, no lease is held
+            discard(session, control, shadow_endpoint(plan, session.plan))  # before the engine takes signals
             raise
         try:
             attempt = _carry_out(shadow, run, rehearsal.shown, parts)

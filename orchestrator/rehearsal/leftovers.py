@@ -36,12 +36,14 @@ def remove(session: Session) -> tuple[list[str], list[str]]:
             if begins or any(control.is_led(run) for run in runs):
                 used.append(state_schema)
                 continue
-            _remove(session, control, endpoint, runs)
+            discard(session, control, endpoint)
         gone.append(state_schema)
     return gone, used
 
 
-def _remove(session: Session, control: StoredControl, endpoint: Endpoint, runs: list[str]) -> None:
+def discard(session: Session, control: StoredControl, endpoint: Endpoint) -> None:
+    """Remove one shadow, at which nobody is at work, and its markers. Idempotent."""
+    runs = control.all_runs() if control.installed() else []
     # The markers first: their owners are known by the journals, which go with the rest.
     with closing(session.connect.source()) as source:
         for run in runs:

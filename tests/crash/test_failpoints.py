@@ -16,7 +16,7 @@ import pytest
 import tranship.connectors
 import tranship.orchestrator
 from tests.crash.play import RATE, ROLLED_BACK, Play, ended
-from tests.integration.test_dry_run import KILLED
+from tests.integration.test_dry_run_kills import KILLED
 from tranship.connectors import postgresql
 from tranship.orchestrator.demo import fingerprint, targets
 from tranship.orchestrator.demo.scene import writes_arrive

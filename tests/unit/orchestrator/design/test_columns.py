@@ -79,6 +79,15 @@ def test_no_rows_that_could_mean_two_things_are_json() -> None:
     assert [child.empty for child in table_of(documents[0], documents[2]).children] == ["missing"]
 
 
+def test_what_no_column_holds_is_left_to_the_residue() -> None:
+    """A column of it would be empty in all rows, which nobody switches over."""
+    documents = [{"a": n, "b": {"c": n} | ({"text": "x\0y"} if n % 100 == 7 else {})} for n in range(1000)]
+    table = table_of(*documents)
+    assert [column.path for column in table.columns] == [("a",), ("b", "c")]
+    assert (table.rare, table.off) == (["b.text"], 10)
+    assert spec_of("x\0y", "fine") == {"type": "text"}, "one that holds some is a column"
+
+
 def test_what_is_rare_is_left_to_the_residue() -> None:
     table = table_of(*({"a": n} for n in range(2000)), {"a": 1, "typo": 1})
     assert [column.path for column in table.columns] == [("a",)]

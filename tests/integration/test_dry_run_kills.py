@@ -1,0 +1,141 @@
+"""`tranship dry-run`, interrupted and killed: what it leaves is removed, and nothing of others."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from tests.integration.rehearsals import dumped, held, plan_of, shadows
+from tests.integration.route import Route, wait_until
+from tranship.orchestrator.cli.main import app
+from tranship.orchestrator.engine.session import Session
+
+FINISHED, REFUSED = 0, 3
+
+
+@pytest.fixture
+def plan(route: Route) -> Path:
+    return plan_of(route)
+
+
+def test_an_interruption_is_rolled_back(route: Route, plan: Path) -> None:
+    before = dumped(route), held(route)
+    child = route.start("dry-run", plan)
+    wait_until(lambda: len(shadows(route)) == 2, child, "the shadow's tables")
+    os.kill(child.process.pid, signal.SIGINT)
+    assert child.wait() == REFUSED, child.output
+    assert "against a run: interrupted" in child.output
+    assert "the run may not start" in child.output
+    assert (dumped(route), held(route)) == before
+
+
+def test_an_interruption_before_anybody_leads_the_run_leaves_nothing(
+    route: Route, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state schema is there, and no signal is taken yet."""
+    begin = Session.begin
+
+    def interrupted(session: Session) -> str:
+        begin(session)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "begin", interrupted)
+    before = dumped(route), held(route)
+    result = CliRunner(env=route.environment).invoke(app, ["dry-run", str(plan)])
+    assert result.exit_code == 130, result.output
+    assert (dumped(route), held(route)) == before
+
+
+KILLED = (
+    "claim.after_lease",
+    "claim.after_epoch",
+    "journal.before_commit",
+    "expand.after_tables",
+    "capture.after_position",
+    "load.before_commit",
+    "index.after_create",
+    "constrain.after_create",
+    "reconcile.after_full",
+    "drain.after_marker@2",
+    "rehearsal.halfway@1",
+    "rehearsal.halfway@3",
+    "rehearsal.halfway@5",
+    "load.after_commit@2",
+    "index.after_create@2",
+    "rehearsal.before_end",
+    "undo.before",
+    "undo.after@3",
+    "undo.after@7",
+    "rehearsal.before_removal",
+)
+
+
+@pytest.mark.parametrize("site", KILLED)
+def test_what_a_killed_one_leaves_is_removed(route: Route, plan: Path, site: str) -> None:
+    before = dumped(route), held(route)
+    child = route.start("dry-run", plan, TRANSHIP_FAILPOINT=f"{site}=kill")
+    assert child.wait() == -signal.SIGKILL, child.output
+    assert shadows(route) != []
+    code, said = removed(route, plan)
+    assert (code, "removed: the shadow" in said) == (FINISHED, True), said
+    assert (dumped(route), held(route)) == before
+    code, said = route.tranship("purge", plan, "--shadows")
+    assert (code, "has left anything" in said) == (FINISHED, True), said
+
+
+def removed(route: Route, plan: Path) -> tuple[int, str]:
+    """`purge --shadows`, once the killed one's lease is over."""
+    said: list[tuple[int, str]] = []
+
+    def gone() -> bool:
+        said.append(route.tranship("purge", plan, "--shadows"))
+        return said[-1][0] != REFUSED
+
+    wait_until(gone, what="the lease of the killed one to end")
+    return said[-1]
+
+
+def test_the_next_one_removes_it_too_and_names_are_nothing(route: Route, plan: Path) -> None:
+    """A schema of somebody else that only looks like a shadow stays."""
+    route.query("create schema moved__dry_0123abcd; create table moved__dry_0123abcd.shadow (plan text)")
+    route.query("create table moved__dry_0123abcd.owned (mine int)")
+    before = dumped(route)
+    child = route.start("dry-run", plan, TRANSHIP_FAILPOINT="index.after_create=kill")
+    assert child.wait() == -signal.SIGKILL, child.output
+    wait_until(lambda: removed_by_next(route, plan, before), what="the next one")
+    route.query("drop schema moved__dry_0123abcd cascade")
+
+
+def removed_by_next(route: Route, plan: Path, before: Any) -> bool:
+    code, said = route.tranship("dry-run", plan)
+    assert code == FINISHED, said
+    return dumped(route) == before
+
+
+def test_what_others_hung_on_a_shadow_is_not_dropped(route: Route, plan: Path) -> None:
+    child = route.start("dry-run", plan, TRANSHIP_FAILPOINT="reconcile.after_full=kill")
+    assert child.wait() == -signal.SIGKILL, child.output
+    (schema, _) = shadows(route)
+    with psycopg.connect(route.target_uri, autocommit=True) as connection:
+        connection.execute(f'create view public.looked as select * from "{schema}".things'.encode())
+    code, said = hung(route, plan)
+    assert (code, "public.looked" in said) == (REFUSED, True), said
+    route.query("drop view public.looked")
+    assert removed(route, plan)[0] == FINISHED
+
+
+def hung(route: Route, plan: Path) -> tuple[int, str]:
+    said: list[tuple[int, str]] = []
+
+    def told() -> bool:
+        said.append(route.tranship("purge", plan, "--shadows"))
+        return "in use" not in said[-1][1]
+
+    wait_until(told, what="the lease of the killed one to end")
+    return said[-1]
