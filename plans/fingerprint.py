@@ -17,6 +17,7 @@ from tranship.plans.models import Plan
 from tranship.plans.problems import Path, render_path
 from tranship.plans.resolution import resolve
 from tranship.plans.streams import Child, Column, Condition, Index, Reference, Rest
+from tranship.plans.targetprofile import TargetProfile
 
 _ABSENT = object()
 
@@ -105,7 +106,7 @@ def _name(part: Column | Child) -> str:
 def _plain(content: Any) -> Any:
     if isinstance(content, tuple):
         return [_plain(part) for part in content]
-    return _declared(content) if isinstance(content, Condition | Index | Reference) else content
+    return _declared(content) if isinstance(content, Condition | Index | Reference | TargetProfile) else content
 
 
 def _changes(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, str]]:

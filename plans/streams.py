@@ -14,15 +14,7 @@ from enum import StrEnum
 from typing import Literal
 
 from tranship.plans.addresses import Address
-
-LONG_KEY_BYTES = 1000
-"""Key values beyond this need a key column that is `long`: what an index can hold ends soon after (`rules.md` A8)."""
-
-_ENTRY_BYTES = 2_600
-"""What an entry of PostgreSQL's indexes may have, 2,704 bytes, less the places that a child table adds to its key."""
-
-_PART_BYTES = 40
-"""At most what each key column needs besides a long value: lengths and alignment, or all of one that is not bounded."""
+from tranship.plans.targetprofile import POSTGRESQL, TargetProfile
 
 DIGEST_SUFFIX = "_sha256"
 """What a table calls the digest of a long key column: the column's name and this."""
@@ -103,20 +95,22 @@ class Column:
 
     @property
     def bounded(self) -> bool:
-        """Whether a key column's values must not be longer than `LONG_KEY_BYTES`."""
+        """Whether a key column's values must not be longer than `TargetProfile.long_key_bytes`."""
         return self.type in (LogicalType.TEXT, LogicalType.BYTES) and not self.long
 
 
-def key_entries(key: Sequence[Column]) -> list[tuple[list[Column], int]]:
+def key_entries(key: Sequence[Column], target: TargetProfile) -> list[tuple[list[Column], int]]:
     """Which bounded values of a key an index holds together, and how many bytes they may have in all (`rules.md` A8).
 
     One index is the primary key's; where a column is long, another serves reading in key order, and ends with the
     beginning of the first long value.
     """
-    room = _ENTRY_BYTES - _PART_BYTES * len(key)
+    room = target.entry_bytes - target.part_bytes * len(key)
     bounded = [column for column in key if column.bounded]
     before = [column for column in itertools.takewhile(lambda column: not column.long, key) if column.bounded]
-    entries = [(bounded, room)] if len(before) == len(key) else [(bounded, room), (before, room - LONG_KEY_BYTES)]
+    entries = [(bounded, room)]
+    if len(before) < len(key):
+        entries.append((before, room - target.long_key_bytes))
     return [(columns, most) for columns, most in entries if columns]
 
 
@@ -177,7 +171,8 @@ class Stream:
     `key` holds one column whose path is `("_id",)`, or several below `_id` for a composite key. With the type `bytes`
     and `bson` "any" it is the canonical key itself (`connectors.keys`), for collections with mixed `_id` types.
     `where` is a source filter as JSON text, or None for the whole collection. `rest_column` names a json column that
-    takes the unnamed fields. `order` is the expected order of the document's top fields, by path.
+    takes the unnamed fields. `order` is the expected order of the document's top fields, by path. `target`: what the
+    target can hold of them.
     """
 
     name: str
@@ -192,6 +187,7 @@ class Stream:
     rest_column: str | None = None
     order: tuple[str, ...] = field(default=())
     comment: str = ""
+    target: TargetProfile = POSTGRESQL
 
     @property
     def unique(self) -> tuple[Index, ...]:
@@ -219,8 +215,8 @@ def index_rooms(stream: Stream) -> dict[str, int]:
     rooms: dict[str, int] = {}
     for entry in [index.columns for index in (*stream.plain_indexes, *stream.unique)]:
         held = [columns[name] for name in entry if name in columns]
-        room = _ENTRY_BYTES - _PART_BYTES * len(entry)
-        room -= LONG_KEY_BYTES * sum(column in stream.key and column.bounded for column in held)
+        room = stream.target.entry_bytes - stream.target.part_bytes * len(entry)
+        room -= stream.target.long_key_bytes * sum(column in stream.key and column.bounded for column in held)
         of_any_length = [column for column in held if column not in stream.key and column.type in _OF_ANY_LENGTH]
         for column in of_any_length:
             rooms[column.name] = min(rooms.get(column.name, room), room // len(of_any_length))

@@ -21,6 +21,7 @@ from tranship.connectors.mongodb.values import (
     off_type,
 )
 from tranship.plans.streams import Column, LogicalType
+from tranship.plans.targetprofile import TargetProfile
 
 
 class ArrayProgram(Program):
@@ -87,22 +88,18 @@ class ArrayProgram(Program):
         return 24 + sum(0 if inner is None else self._item.size(inner) + 8 for inner in value)
 
 
-# Where PostgreSQL's range and that of Arrow's int64 microseconds meet: from 4713 BC to the year 294247.
-_FIRST_MILLISECOND, _END_MILLISECOND = -210_866_803_200_000, 9_223_372_036_854_775
-_FIRST_DAY, _END_DAY = -2_440_588, 2_145_042_906  # 4713 BC to 5874897 AD
-
-_PROGRAMS: dict[LogicalType, Callable[[Column], Program]] = {
-    LogicalType.BOOL: lambda _: BoolProgram(),
-    LogicalType.INT32: lambda column: IntegerProgram(32, column.bson),
-    LogicalType.INT64: lambda column: IntegerProgram(64, column.bson),
-    LogicalType.FLOAT64: lambda column: DoubleProgram(column.bson),
-    LogicalType.DECIMAL: lambda column: DecimalProgram(column.precision or 38, column.scale or 0, column.bson),
-    LogicalType.TEXT: lambda _: TextProgram(),
-    LogicalType.BYTES: lambda _: BinaryProgram(0),
-    LogicalType.UUID: lambda _: BinaryProgram(4, 16),
-    LogicalType.OBJECTID: lambda _: ObjectIdProgram(),
-    LogicalType.TIMESTAMP: lambda _: DateProgram(1, 1000, _FIRST_MILLISECOND, _END_MILLISECOND),
-    LogicalType.DATE: lambda _: DateProgram(86_400_000, 1, _FIRST_DAY, _END_DAY),
+_PROGRAMS: dict[LogicalType, Callable[[Column, TargetProfile], Program]] = {
+    LogicalType.BOOL: lambda *_: BoolProgram(),
+    LogicalType.INT32: lambda column, _: IntegerProgram(32, column.bson),
+    LogicalType.INT64: lambda column, _: IntegerProgram(64, column.bson),
+    LogicalType.FLOAT64: lambda column, _: DoubleProgram(column.bson),
+    LogicalType.DECIMAL: lambda column, _: DecimalProgram(column.precision or 38, column.scale or 0, column.bson),
+    LogicalType.TEXT: lambda _, target: TextProgram(target.nul_in_text),
+    LogicalType.BYTES: lambda *_: BinaryProgram(0),
+    LogicalType.UUID: lambda *_: BinaryProgram(4, 16),
+    LogicalType.OBJECTID: lambda *_: ObjectIdProgram(),
+    LogicalType.TIMESTAMP: lambda _, target: DateProgram(1, 1000, *target.times),
+    LogicalType.DATE: lambda _, target: DateProgram(86_400_000, 1, *target.days),
 }
 
 
@@ -139,12 +136,12 @@ TOO_LONG = "too long for an index"
 UNLISTED = "not one of the listed values"
 
 
-def compile_column(column: Column, depth: int, room: int | None = None) -> Program:
+def compile_column(column: Column, depth: int, target: TargetProfile, room: int | None = None) -> Program:
     """The program of a column, whose values lie in a document so many levels below the root.
 
     `room`: how many bytes a value may have, where an index has to hold it.
     """
-    program = _program(column, depth)
+    program = _program(column, depth, target)
     if column.values:
         program = LimitedProgram(program, frozenset(column.values).__contains__, UNLISTED)
     if room is None:
@@ -153,9 +150,9 @@ def compile_column(column: Column, depth: int, room: int | None = None) -> Progr
     return LimitedProgram(program, lambda value: size(value) <= room, TOO_LONG)
 
 
-def _program(column: Column, depth: int) -> Program:
+def _program(column: Column, depth: int, target: TargetProfile) -> Program:
     if column.type is LogicalType.ARRAY:
-        return ArrayProgram(compile_column(column.element, depth + 1))
+        return ArrayProgram(compile_column(column.element, depth + 1, target))
     if column.type is LogicalType.JSON:
         return JsonProgram(depth)
-    return _PROGRAMS[column.type](column)
+    return _PROGRAMS[column.type](column, target)

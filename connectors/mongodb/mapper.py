@@ -34,6 +34,7 @@ from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.residue import Residue, encode
 from tranship.connectors.mongodb.roots import ID, KeySlot, RestNode, RestSlot, UnfitError
 from tranship.plans.streams import Child, Column, Rest, Stream, index_rooms
+from tranship.plans.targetprofile import TargetProfile
 
 
 class Mapper:
@@ -141,12 +142,15 @@ _Factory = tuple[tuple[str, ...], Callable[[str, str, int], Slot]]
 def _root(stream: Stream, width: int) -> Node:
     composite = None
     if stream.key[0].path != (ID,):
-        keys = [_leaf(column, place) for place, column in enumerate(stream.key, 1)]
+        keys = [_leaf(column, place, stream.target) for place, column in enumerate(stream.key, 1)]
         composite = Node(_slots([(path[1:], make) for path, make in keys], ID, 1), ID, 1)
-    factories: list[_Factory] = [((ID,), lambda _name, _path, _depth: KeySlot(stream.key, composite))]
+    factories: list[_Factory] = [((ID,), lambda _name, _path, _depth: KeySlot(stream.key, composite, stream.target))]
     index = 1 + len(stream.key)
     rooms = index_rooms(stream)
-    factories += [_leaf(column, index + place, rooms.get(column.name)) for place, column in enumerate(stream.columns)]
+    factories += [
+        _leaf(column, index + place, stream.target, rooms.get(column.name))
+        for place, column in enumerate(stream.columns)
+    ]
     index += len(stream.columns)
     rest = index
     if stream.rest_column is not None:
@@ -154,7 +158,7 @@ def _root(stream: Stream, width: int) -> Node:
         unnamed = [name for name in stream.order if name not in named]
         factories += [((name,), lambda name, _path, _depth: RestSlot(name, rest)) for name in unnamed]
         index += 1
-    factories += [_rows(child, index + place) for place, child in enumerate(stream.children)]
+    factories += [_rows(child, index + place, stream.target) for place, child in enumerate(stream.children)]
     slots = _in_order(_slots(factories, "", 0), stream.order)
     return Node(slots, "", 0, width) if stream.rest_column is None else RestNode(slots, width, rest)
 
@@ -182,27 +186,28 @@ def _slots(factories: Sequence[_Factory], parent: str, depth: int) -> list[Slot]
     return slots
 
 
-def _leaf(column: Column, index: int, room: int | None = None) -> _Factory:
+def _leaf(column: Column, index: int, target: TargetProfile, room: int | None = None) -> _Factory:
     def make(name: str, path: str, depth: int) -> Slot:
-        return Leaf(name, path, depth, index, program=compile_column(column, depth, room), null=column.null)
+        program = compile_column(column, depth, target, room)
+        return Leaf(name, path, depth, index, program=program, null=column.null)
 
     return column.path, make
 
 
-def _rows(child: Child, index: int) -> _Factory:
+def _rows(child: Child, index: int, target: TargetProfile) -> _Factory:
     def make(name: str, path: str, depth: int) -> Slot:
-        return Rows(name, path, depth, index, item=_item(child, path, depth + 1), empty=child.empty)
+        return Rows(name, path, depth, index, item=_item(child, path, depth + 1, target), empty=child.empty)
 
     return child.path, make
 
 
-def _item(child: Child, path: str, depth: int) -> Item:
+def _item(child: Child, path: str, depth: int, target: TargetProfile) -> Item:
     """What the elements of an array are that lies so many levels down."""
     if [column.path for column in child.columns] == [()]:
         column = child.columns[0]
-        program = compile_column(column, depth)
+        program = compile_column(column, depth, target)
         return ValueItem(Leaf("", path, depth, 0, program=program, null="null"))
-    factories = [_leaf(column, place) for place, column in enumerate(child.columns)]
-    factories += [_rows(inner, len(child.columns) + place) for place, inner in enumerate(child.children)]
+    factories = [_leaf(column, place, target) for place, column in enumerate(child.columns)]
+    factories += [_rows(inner, len(child.columns) + place, target) for place, inner in enumerate(child.children)]
     slots = _in_order(_slots(factories, path, depth + 1), child.order)
     return DocumentItem(Node(slots, path, depth + 1, len(factories) + 1), path)

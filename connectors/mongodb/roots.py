@@ -16,7 +16,8 @@ from tranship.connectors.mongodb.columns import compile_column
 from tranship.connectors.mongodb.fields import Document, Node, Row, Slot
 from tranship.connectors.mongodb.residue import Kept, Piece, Residue, Template
 from tranship.connectors.mongodb.values import NOT_JSON, REPRESENTATION, Program, Value
-from tranship.plans.streams import LONG_KEY_BYTES, Column, LogicalType, key_entries
+from tranship.plans.streams import Column, LogicalType, key_entries
+from tranship.plans.targetprofile import TargetProfile
 
 ID = "_id"
 
@@ -38,15 +39,16 @@ class KeySlot(Slot):
     An `_id` that is equal to what the columns hold, but of another form (1.0 for 1), is kept in the residue.
     """
 
-    def __init__(self, columns: Sequence[Column], composite: Node | None) -> None:
+    def __init__(self, columns: Sequence[Column], composite: Node | None, target: TargetProfile) -> None:
         super().__init__(ID, ID, 0, required=True)
         self._form = KeyForm(columns)
         self._columns = tuple(columns)
-        self._programs = [compile_column(column, len(column.path) - 1) for column in columns]
+        self._programs = [compile_column(column, len(column.path) - 1, target) for column in columns]
         self._composite = composite
         places = {column.path: place for place, column in enumerate(columns, 1)}
         self._bounded = [places[column.path] for column in columns if column.bounded]
-        self._entries = [([places[column.path] for column in of], room) for of, room in key_entries(columns)]
+        self._entries = [([places[column.path] for column in of], room) for of, room in key_entries(columns, target)]
+        self._most = target.long_key_bytes
         self._canonical = columns[0].is_canonical
 
     def take(self, doc: Document, element: b.Element, row: Row) -> Piece:
@@ -77,13 +79,13 @@ class KeySlot(Slot):
 
     def _check_length(self, row: Row, size: int) -> None:
         """Refuse a value that no index may be able to hold, whose row would take its whole chunk down with it."""
-        if size <= LONG_KEY_BYTES:
+        if size <= self._most:
             return
         lengths = {place: _length(row[place]) for place in self._bounded}
         for place, length in lengths.items():
-            if length > LONG_KEY_BYTES:
+            if length > self._most:
                 path = ".".join(self._columns[place - 1].path)
-                raise UnfitError(path, f"longer than {LONG_KEY_BYTES} bytes, and the key column is not `long`")
+                raise UnfitError(path, f"longer than {self._most} bytes, and the key column is not `long`")
         for together, room in self._entries:
             if sum(lengths[place] for place in together) > room:
                 names = ", ".join(self._columns[place - 1].name for place in together)

@@ -27,7 +27,7 @@ from tranship.connectors.mongodb.traces import MongoTraces
 from tranship.connectors.mongodb.watcher import MongoWatcher
 from tranship.connectors.protocols import Finding
 from tranship.plans.rules import OWN_COLLECTIONS
-from tranship.plans.streams import LONG_KEY_BYTES, Column, Stream, key_entries
+from tranship.plans.streams import Column, Stream, key_entries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,9 +121,9 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
         bounded = [column for column in stream.key if column.bounded]
         if not bounded:
             return []
-        entries = key_entries(stream.key)
+        most, entries = stream.target.long_key_bytes, key_entries(stream.key, stream.target)
         together = {f"entry{number}": {"$add": _sizes(columns)} for number, (columns, _) in enumerate(entries)}
-        too_long = [{"longest": {"$gt": LONG_KEY_BYTES + _SIZE_AROUND}}] + [
+        too_long = [{"longest": {"$gt": most + _SIZE_AROUND}}] + [
             {name: {"$gt": room + _SIZE_AROUND * len(columns)}}
             for name, (columns, room) in zip(together, entries, strict=True)
         ]
@@ -147,11 +147,10 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
         in_all = "".join(
             f", or than {room} bytes in all in {', '.join(column.name for column in columns)}"
             for columns, room in entries
-            if len(columns) > 1 or room < LONG_KEY_BYTES
+            if len(columns) > 1 or room < most
         )
         message = (
-            f"{where} has an _id with a part longer than {LONG_KEY_BYTES} bytes{in_all}, "
-            "which PostgreSQL's indexes may not hold"
+            f"{where} has an _id with a part longer than {most} bytes{in_all}, which PostgreSQL's indexes may not hold"
         )
         hint = f"write `long: true` on key column {bounded[0].name}: then its SHA-256 is the primary key"
         return [Finding("source.long_keys", "error", message, hint)]

@@ -214,11 +214,17 @@ _COEFFICIENT = (1 << 113) - 1
 
 
 class TextProgram(Program):
+    """text columns. `nul`: whether the target holds U+0000."""
+
     kind = b.STRING
+
+    def __init__(self, nul: bool = False) -> None:
+        self._refused = b"" if nul else b"\0"
 
     def read(self, raw: bytes, start: int, end: int) -> Value:
         content = raw[start + 4 : end - 1]
-        return None if b"\0" in content or raw[end - 1] else content.decode()
+        refused = self._refused and self._refused in content
+        return None if refused or raw[end - 1] else content.decode()
 
     def judge(self, kind: int, raw: bytes, start: int, end: int) -> tuple[Value, str]:
         if kind not in (b.STRING, b.SYMBOL):

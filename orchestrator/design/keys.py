@@ -6,7 +6,7 @@ from tranship.connectors.profile import Documents, Node
 from tranship.orchestrator.design.orders import out_of_order, usual_order
 from tranship.orchestrator.design.proposals import Column, share
 from tranship.orchestrator.design.scalars import PLURALS
-from tranship.plans.streams import LONG_KEY_BYTES
+from tranship.plans.targetprofile import POSTGRESQL
 
 _TYPES = {"objectid": "objectid", "string": "text", "int64": "int64", "uuid": "uuid", "date": "timestamp"}
 _LIKELY_LONG = 250
@@ -50,7 +50,7 @@ def _single(node: Node, *, whole: bool) -> dict[str, object] | None:
     if kind not in _TYPES or node.types[kind].odd:
         return None
     longest = node.types[kind].longest
-    is_long = kind == "string" and (longest > LONG_KEY_BYTES or (not whole and longest > _LIKELY_LONG))
+    is_long = kind == "string" and (longest > POSTGRESQL.long_key_bytes or (not whole and longest > _LIKELY_LONG))
     return {"type": _TYPES[kind]} | ({"long": True} if is_long else {})
 
 

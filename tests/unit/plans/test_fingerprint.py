@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from tests.unit.plans.texts import ENV, HEAD, plan_of
 from tranship.plans import differences, fingerprint, meaning, meaning_document
-from tranship.plans.fingerprint import relaxed
+from tranship.plans.fingerprint import _declared, relaxed
+from tranship.plans.streams import Column, LogicalType, Stream
+from tranship.plans.targetprofile import TargetProfile
 
 BODY = """\
 streams:
@@ -138,6 +141,15 @@ def test_addresses_are_no_part_of_it_but_servers_are(tmp_path: Path) -> None:
 def test_the_document_survives_json(tmp_path: Path) -> None:
     document = meaning_document(plan_of(tmp_path, TEXT))
     assert json.loads(json.dumps(document)) == document
+
+
+def test_what_the_target_holds_is_part_of_it() -> None:
+    key = Column("_id", ("_id",), LogicalType.TEXT, "string")
+    usual = Stream("things", "things", "things", (key,), ())
+    assert "target" not in _declared(usual), "of PostgreSQL nothing is said, so that plans mean what they always have"
+    other = _declared(replace(usual, target=TargetProfile(nul_in_text=True)))
+    assert other["target"] == {"nul_in_text": True}
+    assert json.loads(json.dumps(other)) == other
 
 
 def test_meaning_is_the_same_in_every_release(tmp_path: Path) -> None:
