@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.integration.rehearsals import dumped, held, plan_of, shadows
-from tests.integration.route import Route, wait_until
+from tests.integration.route import Route, wait_until, written_to
 from tranship.orchestrator.cli.main import app
 from tranship.orchestrator.engine.session import Session
+from tranship.orchestrator.failpoints import SITES
 
 FINISHED, REFUSED = 0, 3
 
@@ -56,8 +57,16 @@ KILLED = (
     "claim.after_lease",
     "claim.after_epoch",
     "journal.before_commit",
+    "journal.after_append@4",
     "expand.after_tables",
     "capture.after_position",
+    "keep.before_position",
+    "keep.before_commit@2",
+    "keep.after_commit",
+    "backfill.after_plan",
+    "chunk.after_read",
+    "load.before_mark",
+    "load.before_epoch@2",
     "load.before_commit",
     "index.after_create",
     "constrain.after_create",
@@ -74,6 +83,38 @@ KILLED = (
     "undo.after@7",
     "rehearsal.before_removal",
 )
+
+
+UNDER_WRITES = (
+    "replace.before_delete",
+    "replace.before_mark",
+    "replace.before_epoch",
+    "replace.before_commit",
+    "replace.after_commit",
+)
+
+NEVER_REACHED = {"cutover.after_quiet", "cutover.after_seal", "cutover.before_switch"}
+"""A dry run stops no writers and switches nothing."""
+
+
+def test_a_dry_run_is_killed_at_every_site_that_it_reaches() -> None:
+    assert {site.partition("@")[0] for site in (*KILLED, *UNDER_WRITES)} == set(SITES) - NEVER_REACHED
+
+
+@pytest.mark.parametrize("site", UNDER_WRITES)
+def test_what_one_leaves_that_is_killed_while_somebody_writes(route: Route, plan: Path, site: str) -> None:
+    before = dumped(route), held(route)[:3]
+
+    def write(number: int) -> None:
+        route.documents().update_one({"_id": f"t{number % 300:05}"}, {"$set": {"name": f"changed {number}"}})
+
+    with written_to(write, 0.01):
+        child = route.start("dry-run", plan, TRANSHIP_FAILPOINT=f"{site}=kill")
+        assert child.wait() == -signal.SIGKILL, child.output
+    assert shadows(route) != []
+    code, said = removed(route, plan)
+    assert code == FINISHED, said
+    assert (dumped(route), held(route)[:3]) == before
 
 
 @pytest.mark.parametrize("site", KILLED)
