@@ -58,7 +58,7 @@ from tranship.orchestrator.reports.fit import unnamed
 from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
 from tranship.plans import load_without_addresses, schema_text
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import PhaseName, is_pivot
 
 app = typer.Typer(
     cls=InOrder,
@@ -191,7 +191,7 @@ def approve(
             waits = f"{state.asked} waits" if state.asked else "no phase waits"
             typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
             raise typer.Exit(BAD_PLAN)
-        if wanted is PhaseName.CUTOVER:
+        if is_pivot(wanted):
             for line in fit_lines(status_of(session, name)):
                 typer.echo(line, err=True)
         known = inspection.unapprovable(session, name, wanted)

@@ -43,7 +43,7 @@ MISFIT = 0.008
 def fill(table: Table, documents: Documents, at: Path = (), only: frozenset[str] | None = None) -> None:
     """Propose columns and child tables for the fields of documents at a path within the table's."""
     names = [name for name in documents.fields if only is None or name in only]
-    unheld = [name for name in names if _is_unheld(documents.fields[name])]
+    unheld = [name for name in names if _is_unheld((*at, name), documents.fields[name], table.rows)]
     names = [name for name in names if name not in unheld]
     for name in unheld:
         table.off += documents.fields[name].filled
@@ -76,11 +76,15 @@ def _rare(names: list[str], documents: Documents, rows: int) -> list[str]:
     return found
 
 
-def _is_unheld(node: Node) -> bool:
+def _is_unheld(path: Path, node: Node, rows: int) -> bool:
     """Whether PostgreSQL holds none of a field's values: a column of theirs would stay empty, and keep a switch from
-    happening."""
-    odd = sum(values.odd for values in node.types.values())
-    return node.documents is None and node.lists is None and node.filled > 0 and odd >= node.filled
+    happening. Of documents, and arrays of them, their fields are asked."""
+    below = node.documents is not None or (node.lists is not None and _has_documents(node.lists))
+    return not below and node.filled > 0 and _column(path, node, rows).off >= node.filled
+
+
+def _has_documents(lists: Lists) -> bool:
+    return lists.elements is not None and lists.elements.documents is not None
 
 
 def _field(table: Table, path: Path, node: Node) -> None:

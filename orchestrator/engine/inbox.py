@@ -15,7 +15,7 @@ from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
 from tranship.orchestrator.phases.record import against_switch
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import PhaseName, Trait, is_pivot
 
 
 class InterruptedRunError(Exception):
@@ -90,7 +90,7 @@ class Inbox:
 
     def _unapprovable(self, phase: PhaseName | None) -> str | None:
         """What is known must count: nobody approves a switch over what is known to be wrong."""
-        if phase is not PhaseName.CUTOVER:
+        if not is_pivot(phase):
             return None
         return against_switch(self.run.progress, self.run.scope, self.run.plan, self.run.streams)
 
@@ -109,12 +109,12 @@ class Inbox:
 
 
 def withdrawable(state: State) -> PhaseName | None:
-    """The approved phase that has not begun, or the cutover before its switch; None when there is none."""
+    """The approved phase that has not begun, or the pivot before its switch; None when there is none."""
     phase = state.current
     if state.status is not RunStatus.RUNNING or phase is None or phase not in state.approved:
         return None
     begun = state.of(phase) is not PhaseStatus.PENDING
-    return phase if not begun or (phase is PhaseName.CUTOVER and not state.switched) else None
+    return phase if not begun or (is_pivot(phase) and not state.switched) else None
 
 
 _APPLYING = frozenset({RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY})
@@ -122,13 +122,15 @@ _APPLYING = frozenset({RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY
 
 def refusal(kind: RequestKind, state: State) -> str | None:
     """Why a request cannot be answered in this state, or None. Nothing of a run that rests is against it."""
-    following = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
-    unread = state.of(PhaseName.BACKFILL) is PhaseStatus.PENDING
+    unread, unfollowed = not state.latest.begun(Trait.READS), not state.following
     against = (
         (kind is RequestKind.ROLLBACK and state.switched, "after the switch a rollback would lose the target's writes"),
         (kind in _APPLYING and state.switched, "after the switch nothing is applied any more"),
         (kind in _APPLYING and (state.status in ENDED or state.undoing), "the run is rolled back"),
         (kind is RequestKind.RETRY and unread, "the backfill has not begun, so nothing is in quarantine yet"),
-        (kind is RequestKind.RESEED and not following, "the source is not followed yet, so no position can be lost"),
+        (
+            kind is RequestKind.RESEED and unfollowed,
+            "the source is not followed yet, so no position can be lost",
+        ),
     )
     return next((why for holds, why in against if holds), None)

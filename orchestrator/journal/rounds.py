@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import TRAITS, PhaseName, Trait
 
 
 class PhaseStatus(StrEnum):
     """Where one phase stands. `doing`, `sealed` and `undoing` are also what a crash leaves.
 
-    `sealed`: of the cutover; nothing is applied any more, so that what it proves stays true.
+    `sealed`: of a pivot; nothing is applied any more, so that what it proves stays true.
     """
 
     PENDING = "pending"
@@ -23,6 +23,9 @@ class PhaseStatus(StrEnum):
     VERIFIED = "verified"
     UNDOING = "undoing"
     UNDONE = "undone"
+
+
+_IN_THE_MIDDLE = (PhaseStatus.DOING, PhaseStatus.SEALED)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ class Round:
         """Status of one phase."""
         return self.status.get(phase, PhaseStatus.PENDING)
 
+    def having(self, trait: Trait) -> tuple[PhaseName, ...]:
+        """Its phases with a trait, in order."""
+        return tuple(phase for phase in self.phases if trait in TRAITS[phase])
+
+    def reached(self, trait: Trait, *statuses: PhaseStatus) -> bool:
+        """Whether a phase with a trait has one of these statuses."""
+        return any(self.of(phase) in statuses for phase in self.having(trait))
+
+    def begun(self, trait: Trait) -> bool:
+        """Whether a phase with a trait has begun."""
+        return any(self.of(phase) is not PhaseStatus.PENDING for phase in self.having(trait))
+
     def with_status(self, phase: PhaseName, status: PhaseStatus) -> Round:
         """The round with one phase moved."""
         return replace(self, status={**self.status, phase: status})
@@ -55,13 +70,15 @@ class Round:
     def interrupted(self) -> Round:
         """The round as it goes on after a pause or in another process.
 
-        An approval is for one asking: what was approved and had not begun is asked for anew, and so is a cutover in the
+        An approval is for one asking: what was approved and had not begun is asked for anew, and so is a pivot in the
         middle, because who stopped the writers may have let them go on since.
         """
         begun = {phase for phase in self.phases if self.of(phase) is not PhaseStatus.PENDING}
-        if self.of(PhaseName.CUTOVER) in (PhaseStatus.DOING, PhaseStatus.SEALED):
-            return self.not_begun(PhaseName.CUTOVER)._only(begun - {PhaseName.CUTOVER})
-        return self._only(begun)
+        lifted = [phase for phase in self.having(Trait.PIVOT) if self.of(phase) in _IN_THE_MIDDLE]
+        going_on = self
+        for phase in lifted:
+            going_on = going_on.not_begun(phase)
+        return going_on._only(begun - set(lifted))
 
     def not_begun(self, phase: PhaseName) -> Round:
         """The round with a phase of which nothing has happened, and that needs to be asked for."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.rounds import Approval, PhaseStatus, Round
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import PhaseName, Trait, is_pivot
 
 
 class RunStatus(StrEnum):
@@ -116,13 +116,18 @@ class State:
 
     @property
     def sealed(self) -> bool:
-        """Whether nothing is applied any more, so that what the cutover proves stays true."""
-        return self.of(PhaseName.CUTOVER) in (PhaseStatus.SEALED, *_SWITCHED)
+        """Whether nothing is applied any more, so that what the pivot proves stays true."""
+        return self.latest.reached(Trait.PIVOT, PhaseStatus.SEALED, *_SWITCHED)
 
     @property
     def switched(self) -> bool:
-        """Whether the target is the primary now: the record of the switch ends the cutover."""
-        return self.of(PhaseName.CUTOVER) in _SWITCHED
+        """Whether the target is the primary now: the record of the switch ends the pivot."""
+        return self.latest.reached(Trait.PIVOT, *_SWITCHED)
+
+    @property
+    def following(self) -> bool:
+        """Whether the source is followed, as far as phases say: what changes there is kept."""
+        return self.latest.reached(Trait.FOLLOWS, PhaseStatus.DONE, PhaseStatus.VERIFIED)
 
     def of(self, phase: PhaseName) -> PhaseStatus:
         """Status of one phase."""
@@ -210,8 +215,8 @@ def _intent(state: State, record: Record) -> State:
 
 
 def _done(state: State, record: Record) -> State:
-    if record.phase is PhaseName.CUTOVER:
-        raise IllegalTransitionError("a cutover ends with its switch")
+    if is_pivot(record.phase):
+        raise IllegalTransitionError(f"{record.phase} ends with its switch")
     return _moves(PhaseStatus.DONE, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
 
 
@@ -270,7 +275,8 @@ def _resumed(state: State, record: Record) -> State:
         return resumed
     # After the switch a run is held for what was written to the source since. The person who resumes it has seen to
     # that: looking again would find the same writes for ever.
-    return resumed.in_round(state.latest.with_status(PhaseName.CUTOVER, PhaseStatus.VERIFIED))
+    (pivot,) = state.latest.having(Trait.PIVOT)
+    return resumed.in_round(state.latest.with_status(pivot, PhaseStatus.VERIFIED))
 
 
 def _amended(state: State, record: Record) -> State:
@@ -319,11 +325,15 @@ def _claimed(state: State, record: Record) -> State:
 
 def _projected_anew(state: State) -> State:
     """Another version makes something else of the same documents: what was compared under the old one is no proof."""
-    compared = state.of(PhaseName.RECONCILE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    compared = state.latest.reached(Trait.COMPARES, PhaseStatus.DONE, PhaseStatus.VERIFIED)
     if state.switched or state.undoing or not compared:
         return state
-    latest = state.latest.not_begun(PhaseName.CUTOVER) if PhaseName.CUTOVER in state.phases else state.latest
-    return state.in_round(latest.with_status(PhaseName.RECONCILE, PhaseStatus.PENDING))
+    latest = state.latest
+    for phase in latest.having(Trait.PIVOT):
+        latest = latest.not_begun(phase)
+    for phase in latest.having(Trait.COMPARES):
+        latest = latest.with_status(phase, PhaseStatus.PENDING)
+    return state.in_round(latest)
 
 
 def _verified(state: State, record: Record) -> State:
@@ -331,9 +341,9 @@ def _verified(state: State, record: Record) -> State:
 
 
 def _sealed(state: State, record: Record) -> State:
-    """Nothing is applied from here on; taken back when the cutover does not come to its switch."""
-    if record.phase is not PhaseName.CUTOVER:
-        raise IllegalTransitionError(f"{record.kind} is of the cutover, not of {record.phase}")
+    """Nothing is applied from here on; taken back when the pivot does not come to its switch."""
+    if not is_pivot(record.phase):
+        raise IllegalTransitionError(f"{record.kind} is of the phase that switches, not of {record.phase}")
     return _moves(PhaseStatus.SEALED, PhaseStatus.DOING, within=RunStatus.RUNNING)(state, record)
 
 

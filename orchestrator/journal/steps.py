@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, ServiceName, State
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import PhaseName, Trait
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,19 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
 
 
 def services(state: State) -> frozenset[ServiceName]:
-    """Which services have to run: capture from its phase on, the applier from catch-up on, the reconciler while the run
-    waits for its cutover, none while undoing.
+    """Which services have to run, by the traits of the phases that have begun; none while undoing.
 
-    Once the cutover is sealed nothing is applied any more; capture goes on, to see writes that should not come.
+    Capture once the source is followed, the applier from where changes are applied, the reconciler between the full
+    comparison and the pivot. Once the pivot is sealed nothing is applied any more; capture goes on, to see writes that
+    should not come.
     """
     if state.status is not RunStatus.RUNNING or state.reseed:
         return frozenset()
     running = set()
-    if state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED):
+    if state.following:
         running.add(ServiceName.CAPTURE)
-    if state.of(PhaseName.CATCH_UP) is not PhaseStatus.PENDING and not state.sealed:
+    if state.latest.begun(Trait.APPLIES) and not state.sealed:
         running.add(ServiceName.APPLIER)
-    if state.of(PhaseName.RECONCILE) is PhaseStatus.VERIFIED and state.of(PhaseName.CUTOVER) is PhaseStatus.PENDING:
+    if state.latest.reached(Trait.COMPARES, PhaseStatus.VERIFIED) and not state.latest.begun(Trait.PIVOT):
         running.add(ServiceName.RECONCILER)
     return frozenset(running)

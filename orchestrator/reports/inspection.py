@@ -18,7 +18,7 @@ from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
 from tranship.orchestrator.journal.steps import services
 from tranship.orchestrator.phases.record import against_switch
 from tranship.plans.fingerprint import meaning_document
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import PhaseName, is_pivot
 
 if TYPE_CHECKING:
     from tranship.orchestrator.dataplane.reconcile import Reconciled
@@ -112,5 +112,4 @@ def unapprovable(session: Session, name: str, phase: PhaseName) -> str | None:
     state = session.state(name)
     with closing(session.connect.progress()) as progress:
         scope = Scope(name, state.round, state.epoch).reading
-        cutover = phase is PhaseName.CUTOVER
-        return against_switch(progress, scope, session.plan, session.streams) if cutover else None
+        return against_switch(progress, scope, session.plan, session.streams) if is_pivot(phase) else None

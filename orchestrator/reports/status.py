@@ -11,11 +11,10 @@ from tranship.connectors.fit import Fit
 from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
+from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
-from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 
 VERSION = 1
@@ -171,8 +170,7 @@ def _work(said: tuple[dict[str, Any], float] | None) -> WorkStatus | None:
 
 def follows(state: State) -> bool:
     """Whether the target is to follow the source: only then does it lag behind."""
-    captured = state.of(PhaseName.CAPTURE) in (PhaseStatus.DONE, PhaseStatus.VERIFIED)
-    return captured and not state.switched and state.status not in ENDED
+    return state.following and not state.switched and state.status not in ENDED
 
 
 def _waiting(state: State) -> str | None:

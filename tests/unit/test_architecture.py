@@ -111,6 +111,21 @@ def test_the_orchestrator_knows_connectors_by_their_doors_only() -> None:
     assert not [f"{path} imports {name}" for path, name in known if name.startswith(connectors)]
 
 
+def test_what_carries_a_run_goes_by_traits_and_no_phases_name() -> None:
+    """What phases say of themselves (`plans.strategies`) decides; only words about a phase may name one."""
+    wordy = {"sentences.py"}
+    folders = ("engine", "services", "reports", "journal", "dataplane")
+    files = [path for folder in folders for path in modules(f"orchestrator/{folder}") if path.name not in wordy]
+    assert len(files) > 40
+    named = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.attr}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "PhaseName"
+    ]
+    assert not named
+
+
 def test_the_common_part_of_connectors_knows_no_driver() -> None:
     common = list((ROOT / "connectors").glob("*.py"))
     known = {name.split(".")[0] for path in common for name in imports(path)}

@@ -86,6 +86,8 @@ def test_what_no_column_holds_is_left_to_the_residue() -> None:
     assert [column.path for column in table.columns] == [("a",), ("b", "c")]
     assert (table.rare, table.off) == (["b.text"], 10)
     assert spec_of("x\0y", "fine") == {"type": "text"}, "one that holds some is a column"
+    amounts = table_of(*({"a": n} for n in range(50)), {"a": 50, "amounts": [Decimal128("NaN"), Decimal128("1.10")]})
+    assert ([column.path for column in amounts.columns], amounts.rare) == ([("a",)], ["amounts"])
 
 
 def test_what_is_rare_is_left_to_the_residue() -> None:
