@@ -88,17 +88,23 @@ def _count_lists(lists: Lists, values: Sequence[list[Any]]) -> None:
 
 
 def _count_binaries(node: Node, values: Rows) -> None:
-    by_subtype: dict[int, list[bytes]] = {}
+    by_name: dict[str, list[bytes]] = {}
     for value in values:
-        by_subtype.setdefault(value.subtype if isinstance(value, Binary) else 0, []).append(value)
-    for subtype, some in by_subtype.items():
-        name = {0: "binary", 4: "uuid"}.get(subtype, f"binary subtype {subtype}")
+        by_name.setdefault(_binary_name(value), []).append(value)
+    for name, some in by_name.items():
         found = node.values(name)
         sizes = list(map(len, some))
         found.count += len(sizes)
         found.size += sum(sizes)
         found.longest = max(found.longest, *sizes)
         node.distinct.add({value.hex() for value in some if len(value) <= 64})
+
+
+def _binary_name(value: bytes) -> str:
+    subtype = value.subtype if isinstance(value, Binary) else 0
+    if subtype == 4 and len(value) == 16:
+        return "uuid"
+    return f"binary subtype {subtype}" if subtype else "binary"
 
 
 # --- one function for each kind of value ------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def test_a_check_writes_nothing_on_either_side(route: Route) -> None:
 
 def test_a_check_fails_from_the_severity_on_that_is_asked_for(route: Route) -> None:
     route.documents().insert_many(things(20))
-    route.documents().create_index("expires", expireAfterSeconds=3600)
+    route.query("create publication every for all tables")
     plan = route.plan(THINGS)
     assert route.tranship("check", plan)[0] == FINISHED
     assert route.tranship("check", plan, "--fail-on", "warning")[0] == REFUSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64
+from bson import Binary, Decimal128, Int64
 
 from tranship.connectors.mongodb.shapes import count_documents
 from tranship.connectors.profile import Documents
@@ -86,6 +86,7 @@ def test_what_no_column_holds_is_left_to_the_residue() -> None:
     assert [column.path for column in table.columns] == [("a",), ("b", "c")]
     assert (table.rare, table.off) == (["b.text"], 10)
     assert spec_of("x\0y", "fine") == {"type": "text"}, "one that holds some is a column"
+    assert spec_of(Binary(b"short", 4)) == {"type": "json"}, "no UUID, whatever it calls itself"
     amounts = table_of(*({"a": n} for n in range(50)), {"a": 50, "amounts": [Decimal128("NaN"), Decimal128("1.10")]})
     assert ([column.path for column in amounts.columns], amounts.rare) == ([("a",)], ["amounts"])
 
