@@ -4,7 +4,7 @@ Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,18 +24,18 @@ _PUBLISHES_GENERATED = 18
 def findings(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream]) -> list[Finding]:
     """All of them, for tables that are there and, of publications, for those that will be."""
     ours = [table for table, _ in walk(streams, endpoint.schema)]
-    found: list[Finding] = [*_publications(connection, endpoint, ours)]
+    names = {table.table: stream.name for stream in streams for table, _ in walk([stream], endpoint.schema)}
+    found = [*_foreign_keys(connection, endpoint, ours, names), *_publications(connection, endpoint, ours)]
     for stream in streams:
-        of_it = [table for table, _ in walk([stream], endpoint.schema)]
-        mine = (*_foreign_keys(connection, endpoint, of_it, ours), *_attached(connection, of_it))
-        found += [replace(finding, stream=stream.name) for finding in mine]
+        attached = _attached(connection, [table for table, _ in walk([stream], endpoint.schema)])
+        found += [replace(finding, stream=stream.name) for finding in attached]
     return found
 
 
 def refuse_referring(connection: Connection, endpoint: Endpoint, streams: Sequence[Stream]) -> None:
     """`RefusedError` when foreign keys of others refer to the tables: they can be neither emptied nor dropped then."""
     ours = [table for table, _ in walk(streams, endpoint.schema)]
-    referring = [row for row in _foreign_key_rows(connection, endpoint, ours, ours) if row.inward]
+    referring = [row for row in _foreign_key_rows(connection, endpoint, ours) if row.inward]
     if referring:
         named = ", ".join(f"{row.name} of table {row.schema}.{row.table}" for row in referring)
         raise RefusedError(
@@ -45,17 +45,16 @@ def refuse_referring(connection: Connection, endpoint: Endpoint, streams: Sequen
 
 
 def _foreign_keys(
-    connection: Connection, endpoint: Endpoint, of_it: Sequence[Layout], ours: Sequence[Layout]
+    connection: Connection, endpoint: Endpoint, ours: Sequence[Layout], names: Mapping[str, str]
 ) -> Iterator[Finding]:
-    for row in _foreign_key_rows(connection, endpoint, of_it, ours):
-        yield _foreign_key(row, endpoint)
+    """Each with the stream whose rows it refuses or whose rows it holds. `names`: streams by their tables."""
+    for row in _foreign_key_rows(connection, endpoint, ours):
+        stream = names.get(row.table, "") if row.schema == endpoint.schema else ""
+        yield replace(_foreign_key(row, endpoint), stream=stream or names.get(row.referred, ""))
 
 
-def _foreign_key_rows(
-    connection: Connection, endpoint: Endpoint, of_it: Sequence[Layout], ours: Sequence[Layout]
-) -> Iterator[Row[Any]]:
-    """Those that the run did not make and that lead to tables of its (`inward`) or away from them. `ours`: all that it
-    has."""
+def _foreign_key_rows(connection: Connection, endpoint: Endpoint, ours: Sequence[Layout]) -> Iterator[Row[Any]]:
+    """Those that the run did not make and that lead to its tables (`inward`) or away from them."""
     own = {(endpoint.schema, table.table, foreign_key(table)) for table in ours if table.ordinals}
     statement = text(
         "SELECT c.conname AS name, n.nspname AS schema, r.relname AS table, f.relname AS referred, i.indisprimary AS "
@@ -66,7 +65,7 @@ def _foreign_key_rows(
         "WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.confrelid = ANY(o.oids) OR c.conrelid = ANY(o.oids)) "
         "ORDER BY 2, 3, 1"
     )
-    for row in connection.execute(statement, {"ours": [table.name for table in of_it]}):
+    for row in connection.execute(statement, {"ours": [table.name for table in ours]}):
         if (row.schema, row.table, row.name) not in own:
             yield row
 
