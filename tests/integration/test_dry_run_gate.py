@@ -48,27 +48,27 @@ def test_a_plan_may_demand_one_and_the_journal_keeps_which(route: Route, plan: P
     assert (code, f"rehearsed (report with SHA-256 {digest[:16]}" in said) == (FINISHED, True), said
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"may_start": False}, "may not start"),
-        ({"source": "mongodb:another/shop"}, "of another source"),
-        ({"target": "another/postgres"}, "of another target"),
-        ({"meaning": "0" * 64}, "of a plan with another meaning"),
-        ({"thresholds": {"limits.misfit": 0.5}}, "limits.misfit of 0.5"),
-        ({"thresholds": {}}, "cutover.max_quarantined of None"),
-        ({"taken_at": "2020-01-01T00:00:00Z"}, "old, and may be 1 h"),
-        ({"taken_at": "2099-01-01T00:00:00Z"}, "from the future"),
-        ({"taken_at": "yesterday"}, "when it was taken"),
-        ({"version": 0}, "no report of a dry run of this version"),
-    ],
+OTHER: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"may_start": False}, "may not start"),
+    ({"source": "mongodb:another/shop"}, "of another source"),
+    ({"target": "another/postgres"}, "of another target"),
+    ({"meaning": "0" * 64}, "of a plan with another meaning"),
+    ({"thresholds": {"limits.misfit": 0.5}}, "limits.misfit of 0.5"),
+    ({"thresholds": {}}, "cutover.max_quarantined of None"),
+    ({"taken_at": "2020-01-01T00:00:00Z"}, "old, and may be 1 h"),
+    ({"taken_at": "2099-01-01T00:00:00Z"}, "from the future"),
+    ({"taken_at": "yesterday"}, "when it was taken"),
+    ({"version": 0}, "no report of a dry run of this version"),
 )
-def test_a_report_of_something_else(
-    route: Route, plan: Path, report: Path, changes: dict[str, Any], named: str
-) -> None:
-    report.write_text(json.dumps({**json.loads(report.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
-    code, said = begun(route, plan, "--dry-run-report", report)
-    assert (code, named in said) == (REFUSED, True), said
+"""What a report of something else says, and what it is told of."""
+
+
+def test_a_report_of_something_else(route: Route, plan: Path, report: Path) -> None:
+    whole = json.loads(report.read_text(encoding="utf-8"))
+    for changes, named in OTHER:
+        report.write_text(json.dumps({**whole, **changes}), encoding="utf-8")
+        code, said = begun(route, plan, "--dry-run-report", report)
+        assert (code, named in said) == (REFUSED, True), (changes, said)
 
 
 def test_a_file_that_is_none(route: Route, plan: Path) -> None:
