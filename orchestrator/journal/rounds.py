@@ -55,7 +55,7 @@ class Round:
         """Its phases with a trait, in order."""
         return tuple(phase for phase in self.phases if trait in TRAITS[phase])
 
-    def reached(self, trait: Trait, *statuses: PhaseStatus) -> bool:
+    def is_at(self, trait: Trait, *statuses: PhaseStatus) -> bool:
         """Whether a phase with a trait has one of these statuses."""
         return any(self.of(phase) in statuses for phase in self.having(trait))
 

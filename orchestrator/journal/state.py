@@ -117,17 +117,17 @@ class State:
     @property
     def sealed(self) -> bool:
         """Whether nothing is applied any more, so that what the pivot proves stays true."""
-        return self.latest.reached(Trait.PIVOT, PhaseStatus.SEALED, *_SWITCHED)
+        return self.latest.is_at(Trait.PIVOT, PhaseStatus.SEALED, *_SWITCHED)
 
     @property
     def switched(self) -> bool:
         """Whether the target is the primary now: the record of the switch ends the pivot."""
-        return self.latest.reached(Trait.PIVOT, *_SWITCHED)
+        return self.latest.is_at(Trait.PIVOT, *_SWITCHED)
 
     @property
     def following(self) -> bool:
         """Whether the source is followed, as far as phases say: what changes there is kept."""
-        return self.latest.reached(Trait.FOLLOWS, PhaseStatus.DONE, PhaseStatus.VERIFIED)
+        return self.latest.is_at(Trait.FOLLOWS, PhaseStatus.DONE, PhaseStatus.VERIFIED)
 
     def of(self, phase: PhaseName) -> PhaseStatus:
         """Status of one phase."""
@@ -325,7 +325,7 @@ def _claimed(state: State, record: Record) -> State:
 
 def _projected_anew(state: State) -> State:
     """Another version makes something else of the same documents: what was compared under the old one is no proof."""
-    compared = state.latest.reached(Trait.COMPARES, PhaseStatus.DONE, PhaseStatus.VERIFIED)
+    compared = state.latest.is_at(Trait.COMPARES, PhaseStatus.DONE, PhaseStatus.VERIFIED)
     if state.switched or state.undoing or not compared:
         return state
     latest = state.latest

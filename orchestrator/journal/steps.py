@@ -95,6 +95,6 @@ def services(state: State) -> frozenset[ServiceName]:
         running.add(ServiceName.CAPTURE)
     if state.latest.begun(Trait.APPLIES) and not state.sealed:
         running.add(ServiceName.APPLIER)
-    if state.latest.reached(Trait.COMPARES, PhaseStatus.VERIFIED) and not state.latest.begun(Trait.PIVOT):
+    if state.latest.is_at(Trait.COMPARES, PhaseStatus.VERIFIED) and not state.latest.begun(Trait.PIVOT):
         running.add(ServiceName.RECONCILER)
     return frozenset(running)

@@ -444,7 +444,7 @@ class TestFindings:
         assert {key for changes in changed for _, key in changes.keys} == set(texts)
 
     @pytest.mark.parametrize("clustered", [False, True])
-    def test_documents_that_expire_are_a_warning(self, world: MongoWorld, clustered: bool) -> None:
+    def test_documents_that_expire_are_told_of(self, world: MongoWorld, clustered: bool) -> None:
         if clustered:
             options = {"clusteredIndex": {"key": {"_id": 1}, "unique": True}, "expireAfterSeconds": 3600}
             special = replace(THINGS, collection="special")
@@ -454,7 +454,7 @@ class TestFindings:
             world.db[special.collection].create_index("until", expireAfterSeconds=0)
         *others, finding = world.connect(special).findings([special])
         assert [other.code for other in others] == ["source.clustered"] * clustered
-        assert (finding.code, finding.severity) == ("source.ttl", "warning")
+        assert (finding.code, finding.severity) == ("source.ttl", "info")
         assert ("(_id)" if clustered else "(until)") in finding.message
         assert "before the cutover" in finding.hint
 
