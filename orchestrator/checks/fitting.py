@@ -22,7 +22,9 @@ ROW = "row is too big"
 ENTRY = ("index row size", "index row requires")
 KEY = "longer than "
 
-_HINTS = {
+HINTS = {
+    "data.duplicate": "make the values unique in the source, or take `unique` out of the plan",
+    "data.unfit": "change the plan or the document, or keep what does not fit: `rest: residue`",
     "data.off_type": "change the column's type, clean the source, or leave it: the value is NULL and in the residue",
     "data.nul": "PostgreSQL's text cannot hold it: clean the source, or leave it: it stays NULL and in the residue",
     "data.misfit": "change the column, clean the source, or leave it: such a value stays NULL and in the residue",
@@ -69,7 +71,7 @@ def _unfit(seen: Seen, plan: Plan) -> Iterator[Finding]:
         over = [why for place, why in beyond.items() if any(name.startswith(f"{place} (") for name in places)]
         message = f"stream {seen.stream.name}: values that their columns cannot hold: {named}"
         severity: Literal["error", "info"] = "error" if over else "info"
-        yield Finding(code, severity, "; ".join([message, *over]), _HINTS[code], seen.stream.name)
+        yield Finding(code, severity, "; ".join([message, *over]), HINTS[code], seen.stream.name)
 
 
 def _code(reason: str) -> str:
@@ -85,7 +87,7 @@ def _empty(seen: Seen, *, whole: bool) -> Iterator[Finding]:
     for why in never_filled(seen.stream, seen.fit):
         severity: Literal["error", "info"] = "error" if whole else "info"
         message = why if whole else f"of those that were looked at: {why}"
-        yield Finding("data.never_filled", severity, message, _HINTS["data.never_filled"], seen.stream.name)
+        yield Finding("data.never_filled", severity, message, HINTS["data.never_filled"], seen.stream.name)
 
 
 def _aside(seen: Seen, *, refused: bool) -> Iterator[Finding]:
@@ -96,7 +98,7 @@ def _aside(seen: Seen, *, refused: bool) -> Iterator[Finding]:
         named = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.most_common())
         severity: Literal["error", "warning"] = "error" if refused else "warning"
         message = f"stream {seen.stream.name}: documents that would be kept in quarantine: {named}"
-        yield Finding(code, severity, message, _HINTS[code], seen.stream.name)
+        yield Finding(code, severity, message, HINTS[code], seen.stream.name)
 
 
 def _aside_code(reason: str) -> str:

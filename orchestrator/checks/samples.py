@@ -18,7 +18,7 @@ from tranship.connectors.keys import KeyForm
 from tranship.connectors.protocols import Finding, Key
 from tranship.connectors.registry import Source
 from tranship.orchestrator.checks.failures import of_stream
-from tranship.orchestrator.checks.fitting import Seen, findings
+from tranship.orchestrator.checks.fitting import HINTS, Seen, findings
 from tranship.orchestrator.checks.references import dangling, missing
 from tranship.orchestrator.engine.session import Session
 from tranship.plans.streams import Stream
@@ -84,8 +84,7 @@ def _twice(stream: Stream, batches: Sequence[Batch]) -> Iterator[Finding]:
         if count:
             names = ", ".join(index.columns)
             message = f"stream {stream.name}: {count:,} documents hold what others hold in {names}, which is unique"
-            hint = "make the values unique in the source, or take `unique` out of the plan"
-            yield Finding("data.duplicate", "error", message, hint, stream.name)
+            yield Finding("data.duplicate", "error", message, HINTS["data.duplicate"], stream.name)
 
 
 def _root(stream: Stream) -> set[str]:
@@ -103,13 +102,14 @@ def _hashable(value: object) -> object:
 
 def _dangling(session: Session, source: Source, stream: Stream, batches: Sequence[Batch]) -> Iterator[Finding]:
     streams = {one.name: one for one in session.streams}
-    for column in stream.columns:
-        if column.references is None:
-            continue
-        other = streams[column.references.stream]
+    referring = [(one, streams[one.references.stream]) for one in stream.columns if one.references is not None]
+    if not referring:
+        return
+    after = source.position()
+    for column, other in referring:
         held = Counter(key for batch in batches for key in _keys(other, batch.rows.column(column.name)))
         some = [key for key, _ in held.most_common(LOOKED_UP)]
-        absent = missing(source, other, some, source.position()) if some else set()
+        absent = missing(source, other, some, after) if some else set()
         if absent:
             yield dangling(stream.name, column.name, sum(held[key] for key in absent))
 

@@ -76,8 +76,9 @@ def _against(session: Session, report: Mapping[str, Any], max_age_s: float | Non
             yield f"it is of another {side} ({printable(str(report.get(side)))}, this is {identity})"
     if report.get("meaning") != meaning(session.plan):
         yield "it is of a plan with another meaning"
+    known = report.get("thresholds")
     for name, allowed in thresholds(session.plan).items():
-        then = report.get("thresholds", {}).get(name)
+        then = known.get(name) if isinstance(known, dict) else None
         if not isinstance(then, int | float) or then > allowed:
             yield f"it went by {name} of {then}, and the plan allows {allowed}"
     yield from _age(report, now, max_age_s)

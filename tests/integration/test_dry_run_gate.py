@@ -54,6 +54,7 @@ OTHER: tuple[tuple[dict[str, Any], str], ...] = (
     ({"target": "another/postgres"}, "of another target"),
     ({"meaning": "0" * 64}, "of a plan with another meaning"),
     ({"thresholds": {"limits.misfit": 0.5}}, "limits.misfit of 0.5"),
+    ({"thresholds": None}, "limits.misfit of None"),
     ({"thresholds": {}}, "cutover.max_quarantined of None"),
     ({"taken_at": "2020-01-01T00:00:00Z"}, "old, and may be 1 h"),
     ({"taken_at": "2099-01-01T00:00:00Z"}, "from the future"),
