@@ -31,6 +31,10 @@ class NotOursError(RefusedError):
     """Something exists in the target that this run did not make; it is never overwritten or dropped."""
 
 
+class UnsettledError(ConnectorError):
+    """Lanes cannot be sealed: something is left to be applied or to be looked at, which the text names."""
+
+
 class MarkMovedError(ConnectorError):
     """The compare-and-swap of a mark failed: another attempt committed first. Nothing of this one was kept."""
 

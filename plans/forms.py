@@ -76,12 +76,16 @@ class Choice:
     """Annotation of a Literal or an Enum: says what is allowed, and knows what is planned but not available yet."""
 
     later: tuple[str, ...] = ()
+    among: tuple[Enum, ...] = ()
+    """Of several enumerations, the members that are allowed."""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What members are called elsewhere, in small letters."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         members: dict[str, object]
-        if isinstance(source, type) and issubclass(source, Enum):
+        if self.among:
+            members = {str(member.value): member for member in self.among}
+        elif isinstance(source, type) and issubclass(source, Enum):
             members = {str(member.value): member for member in source}
         else:
             members = {str(value): value for value in get_args(source)}
@@ -98,6 +102,11 @@ class Choice:
             return refuse(Code.CHOICE, "not one of the allowed values", allowed=tuple(members), near=near)
 
         return core_schema.no_info_before_validator_function(choose, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if self.among:
+            return {"enum": [member.value for member in self.among], "type": "string"}
+        return handler(core)
 
 
 def _refuse_later(_: object) -> NoReturn:

@@ -25,7 +25,7 @@ from tranship.plans.filters import refusals
 from tranship.plans.forms import Choice, Form, Later, Patience, Seconds, Share, ShortForm, Size, at_least, given, refuse
 from tranship.plans.indexes import IndexPlan
 from tranship.plans.problems import Code
-from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STRATEGIES, PhaseName
+from tranship.plans.strategies import LATER_PHASES, LATER_STRATEGIES, STAGES, STRATEGIES, Group, PhaseName, Stage
 from tranship.plans.streams import Rest
 from tranship.plans.units import parse_duration, parse_size
 
@@ -141,7 +141,7 @@ class CutoverPlan(Form):
     final: Annotated[Literal["touched", "full"], Choice()] = "touched"
 
 
-Phase = Annotated[PhaseName, Choice(later=LATER_PHASES)]
+StageName = Annotated[Stage, Choice(later=LATER_PHASES, among=STAGES)]
 OnFailure = Annotated[Literal["rollback", "pause"], Choice()]
 
 
@@ -149,7 +149,7 @@ class RollbackPlan(Form):
     """What a failed verification leads to, for every phase and for single ones."""
 
     on_failure: OnFailure = "rollback"
-    phases: dict[Phase, OnFailure] = Field(default_factory=dict)
+    phases: dict[StageName, OnFailure] = Field(default_factory=dict)
 
 
 class RequirePlan(Form):
@@ -185,7 +185,7 @@ class Plan(Form):
     streams: Annotated[dict[Name, StreamPlan], Field(min_length=1)]
     reconcile: ReconcilePlan = Field(default_factory=ReconcilePlan)
     cutover: CutoverPlan = Field(default_factory=CutoverPlan)
-    approval: tuple[Phase, ...] = Field(default=(PhaseName.CUTOVER,), strict=False)
+    approval: tuple[StageName, ...] = Field(default=(Group.CUTOVER,), strict=False)
     rollback: RollbackPlan = Field(default_factory=RollbackPlan)
     require: RequirePlan = Field(default_factory=RequirePlan)
     soak: Later = None

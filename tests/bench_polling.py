@@ -21,7 +21,7 @@ import psycopg
 from tranship.connectors.postgresql import connect_progress
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.state import bump_epoch, ensure_epoch, install_state, state_tables
-from tranship.connectors.protocols import Position, Scope
+from tranship.connectors.protocols import Feed, Position, Scope
 from tranship.orchestrator.sandbox import sandbox
 from tranship.orchestrator.sandbox.databases import fresh_target
 from tranship.plans.streams import Column, Endpoint, LogicalType, Stream
@@ -32,11 +32,12 @@ TIMES = 60
 STREAM = Stream("things", "things", "things", (Column("_id", ("_id",), LogicalType.INT64, "int64"),), ())
 
 FILL = f"""
-INSERT INTO tranship.chunk (run, round, stream, number, lower, upper, state, attempt, rows)
-SELECT 'r', 0, 'things', n, CASE WHEN n > 0 THEN int8send(n) END, CASE WHEN n < {CHUNKS - 1} THEN int8send(n + 1) END,
+INSERT INTO tranship.chunk (run, feed, stream, number, lower, upper, state, attempt, rows)
+SELECT 'r', 'forward', 'things', n, CASE WHEN n > 0 THEN int8send(n) END,
+CASE WHEN n < {CHUNKS - 1} THEN int8send(n + 1) END,
 'loaded', 1, 100 FROM generate_series(0, {CHUNKS - 1}) AS n;
-INSERT INTO tranship.dirty (run, round, stream, digest, key, lane, generation)
-SELECT 'r', 0, 'things', sha256(int8send(n)), int8send(n), n % {LANES}, 1 FROM generate_series(1, {DIRTY}) AS n;
+INSERT INTO tranship.dirty (run, feed, stream, digest, key, lane, generation)
+SELECT 'r', 'forward', 'things', sha256(int8send(n)), int8send(n), n % {LANES}, 1 FROM generate_series(1, {DIRTY}) AS n;
 ANALYZE tranship.chunk;
 ANALYZE tranship.dirty
 """
@@ -66,7 +67,7 @@ def main() -> int:
         tables = state_tables("tranship")
         with made.begin() as connection:
             ensure_epoch(connection, tables, "r")
-            scope = Scope("r", 0, bump_epoch(connection, tables, "r"))
+            scope = Scope("r", Feed.FORWARD, bump_epoch(connection, tables, "r"))
         progress = stack.enter_context(closing(connect_progress(endpoint, [STREAM], hook=lambda _: None)))
         progress.start_capture(scope, Position(b"x"), LANES)
         with psycopg.connect(uri, autocommit=True) as session:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tranship.connectors.errors import EpochMovedError
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
-from tranship.connectors.protocols import Loaded, Scope
+from tranship.connectors.protocols import Feed, Loaded, Scope
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.dataplane.run import Connect
@@ -68,6 +68,8 @@ class MemoryControl:
 
     def acquire(self, run: str, ttl_s: float) -> None: ...
 
+    def upgrade(self, run: str) -> None: ...
+
     def claim(self, run: str) -> int:
         return self.store.take_over(run)
 
@@ -119,4 +121,4 @@ def memory_connect(store: MemoryStore, streams: tuple[Stream, ...]) -> Connect:
 
 def scope_of(store: MemoryStore, run: str) -> Scope:
     """The scope of the run's present epoch."""
-    return Scope(run, 1, store.state.epochs[run])
+    return Scope(run, Feed.FORWARD, store.state.epochs[run])

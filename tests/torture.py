@@ -31,7 +31,7 @@ from tranship.orchestrator.demo.shop import Shop
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.sandbox import Servers, sandbox
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 DOCUMENTS = 3_000
 RATE = 150.0
@@ -64,7 +64,7 @@ LIFE = (
 )
 """In the order in which they come. In the backfill it is not time that decides, but how much is loaded."""
 
-CUTOVER = Place(PhaseName.CUTOVER, 1, 3.0)
+CUTOVER = Place(Group.CUTOVER, 1, 3.0)
 """The last moment of each seed. When the cutover is faster than it, there is one kill less."""
 
 
@@ -182,11 +182,11 @@ def _reached(made: Play, moment: Moment, seen: int) -> bool:
     new = made.journal[seen:]
     state = made.state
     if moment.place is CUTOVER:
-        return state.of(PhaseName.CUTOVER) is not PhaseStatus.PENDING
+        return state.latest.attempt is not None or state.switched
     if not new:
         return False
     if moment.place.name == WAITING:
-        return state.asked is PhaseName.CUTOVER
+        return state.asked is Group.CUTOVER
     phase = PhaseName(moment.place.name)
     begun = any(e.record.kind is Kind.INTENT and e.record.phase is phase for e in new)
     if phase is PhaseName.BACKFILL and begun:
@@ -205,7 +205,7 @@ def _where(made: Play, seen: int) -> str:
     state = made.state
     if len(made.journal) == seen:
         return TAKEOVER
-    if state.asked is PhaseName.CUTOVER:
+    if state.asked is Group.CUTOVER:
         return WAITING
     return str(state.current or "the end")
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from tranship.connectors.batch import KEY, Quarantined
 from tranship.connectors.errors import PositionLostError
+from tranship.connectors.memory.routing import Kept
 from tranship.connectors.memory.rows import Row
-from tranship.connectors.protocols import Key, SwitchNote
+from tranship.connectors.protocols import Key
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Documents:
         self._changed = threading.Condition()
         self.head = 0
         self.markers: set[str] = set()
-        self.switches: dict[str, SwitchNote] = {}
+        self.routing: dict[str, Kept] = {}
         self.ids: dict[str, str] = {}
         """Ids of collections that a test has put in the place of others, by stream."""
 
@@ -88,6 +89,11 @@ class Documents:
                 )
             skip = sequence - kept_after
             return [self._events[i] for i in range(skip, min(skip + limit, len(self._events)))]
+
+    def wake(self) -> None:
+        """Whoever waits for events looks now."""
+        with self._changed:
+            self._changed.notify_all()
 
     def since_then_s(self, event: Event) -> float:
         """Seconds since an event, if there was another one since; else 0."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tranship.connectors.batch import Quarantined
-from tranship.connectors.errors import MarkMovedError
+from tranship.connectors.errors import MarkMovedError, UnsettledError
 from tranship.connectors.fit import Cell, Fit
-from tranship.connectors.memory.state import Round, TargetState
+from tranship.connectors.memory.state import FeedProgress, TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.memory.target import Hook, no_hook
 from tranship.connectors.protocols import (
@@ -46,26 +46,26 @@ class MemoryProgress:
 
     def start_capture(self, scope: Scope, position: Position, lanes: int) -> Position:
         def work(state: TargetState) -> Position:
-            round_ = state.round(scope)
-            if round_.position is None:
-                round_.position = position
-                round_.kept_at = round_.changed_at = self._store.clock()
-                round_.lanes = [0] * lanes
-            return round_.position
+            kept = state.feed(scope)
+            if kept.position is None:
+                kept.position = position
+                kept.kept_at = kept.changed_at = self._store.clock()
+                kept.lanes = [0] * lanes
+            return kept.position
 
         return self._store.transact("start_capture", scope, work)
 
     def keep(self, scope: Scope, changes: Changes) -> None:
         def work(state: TargetState) -> None:
-            round_ = _capturing(state, scope)
+            kept = _capturing(state, scope)
             now = self._store.clock()
             for key in changes.keys:
-                round_.make_dirty(key, now)
-            round_.markers |= dict.fromkeys(changes.markers)
-            round_.position = changes.position
-            round_.kept_at = now - changes.behind_s
+                kept.make_dirty(key, now)
+            kept.markers |= dict.fromkeys(changes.markers)
+            kept.position = changes.position
+            kept.kept_at = now - changes.behind_s
             if changes.keys:
-                round_.changed_at = now
+                kept.changed_at = now
 
         self._hook("keep.before_position")
         self._hook("keep.before_commit")
@@ -73,28 +73,28 @@ class MemoryProgress:
         self._hook("keep.after_commit")
 
     def position(self, scope: Scope) -> Position | None:
-        return self._round(scope).position
+        return self._kept(scope).position
 
     def restart_capture(self, scope: Scope, position: Position) -> None:
         def work(state: TargetState) -> None:
-            round_ = _capturing(state, scope)
-            round_.position = position
-            round_.kept_at = self._store.clock()
-            round_.markers.clear()
+            kept = _capturing(state, scope)
+            kept.position = position
+            kept.kept_at = self._store.clock()
+            kept.markers.clear()
 
         self._store.transact("restart_capture", scope, work)
 
     def marker_seen(self, scope: Scope, name: str) -> bool:
-        return name in self._round(scope).markers
+        return name in self._kept(scope).markers
 
     def newest_marker(self, scope: Scope, owner: str) -> str | None:
-        own = (name for name in reversed(self._round(scope).markers) if name.startswith(f"{owner}."))
+        own = (name for name in reversed(self._kept(scope).markers) if name.startswith(f"{owner}."))
         return next(own, None)
 
     def stop_capture(self, scope: Scope) -> None:
         def work(state: TargetState) -> None:
-            known = state.round(scope)
-            state.rounds[scope.run, scope.round] = Round(
+            known = state.feed(scope)
+            state.feeds[scope.run, scope.feed] = FeedProgress(
                 quarantine=known.quarantine,
                 chunks=known.chunks,
                 attempts=known.attempts,
@@ -109,29 +109,29 @@ class MemoryProgress:
     def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
         def work(state: TargetState) -> None:
             chunks = [Chunk(stream.name, number, span, "planned", 0) for number, span in enumerate(spans)]
-            state.round(scope).chunks.setdefault(stream.name, chunks)
+            state.feed(scope).chunks.setdefault(stream.name, chunks)
 
         self._store.transact("plan_chunks", scope, work)
 
     def totals(self, scope: Scope) -> dict[str, Totals]:
         found = {}
-        for stream, chunks in self._round(scope).chunks.items():
+        for stream, chunks in self._kept(scope).chunks.items():
             loaded = [chunk for chunk in chunks if chunk.state == "loaded"]
             found[stream] = Totals(len(chunks), len(loaded), sum(chunk.rows for chunk in loaded))
         return found
 
     def chunks(self, scope: Scope, stream: Stream) -> list[Chunk]:
-        return list(self._round(scope).chunks.get(stream.name, ()))
+        return list(self._kept(scope).chunks.get(stream.name, ()))
 
     def begin_chunk(self, scope: Scope, chunk: Chunk) -> ChunkMark | None:
         def work(state: TargetState) -> ChunkMark | None:
-            round_ = state.round(scope)
-            chunks = round_.chunks.get(chunk.stream, [])
+            kept = state.feed(scope)
+            chunks = kept.chunks.get(chunk.stream, [])
             if chunk.number >= len(chunks) or chunks[chunk.number].span != chunk.span:
                 raise MarkMovedError(f"chunk {chunk.number} of {chunk.stream} is not planned any more")
             if chunks[chunk.number].state == "loaded":
                 return None
-            attempt = round_.next_attempt(chunk)
+            attempt = kept.next_attempt(chunk)
             chunks[chunk.number] = replace(chunks[chunk.number], state="pending", attempt=attempt)
             return ChunkMark(scope, chunk.stream, chunk.number, attempt)
 
@@ -139,42 +139,71 @@ class MemoryProgress:
 
     def forget_chunks(self, scope: Scope, streams: Sequence[Stream]) -> None:
         def work(state: TargetState) -> None:
-            round_ = state.round(scope)
+            kept = state.feed(scope)
             names = {stream.name for stream in streams}
             for stream in streams:
                 state.empty(scope, stream)
-                round_.chunks.pop(stream.name, None)
-            round_.quarantine = {key: q for key, q in round_.quarantine.items() if key[0] not in names}
-            round_.forget_fit(names)
+                kept.chunks.pop(stream.name, None)
+            kept.quarantine = {key: q for key, q in kept.quarantine.items() if key[0] not in names}
+            kept.forget_fit(names)
             # A batch that was taken while the chunks were loaded must not put rows into the emptied tables (I2).
-            round_.lanes = [seq + 1 for seq in round_.lanes]
+            kept.lanes = [seq + 1 for seq in kept.lanes]
 
         self._store.transact("forget_chunks", scope, work)
 
     # --- dirty keys
 
     def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
-        round_ = self._round(scope)
-        mark = _lane_marks(scope, round_)[lane]
-        ready = [key for key in round_.dirty if round_.lane_of(key) == lane and round_.is_loaded(key)]
+        kept = self._kept(scope)
+        mark = _lane_marks(scope, kept)[lane]
+        ready = [key for key in kept.dirty if kept.lane_of(key) == lane and kept.is_loaded(key)]
         of_one_stream = [key for key in ready if key[0] == ready[0][0]][:limit]
-        return mark, [DirtyKey(*key, round_.dirty[key].generation) for key in of_one_stream]
+        if kept.sealed:
+            return mark, []
+        return mark, [DirtyKey(*key, kept.dirty[key].generation) for key in of_one_stream]
 
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
-        return _lane_marks(scope, self._round(scope))
+        return _lane_marks(scope, self._kept(scope))
+
+    def seal(self, scope: Scope, most_divergences: int) -> None:
+        def work(state: TargetState) -> None:
+            kept = state.feed(scope)
+            unseen = [key for key in kept.touched if key not in kept.divergences]
+            known = len(kept.divergences)
+            if kept.dirty or unseen or known > most_divergences:
+                raise UnsettledError(
+                    f"{len(kept.dirty)} changed keys are not applied, {len(unseen)} that were applied are not "
+                    f"compared, {known} are known to differ, of which {most_divergences} may"
+                )
+            if not kept.sealed:
+                kept.lanes = [seq + 1 for seq in kept.lanes]
+                kept.sealed = True
+
+        self._hook("seal.before_commit")
+        self._store.transact("seal", scope, work)
+        self._hook("seal.after_commit")
+
+    def unseal(self, scope: Scope) -> None:
+        def work(state: TargetState) -> None:
+            kept = state.feed(scope)
+            if kept.sealed:
+                kept.lanes = [seq + 1 for seq in kept.lanes]
+                kept.sealed = False
+
+        self._store.transact("unseal", scope, work)
 
     def backlog(self, scope: Scope) -> Backlog:
-        round_ = self._round(scope)
+        kept = self._kept(scope)
         now = self._store.clock()
-        oldest = min((entry.since for entry in round_.dirty.values()), default=now)
-        if round_.position is None:
-            return Backlog(len(round_.dirty), now - oldest, 0.0, 0.0)
-        return Backlog(len(round_.dirty), now - oldest, now - round_.kept_at, now - round_.changed_at)
+        oldest = min((entry.since for entry in kept.dirty.values()), default=now)
+        if kept.position is None:
+            return Backlog(len(kept.dirty), now - oldest, 0.0, 0.0)
+        return Backlog(len(kept.dirty), now - oldest, now - kept.kept_at, now - kept.changed_at)
 
     def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
         def work(state: TargetState) -> None:
             for key in keys:
-                state.round(scope).make_dirty(key, self._store.clock())
+                state.feed(scope).make_dirty(key, self._store.clock())
 
         self._store.transact("mark_dirty", scope, work)
 
@@ -183,19 +212,19 @@ class MemoryProgress:
         return {}
 
     def still_dirty(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> set[Key]:
-        dirty = self._round(scope).dirty
+        dirty = self._kept(scope).dirty
         return {key for key in keys if (stream.name, key) in dirty}
 
     def forget_touched(self, scope: Scope) -> None:
-        self._store.transact("forget_touched", scope, lambda state: state.round(scope).touched.clear())
+        self._store.transact("forget_touched", scope, lambda state: state.feed(scope).touched.clear())
 
     def touched(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[TouchedKey]:
-        keys = sorted((key, touch) for (name, key), touch in self._round(scope).touched.items() if name == stream.name)
+        keys = sorted((key, touch) for (name, key), touch in self._kept(scope).touched.items() if name == stream.name)
         return [TouchedKey(key, touch) for key, touch in keys if after is None or key > after][:limit]
 
     def forget_equal(self, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
         def work(state: TargetState) -> int:
-            touched = state.round(scope).touched
+            touched = state.feed(scope).touched
             equal = [(stream.name, one.key) for one in keys if touched.get((stream.name, one.key)) == one.touch]
             for key in equal:
                 del touched[key]
@@ -207,55 +236,55 @@ class MemoryProgress:
 
     def note_divergences(self, scope: Scope, found: Sequence[Mismatch], equal: Sequence[Mismatch]) -> None:
         def work(state: TargetState) -> None:
-            round_ = state.round(scope)
-            noted = round_.divergences
+            kept = state.feed(scope)
+            noted = kept.divergences
             for one in equal:
                 if (known := noted.get((one.stream, one.key))) is not None and known.noted == one.noted:
                     del noted[one.stream, one.key]
-            round_.notes += 1
-            noted |= {(one.stream, one.key): replace(one, noted=round_.notes) for one in found}
+            kept.notes += 1
+            noted |= {(one.stream, one.key): replace(one, noted=kept.notes) for one in found}
 
         self._store.transact("note_divergences", scope, work)
 
     def divergences(self, scope: Scope) -> list[Mismatch]:
-        known = self._round(scope).divergences
+        known = self._kept(scope).divergences
         return [known[place] for place in sorted(known)]
 
     def note_comparison(
         self, scope: Scope, streams: Mapping[str, Tally], moving: int, filled: Mapping[str, Mapping[Cell, int]]
     ) -> None:
         def work(state: TargetState) -> None:
-            round_ = state.round(scope)
-            round_.compared = Compared(self._store.clock(), 0.0, dict(streams), moving)
-            round_.recounted = {name: dict(cells) for name, cells in filled.items()}
+            kept = state.feed(scope)
+            kept.compared = Compared(self._store.clock(), 0.0, dict(streams), moving)
+            kept.recounted = {name: dict(cells) for name, cells in filled.items()}
 
         self._store.transact("note_comparison", scope, work)
 
     def comparison(self, scope: Scope) -> Compared | None:
-        found = self._round(scope).compared
+        found = self._kept(scope).compared
         return found and replace(found, age_s=self._store.clock() - found.at)
 
     def fit(self, scope: Scope) -> dict[str, Fit]:
-        round_ = self._round(scope)
+        kept = self._kept(scope)
         found: dict[str, Fit] = {}
-        for name in {stream for stream, _ in round_.filled}:
-            notes = {kind: n for (stream, kind), n in round_.notes_held.items() if stream == name and n}
-            filled = {cell: n for (stream, cell), n in round_.filled.items() if stream == name}
-            if round_.compared is not None and name in round_.recounted:
-                found[name] = Fit(notes, round_.recounted[name], round_.compared.at)
+        for name in {stream for stream, _ in kept.filled}:
+            notes = {kind: n for (stream, kind), n in kept.notes_held.items() if stream == name and n}
+            filled = {cell: n for (stream, cell), n in kept.filled.items() if stream == name}
+            if kept.compared is not None and name in kept.recounted:
+                found[name] = Fit(notes, kept.recounted[name], kept.compared.at)
             else:
                 found[name] = Fit(notes, filled)
         return found
 
     def quarantine(self, scope: Scope, stream: Stream, after: Key | None, limit: int) -> list[Aside]:
-        entries = [q for q in self._round(scope).aside(stream.name) if after is None or q.key > after]
+        entries = [q for q in self._kept(scope).aside(stream.name) if after is None or q.key > after]
         return [Aside(q.key, q.path, q.reason, len(q.document)) for q in entries[:limit]]
 
     def quarantined(self, scope: Scope, stream: Stream, key: Key) -> Quarantined | None:
-        return self._round(scope).quarantine.get((stream.name, key))
+        return self._kept(scope).quarantine.get((stream.name, key))
 
     def quarantine_count(self, scope: Scope) -> dict[str, int]:
-        return dict(Counter(name for name, _ in self._round(scope).quarantine))
+        return dict(Counter(name for name, _ in self._kept(scope).quarantine))
 
     def building(self, streams: Sequence[Stream]) -> list[Build]:  # noqa: ARG002
         """It builds them in no time."""
@@ -264,21 +293,21 @@ class MemoryProgress:
     def close(self) -> None:
         """Nothing to release; the store lives on."""
 
-    def _round(self, scope: Scope) -> Round:
+    def _kept(self, scope: Scope) -> FeedProgress:
         """A snapshot, to read from."""
-        return self._store.state.rounds.get((scope.run, scope.round), Round())
+        return self._store.state.feeds.get((scope.run, scope.feed), FeedProgress())
 
 
-def _capturing(state: TargetState, scope: Scope) -> Round:
-    """The round, whose capture has to be on: a position that nobody started from must not appear."""
-    round_ = state.round(scope)
-    if round_.position is None:
-        raise MarkMovedError(f"run {scope.run}, round {scope.round}: capture has not started or was stopped")
-    return round_
+def _capturing(state: TargetState, scope: Scope) -> FeedProgress:
+    """A feed, whose capture has to be on: a position that nobody started from must not appear."""
+    kept = state.feed(scope)
+    if kept.position is None:
+        raise MarkMovedError(f"run {scope.run}: capture has not started or was stopped")
+    return kept
 
 
-def _lane_marks(scope: Scope, round_: Round) -> list[LaneMark]:
-    return [LaneMark(scope, lane, seq) for lane, seq in enumerate(round_.lanes)]
+def _lane_marks(scope: Scope, kept: FeedProgress) -> list[LaneMark]:
+    return [LaneMark(scope, lane, seq) for lane, seq in enumerate(kept.lanes)]
 
 
 def _implements(progress: MemoryProgress) -> Progress:

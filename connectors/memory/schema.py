@@ -13,7 +13,7 @@ from tranship.connectors.memory.indexes import constraint_name
 from tranship.connectors.memory.rows import tables
 from tranship.connectors.memory.state import Table, TargetState
 from tranship.connectors.memory.store import MemoryStore
-from tranship.connectors.protocols import READING, Finding, Key, Scope, TargetSchema
+from tranship.connectors.protocols import READING, Feed, Finding, Key, Scope, TargetSchema
 from tranship.plans.streams import Index, Stream
 
 
@@ -125,7 +125,7 @@ class MemorySchema:
         ]
 
     def dangling(self, stream: Stream) -> dict[str, int]:
-        found = self.dangling_keys(Scope("", 0, READING), stream, sys.maxsize)
+        found = self.dangling_keys(Scope("", Feed.FORWARD, READING), stream, sys.maxsize)
         return {name: sum(rows for _, _, rows in keys) for name, keys in found.items()}
 
     def dangling_keys(self, scope: Scope, stream: Stream, limit: int) -> dict[str, list[tuple[str, Key, int]]]:  # noqa: ARG002

@@ -5,6 +5,7 @@ Like a database cursor, `read` is no snapshot: each batch shows its documents as
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from tranship.connectors.batch import KEY, Batch, Quarantined
 from tranship.connectors.fit import Effect, Note, Notes
+from tranship.connectors.memory.routing import MemoryRecords
 from tranship.connectors.memory.rows import Row, holds, make_batch, residues
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.printable import printable
@@ -23,9 +25,11 @@ from tranship.connectors.protocols import (
     Finding,
     Key,
     Position,
+    RecordStore,
     Span,
-    SwitchNote,
+    Watch,
 )
+from tranship.connectors.watches import GeneratedWatch
 from tranship.plans.streams import Stream
 
 _RESIDUE = Note("", "residue", Effect.FORM, "")
@@ -102,10 +106,13 @@ class MemorySource:
     def position(self) -> Position:
         return _position(self._documents.head)
 
-    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+    def changes(self, streams: Sequence[Stream], since: Position) -> Watch:
+        return GeneratedWatch(lambda closed: self._follow(streams, since, closed), wake=self._documents.wake)
+
+    def _follow(self, streams: Sequence[Stream], since: Position, closed: threading.Event) -> Iterator[Changes]:
         watched = {stream.name for stream in streams}
         sequence = _sequence(since)
-        while True:
+        while not closed.is_set():
             events = self._documents.since(sequence, self._idle_s, self._batch_rows)
             sequence = events[-1].sequence
             keys = dict.fromkeys((e.stream, e.key) for e in events if e.stream in watched)
@@ -149,14 +156,9 @@ class MemorySource:
         """Everybody may."""
         return []
 
-    def note_switch(self, note: SwitchNote) -> None:
-        self._documents.switches[note.id] = note
-
-    def switch_notes(self) -> list[SwitchNote]:
-        return list(self._documents.switches.values())
-
-    def forget_switch(self, id: str) -> None:  # noqa: A002
-        self._documents.switches.pop(id, None)
+    @property
+    def records(self) -> RecordStore:
+        return MemoryRecords(self._documents.routing, self._store.clock, self._store.routing_lock)
 
     def close(self) -> None:
         """Nothing to release; the store lives on."""

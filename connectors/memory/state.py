@@ -1,4 +1,4 @@
-"""The target's tables as one value: rows, catalog, and each round's progress.
+"""The target's tables as one value: rows, catalog, and each feed's progress.
 
 `MemoryStore` runs every transaction on a fork and keeps the fork if it succeeds. Whatever hangs in a state by the
 name of a dataclass is frozen; the dicts and sets are copied by `fork`.
@@ -23,7 +23,18 @@ from tranship.connectors.errors import (
 from tranship.connectors.fit import Cell, Kind
 from tranship.connectors.memory.indexes import Held, constraint_name, held_values
 from tranship.connectors.memory.rows import Row, holds
-from tranship.connectors.protocols import Chunk, ChunkMark, Compared, DirtyKey, Key, LaneMark, Mismatch, Position, Scope
+from tranship.connectors.protocols import (
+    Chunk,
+    ChunkMark,
+    Compared,
+    DirtyKey,
+    Feed,
+    Key,
+    LaneMark,
+    Mismatch,
+    Position,
+    Scope,
+)
 from tranship.plans.streams import Index, Stream
 
 StreamKey: TypeAlias = tuple[str, Key]
@@ -46,13 +57,14 @@ class Table:
 
 
 @dataclass
-class Round:
-    """The progress of one run in one round. `position` is None before capture and after it was stopped."""
+class FeedProgress:
+    """The progress of one feed. `position` is None before capture and after it was stopped."""
 
     position: Position | None = None
     kept_at: float = 0.0
     changed_at: float = 0.0
     lanes: list[int] = field(default_factory=list)
+    sealed: bool = False
     markers: dict[str, None] = field(default_factory=dict)  # oldest first
     dirty: dict[StreamKey, Dirty] = field(default_factory=dict)  # oldest first
     touched: dict[StreamKey, int] = field(default_factory=dict)
@@ -67,7 +79,7 @@ class Round:
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
 
-    def fork(self) -> Round:
+    def fork(self) -> FeedProgress:
         return replace(
             self,
             lanes=list(self.lanes),
@@ -121,7 +133,7 @@ class Round:
         self.filled = Counter({key: count for key, count in self.filled.items() if key[0] not in streams})
 
     def next_attempt(self, chunk: Chunk) -> int:
-        """A number that no attempt of this chunk had before in this round."""
+        """A number that no attempt of this chunk had before."""
         place = (chunk.stream, chunk.number)
         self.attempts[place] = self.attempts.get(place, 0) + 1
         return self.attempts[place]
@@ -137,8 +149,8 @@ class Round:
     def swap_lanes(self, marks: Sequence[LaneMark]) -> None:
         """`seq` → `seq + 1` of each lane; raises `MarkMovedError`."""
         for mark in marks:
-            if mark.lane >= len(self.lanes) or self.lanes[mark.lane] != mark.seq:
-                raise MarkMovedError(f"lane {mark.lane}: batch {mark.seq} was applied already")
+            if self.sealed or mark.lane >= len(self.lanes) or self.lanes[mark.lane] != mark.seq:
+                raise MarkMovedError(f"lane {mark.lane}: batch {mark.seq} was applied already, or the lane is sealed")
             self.lanes[mark.lane] += 1
 
 
@@ -155,7 +167,7 @@ class TargetState:
     indexes: set[tuple[str, Index]] = field(default_factory=set)
     unique: dict[tuple[str, Index], dict[Held, Key]] = field(default_factory=dict)
     referred: set[tuple[str, Key]] = field(default_factory=set)
-    rounds: defaultdict[tuple[str, int], Round] = field(default_factory=lambda: defaultdict(Round))
+    feeds: defaultdict[tuple[str, Feed], FeedProgress] = field(default_factory=lambda: defaultdict(FeedProgress))
 
     def fork(self) -> TargetState:
         return replace(
@@ -166,7 +178,7 @@ class TargetState:
             indexes=set(self.indexes),
             unique={constraint: dict(values) for constraint, values in self.unique.items()},
             referred=set(self.referred),
-            rounds=defaultdict(Round, {name: known.fork() for name, known in self.rounds.items()}),
+            feeds=defaultdict(FeedProgress, {name: known.fork() for name, known in self.feeds.items()}),
         )
 
     def check_epoch(self, scope: Scope) -> None:
@@ -174,9 +186,9 @@ class TargetState:
         if self.epochs.get(scope.run) != scope.epoch:
             raise EpochMovedError(f"run {scope.run}: epoch {scope.epoch} is over, another orchestrator took over")
 
-    def round(self, scope: Scope) -> Round:
-        """Progress of a run's round, empty at first."""
-        return self.rounds[scope.run, scope.round]
+    def feed(self, scope: Scope) -> FeedProgress:
+        """Progress of a feed, empty at first."""
+        return self.feeds[scope.run, scope.feed]
 
     def table(self, stream: Stream) -> dict[Key, Row]:
         """The rows of a stream by key; raises `RefusedError` when its table does not exist."""

@@ -60,6 +60,7 @@ class MemoryStore:
         self.state = TargetState()
         self.fate: Callable[[str], Fate] = lambda _name: Fate.APPLY
         self.postponed: list[Postponed] = []
+        self.routing_lock = threading.Lock()
         self._lock = threading.Lock()
 
     def take_over(self, run: str) -> int:

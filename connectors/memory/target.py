@@ -49,12 +49,12 @@ class MemoryTarget:
         loaded = Loaded(len(rows), sum(child_rows(stream.children, row) for row in rows), len(quarantined))
 
         def work(state: TargetState) -> Loaded:
-            round_ = state.round(mark.scope)
-            round_.swap_chunk(mark, loaded.rows, loaded.quarantined)
+            kept = state.feed(mark.scope)
+            kept.swap_chunk(mark, loaded.rows, loaded.quarantined)
             state.insert(stream, rows)
-            round_.hold_notes(stream.name, notes, Counter())
-            round_.filled.update({(stream.name, cell): count for cell, count in values.items()})
-            round_.quarantine |= {(stream.name, q.key): q for q in quarantined}
+            kept.hold_notes(stream.name, notes, Counter())
+            kept.filled.update({(stream.name, cell): count for cell, count in values.items()})
+            kept.quarantine |= {(stream.name, q.key): q for q in quarantined}
             return loaded
 
         for site in ("load.before_mark", "load.before_epoch", "load.before_commit"):
@@ -76,18 +76,18 @@ class MemoryTarget:
         keys = [(stream.name, d.key) for d in dirty]
 
         def work(state: TargetState) -> int:
-            round_ = state.round(scope)
-            round_.swap_lanes(marks)
-            if not all(map(round_.is_loaded, keys)):
+            kept = state.feed(scope)
+            kept.swap_lanes(marks)
+            if not all(map(kept.is_loaded, keys)):
                 raise MarkMovedError(f"stream {stream.name}: a chunk of the keys is not loaded any more")
             # A row that stays is not deleted for a moment: what others hang on it would go with it (`rules.md` C4).
             state.delete(stream, {d.key for d in dirty} - {row[KEY] for row in rows})
             state.put(stream, rows)
-            round_.hold_notes(stream.name, noted(batch.notes, batch.keys), noted(before, [d.key for d in dirty]))
+            kept.hold_notes(stream.name, noted(batch.notes, batch.keys), noted(before, [d.key for d in dirty]))
             for key in keys:
-                round_.quarantine.pop(key, None)
-            round_.quarantine |= {(stream.name, q.key): q for q in batch.quarantined}
-            return sum([round_.settle(d, self._store.clock()) for d in dirty])
+                kept.quarantine.pop(key, None)
+            kept.quarantine |= {(stream.name, q.key): q for q in batch.quarantined}
+            return sum([kept.settle(d, self._store.clock()) for d in dirty])
 
         for site in ("replace.before_delete", "replace.before_mark", "replace.before_epoch", "replace.before_commit"):
             self._hook(site)
@@ -124,8 +124,8 @@ class MemoryTarget:
         return self.with_residue(stream, list(self._store.state.table(stream))).slice(0, limit)
 
     def _aside(self, stream: Stream) -> list[Quarantined]:
-        round_ = self._store.state.rounds.get((self._scope.run, self._scope.round))
-        return round_.aside(stream.name) if round_ is not None else []
+        kept = self._store.state.feeds.get((self._scope.run, self._scope.feed))
+        return kept.aside(stream.name) if kept is not None else []
 
     def close(self) -> None:
         """Nothing to release; the store lives on."""

@@ -1,4 +1,4 @@
-"""What tranship itself writes to a source: markers, and notes of switches. Each in a collection of its own.
+"""What tranship itself writes to a source: markers, and its routing records. Each in a collection of its own.
 
 Several runs may share them, so each removes what is its own, and the collection only when it is empty.
 """
@@ -14,10 +14,10 @@ from tranship.connectors.errors import RefusedError
 from tranship.connectors.mongodb import rights
 from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
-from tranship.connectors.protocols import Finding, SwitchNote
+from tranship.connectors.mongodb.routing import MongoRecords
+from tranship.connectors.protocols import Finding, RecordStore
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.rules import OWN_COLLECTIONS
-from tranship.plans.rules import SWITCH_COLLECTION as SWITCHES
 
 
 class MongoTraces(MongoConnection):
@@ -37,24 +37,9 @@ class MongoTraces(MongoConnection):
         with translated("dropping the markers"):
             self._remove(MARKERS, {"_id": {"$gte": f"{owner}.", "$lt": f"{owner}/"}})  # the slash comes after the dot
 
-    def note_switch(self, note: SwitchNote) -> None:
-        said = {"run": note.run, "target": note.target, "state_schema": note.state_schema}
-        with translated("noting the switch"):
-            self._database[SWITCHES].update_one(
-                {"_id": note.id}, {"$set": said, "$currentDate": {"at": True}}, upsert=True
-            )
-
-    def switch_notes(self) -> list[SwitchNote]:
-        with translated("reading the notes of switches"):
-            found = list(self._database[SWITCHES].find())
-        return [
-            SwitchNote(*(str(note.get(name, "")) for name in ("_id", "run", "target", "state_schema")))
-            for note in found
-        ]
-
-    def forget_switch(self, id: str) -> None:  # noqa: A002
-        with translated("removing the note of a switch"):
-            self._remove(SWITCHES, {"_id": id})
+    @property
+    def records(self) -> RecordStore:
+        return MongoRecords(self._database)
 
     def _remove(self, name: str, which: dict[str, Any]) -> None:
         collection = self._database[name]

@@ -7,6 +7,7 @@ fetched; and what is handed out names keys only, so seeing an event twice, or la
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from tranship.connectors.keycodec import encode
 from tranship.connectors.mongodb import bsonwalk, oplog
 from tranship.connectors.mongodb.connection import RAW, MongoConnection, make_position, position_time, position_token
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
-from tranship.connectors.protocols import Changes, Key, Position
+from tranship.connectors.protocols import Changes, Key, Position, Watch
+from tranship.connectors.watches import GeneratedWatch
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.streams import Stream
 
@@ -75,8 +77,11 @@ class MongoWatcher(MongoConnection):
             self._client.admin.command("ping", session=session)
             return _position(stream, session)
 
-    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
-        """Changed keys since a position, without end; see `ChangeSource`."""
+    def changes(self, streams: Sequence[Stream], since: Position) -> Watch:
+        """Changed keys since a position, without end; see `ChangeSource`. The server keeps its history by itself."""
+        return GeneratedWatch(lambda closed: self._open(streams, since, closed))
+
+    def _open(self, streams: Sequence[Stream], since: Position, closed: threading.Event) -> Iterator[Changes]:
         watched: dict[str, list[str]] = {}
         for stream in streams:
             watched.setdefault(stream.collection, []).append(stream.name)
@@ -86,7 +91,7 @@ class MongoWatcher(MongoConnection):
             self._session(since) as session,  # its time never goes back behind that of the position
             self._watch(sorted(watched), session, resume_after=token) as events,
         ):
-            yield from self._follow(events, session, watched)
+            yield from self._follow(events, session, watched, closed)
 
     def history_s(self, since: Position) -> float | None:
         """By the oldest entry of the oplog, which the role `clusterMonitor` does not show, but `read` on `local`."""
@@ -135,12 +140,16 @@ class MongoWatcher(MongoConnection):
         )
 
     def _follow(
-        self, stream: ChangeStream[RawBSONDocument], session: ClientSession, watched: Mapping[str, Sequence[str]]
+        self,
+        stream: ChangeStream[RawBSONDocument],
+        session: ClientSession,
+        watched: Mapping[str, Sequence[str]],
+        closed: threading.Event,
     ) -> Iterator[Changes]:
-        while True:
+        while not closed.is_set():
             gathered = _Gathered()
             deadline = time.monotonic() + IDLE_S
-            while len(gathered.keys) < KEYS_PER_CHANGES and time.monotonic() < deadline:
+            while len(gathered.keys) < KEYS_PER_CHANGES and time.monotonic() < deadline and not closed.is_set():
                 event = stream.try_next()
                 if event is None:
                     gathered.newest = 0

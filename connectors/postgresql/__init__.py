@@ -48,6 +48,8 @@ SITES = (
     "keep.before_position",
     "keep.before_commit",
     "keep.after_commit",
+    "seal.before_commit",
+    "seal.after_commit",
     "journal.before_commit",
     "journal.after_append",
 )

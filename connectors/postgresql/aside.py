@@ -17,7 +17,7 @@ _MOST_ENTRIES = 10_000
 
 
 class Entries:
-    """The quarantine entries of one run and round. All calls but `within` are part of the caller's transaction."""
+    """The quarantine entries of one run and feed. All calls but `within` are part of the caller's transaction."""
 
     def __init__(self, session: DataSession, state_schema: str, scope: Scope) -> None:
         self._session = session
@@ -31,7 +31,7 @@ class Entries:
             return
         columns: dict[str, pa.Array] = {
             "run": pa.array([self._scope.run] * len(entries)),
-            "round": pa.array([self._scope.round] * len(entries), pa.int32()),
+            "feed": pa.array([self._scope.feed.value] * len(entries), pa.string()),
             "stream": pa.array([stream.name] * len(entries)),
             "digest": pa.array([digest(entry.key) for entry in entries]),
             "key": pa.array([entry.key for entry in entries]),
@@ -80,11 +80,11 @@ class Entries:
     def _place(self, stream: Stream) -> list[pa.Array]:
         """The parameters of `_MINE`."""
         scope = self._scope
-        return [one(scope.run, pa.string()), one(scope.round, pa.int32()), one(stream.name, pa.string())]
+        return [one(scope.run, pa.string()), one(scope.feed, pa.string()), one(stream.name, pa.string())]
 
 
 _COLUMNS = "key, path, reason, document"
-_MINE = "run = $1 AND round = $2 AND stream = $3"
+_MINE = "run = $1 AND feed = $2 AND stream = $3"
 _BEGINNING = f"substr(key, 1, {PREFIX})"
 
 

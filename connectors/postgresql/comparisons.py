@@ -31,7 +31,7 @@ NOTE = func.pg_current_xact_id().cast(Text).cast(BigInteger)
 
 
 class Divergences:
-    """The record of one round, inside of the caller's transaction."""
+    """The record of one feed, inside of the caller's transaction."""
 
     def __init__(self, connection: Connection, tables: StateTables, scope: Scope) -> None:
         self._connection = connection
@@ -47,7 +47,7 @@ class Divergences:
         rows = [
             {
                 "run": self._scope.run,
-                "round": self._scope.round,
+                "feed": self._scope.feed,
                 "stream": one.stream,
                 "digest": digest(one.key),
                 "key": one.key,
@@ -82,11 +82,11 @@ class Divergences:
         self._connection.execute(delete(table).where(self._mine(), table.c.stream == stream, same))
 
     def _mine(self) -> ColumnElement[bool]:
-        return and_(self._table.c.run == self._scope.run, self._table.c.round == self._scope.round)
+        return and_(self._table.c.run == self._scope.run, self._table.c.feed == self._scope.feed)
 
 
 class Comparisons:
-    """What the newest comparison of all keys of one round counted, inside of the caller's transaction."""
+    """What the newest comparison of all keys of one feed counted, inside of the caller's transaction."""
 
     def __init__(self, connection: Connection, tables: StateTables, scope: Scope) -> None:
         self._connection = connection
@@ -97,7 +97,7 @@ class Comparisons:
         """Put one on record in the place of the last."""
         add = upsert(self._table).values(
             run=self._scope.run,
-            round=self._scope.round,
+            feed=self._scope.feed,
             at=func.clock_timestamp(),
             streams={name: asdict(tally) for name, tally in streams.items()},
             moving=moving,
@@ -111,7 +111,7 @@ class Comparisons:
         """The one on record."""
         table = self._table
         at, now = (func.extract("epoch", time).cast(Double) for time in (table.c.at, func.clock_timestamp()))
-        mine = and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+        mine = and_(table.c.run == self._scope.run, table.c.feed == self._scope.feed)
         query = select(at.label("at"), (now - at).label("age_s"), table.c.streams, table.c.moving).where(mine)
         row = self._connection.execute(query).first()
         if row is None:
@@ -121,6 +121,6 @@ class Comparisons:
     def filled(self) -> dict[str, dict[Cell, int]]:
         """The values that the one on record has counted, by stream."""
         table = self._table
-        mine = and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+        mine = and_(table.c.run == self._scope.run, table.c.feed == self._scope.feed)
         counted = self._connection.execute(select(table.c.filled).where(mine)).scalar() or {}
         return {name: {Cell(place, column): count for place, column, count in cells} for name, cells in counted.items()}

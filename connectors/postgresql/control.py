@@ -44,6 +44,10 @@ class PostgresControl:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
             self._tables.metadata.create_all(connection)
 
+    def upgrade(self, run: str) -> None:
+        if self.installed():
+            progress_state.install_state(self._endpoint, ours=run)
+
     def installed(self) -> bool:
         schema = self._endpoint.state_schema
         with self._begin() as connection:

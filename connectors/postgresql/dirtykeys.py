@@ -24,7 +24,7 @@ PARKED = timedelta(seconds=10)
 
 
 class DirtyKeys:
-    """The dirty and touched keys of one round, inside of the caller's transaction."""
+    """The dirty and touched keys of one feed, inside of the caller's transaction."""
 
     def __init__(self, connection: Connection, tables: StateTables, scope: Scope) -> None:
         self._connection = connection
@@ -42,15 +42,13 @@ class DirtyKeys:
             return
         lanes = self._connection.execute(select(func.count()).where(self._mine(self._tables.lane))).scalar_one()
         if lanes == 0:
-            raise ConnectorError(
-                f"run {self._scope.run}, round {self._scope.round}: capture has not started or was stopped"
-            )
+            raise ConnectorError(f"run {self._scope.run}: capture has not started or was stopped")
         statement = text(
-            f"INSERT INTO {in_text(self._tables.dirty)} AS d (run, round, stream, digest, key, lane, generation) "
-            "SELECT :run, :round, g.stream, g.digest, g.key, g.number % :lanes, 1 "
+            f"INSERT INTO {in_text(self._tables.dirty)} AS d (run, feed, stream, digest, key, lane, generation) "
+            "SELECT :run, :feed, g.stream, g.digest, g.key, g.number % :lanes, 1 "
             "FROM unnest(CAST(:streams AS text[]), CAST(:digests AS bytea[]), CAST(:keys AS bytea[]), "
             "CAST(:numbers AS int8[])) AS g(stream, digest, key, number) "
-            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET generation = d.generation + 1, "
+            "ON CONFLICT (run, feed, stream, digest) DO UPDATE SET generation = d.generation + 1, "
             "first_seen = CASE WHEN d.parked IS NULL THEN d.first_seen ELSE excluded.first_seen END, "
             "parked = NULL, parked_at = NULL"
         )
@@ -58,7 +56,7 @@ class DirtyKeys:
         streams, digests, plain = zip(*entries, strict=True)
         numbers = [crc32(stream.encode()) if stream in single_lane else digest_[0] for stream, digest_, _ in entries]
         values = {"streams": list(streams), "digests": list(digests), "keys": list(plain), "numbers": numbers}
-        place = {"run": self._scope.run, "round": self._scope.round, "lanes": lanes}
+        place = {"run": self._scope.run, "feed": self._scope.feed, "lanes": lanes}
         self._connection.execute(statement, {**place, **values})
 
     def oldest(self, lane: int, limit: int) -> list[DirtyKey]:
@@ -86,23 +84,23 @@ class DirtyKeys:
         name = in_text(self._tables.chunk)
         # Streams one by one, by their chunks' index; of one that is loaded as a whole no chunk is looked at.
         query = text(
-            f"WITH RECURSIVE streams AS ((SELECT stream FROM {name} WHERE run = :run AND round = :round "
+            f"WITH RECURSIVE streams AS ((SELECT stream FROM {name} WHERE run = :run AND feed = :feed "
             "ORDER BY stream LIMIT 1) UNION ALL SELECT (SELECT c.stream FROM "
-            f"{name} AS c WHERE c.run = :run AND c.round = :round AND c.stream > s.stream ORDER BY c.stream LIMIT 1) "
+            f"{name} AS c WHERE c.run = :run AND c.feed = :feed AND c.stream > s.stream ORDER BY c.stream LIMIT 1) "
             "FROM streams AS s WHERE s.stream IS NOT NULL), "
-            f"part AS (SELECT s.stream, EXISTS (SELECT FROM {name} AS c WHERE c.run = :run AND c.round = :round "
+            f"part AS (SELECT s.stream, EXISTS (SELECT FROM {name} AS c WHERE c.run = :run AND c.feed = :feed "
             "AND c.stream = s.stream AND c.state <> 'loaded') AS partly FROM streams AS s WHERE s.stream IS NOT NULL), "
             "islands AS (SELECT stream, min(number) AS first, max(number) AS last FROM "
             "(SELECT stream, number, number - row_number() OVER (PARTITION BY stream ORDER BY number) AS island "
-            f"FROM {name} WHERE run = :run AND round = :round AND state = 'loaded' "
+            f"FROM {name} WHERE run = :run AND feed = :feed AND state = 'loaded' "
             "AND stream = ANY(ARRAY(SELECT stream FROM part WHERE partly))) AS loaded GROUP BY stream, island) "
             "SELECT stream, CAST(NULL AS bytea) AS lower, CAST(NULL AS bytea) AS upper FROM part WHERE NOT partly "
             f"UNION ALL SELECT i.stream, f.lower, l.upper FROM islands AS i JOIN {name} AS f ON f.run = :run "
-            "AND f.round = :round AND f.stream = i.stream AND f.number = i.first "
-            f"JOIN {name} AS l ON l.run = :run AND l.round = :round AND l.stream = i.stream AND l.number = i.last"
+            "AND f.feed = :feed AND f.stream = i.stream AND f.number = i.first "
+            f"JOIN {name} AS l ON l.run = :run AND l.feed = :feed AND l.stream = i.stream AND l.number = i.last"
         )
         conditions = []
-        for row in self._connection.execute(query, {"run": self._scope.run, "round": self._scope.round}):
+        for row in self._connection.execute(query, {"run": self._scope.run, "feed": self._scope.feed}):
             bounds = [dirty.c.stream == row.stream]
             if row.lower is not None:
                 bounds.append(dirty.c.key >= row.lower)
@@ -159,6 +157,20 @@ class DirtyKeys:
         query = select(table.c.key, table.c.touch).where(mine).order_by(table.c.digest).limit(limit)
         return [TouchedKey(row.key, row.touch) for row in self._connection.execute(query)]
 
+    def count(self) -> int:
+        """All dirty entries, parked ones too."""
+        dirty = self._tables.dirty
+        found = select(func.count()).select_from(dirty).where(self._mine(dirty))
+        return int(self._connection.execute(found).scalar_one())
+
+    def unseen(self) -> int:
+        """Touched keys that are not on record as different: nobody knows what they are."""
+        touched, known = self._tables.touched, self._tables.divergence
+        same = and_(known.c.stream == touched.c.stream, known.c.digest == touched.c.digest)
+        recorded = select(known.c.key).where(self._mine(known), same).exists()
+        found = select(func.count()).select_from(touched).where(self._mine(touched), ~recorded)
+        return int(self._connection.execute(found).scalar_one())
+
     def forget_equal(self, stream: Stream, keys: Sequence[TouchedKey]) -> int:
         """Remove entries that still say the same; locked in the order of all who write here."""
         name = in_text(self._tables.touched)
@@ -167,15 +179,15 @@ class DirtyKeys:
             f"WITH noted AS (SELECT t.ctid FROM {name} AS t "
             "JOIN unnest(CAST(:digests AS bytea[]), CAST(:touches AS int8[])) AS g(digest, touch) "
             "ON t.digest = g.digest AND t.touch = g.touch "
-            "WHERE t.run = :run AND t.round = :round AND t.stream = :stream "
+            "WHERE t.run = :run AND t.feed = :feed AND t.stream = :stream "
             f"ORDER BY t.digest FOR UPDATE OF t) DELETE FROM {name} AS t USING noted WHERE t.ctid = noted.ctid"
         )
         values = {"digests": [entry[0] for entry in entries], "touches": [entry[1] for entry in entries]}
-        place = {"run": self._scope.run, "round": self._scope.round, "stream": stream.name}
+        place = {"run": self._scope.run, "feed": self._scope.feed, "stream": stream.name}
         return self._connection.execute(statement, {**place, **values}).rowcount
 
     def _mine(self, table: Table) -> ColumnElement[bool]:
-        return and_(table.c.run == self._scope.run, table.c.round == self._scope.round)
+        return and_(table.c.run == self._scope.run, table.c.feed == self._scope.feed)
 
 
 def _age(moment: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -172,6 +172,12 @@ _CAUSES: tuple[tuple[tuple[str, ...], type[ConnectorError], str], ...] = (
 """What libpq and psycopg say of connections that never came about, any of the words; they quote parts of the URI.
 Pinned by a test."""
 
+_NEW_COLUMN = "feed"
+_EARLIER = (
+    "the state schema was made by an earlier tranship; the next `tranship run`, `tranship resume` or "
+    "`tranship rollback` of a run in it brings it up to date"
+)
+
 _DRIVER_ERRORS = (psycopg.Error, SQLAlchemyError)
 """ADBC's are caught where it is used (`datasessions`), so that who handles no rows need not load it."""
 
@@ -258,6 +264,8 @@ def _by_state(
     objects = f": {'; '.join(detail.splitlines())[:_MOST_DETAIL]}" if state in _OF_OBJECTS and detail else ""
     who = server.called if state.startswith(_LOST) else "PostgreSQL"
     text = f"{who}: {message or 'error'} (SQLSTATE {state}){objects}"
+    if state == "42703" and _NEW_COLUMN in message:
+        return RefusedError(_EARLIER)
     if state in _CONSTRAINTS:
         return _CONSTRAINTS[state](text, table=table, constraint=constraint, schema=schema)
     kind = next((kind for states, kind in _KINDS if state.startswith(states)), ConnectorError)

@@ -46,13 +46,13 @@ class FitCounts:
         if not counts:
             return
         self._session.run(
-            f"INSERT INTO {self._name} AS f (run, round, stream, part, effect, place, reason, count) "
+            f"INSERT INTO {self._name} AS f (run, feed, stream, part, effect, place, reason, count) "
             "SELECT $1, $2, $3, $4, g.* FROM unnest($5::text[], $6::text[], $7::text[], $8::int8[]) AS g "
-            "ON CONFLICT (run, round, stream, part, effect, place, reason) "
+            "ON CONFLICT (run, feed, stream, part, effect, place, reason) "
             "DO UPDATE SET count = f.count + excluded.count",
             [
                 one(scope.run, pa.string()),
-                one(scope.round, pa.int32()),
+                one(scope.feed, pa.string()),
                 one(stream, pa.string()),
                 one(part, pa.int32()),
                 *(many(column, pa.string()) for column in (effects, places, reasons)),

@@ -14,10 +14,10 @@ FILLED = "filled"
 
 
 def fit_of(connection: Connection, tables: StateTables, scope: Scope) -> dict[str, Fit]:
-    """All counts of a round by stream, in the caller's transaction."""
+    """All counts of a feed by stream, in the caller's transaction."""
     table = tables.fit
     what = (table.c.stream, table.c.effect, table.c.place, table.c.reason)
-    mine = (table.c.run == scope.run) & (table.c.round == scope.round)
+    mine = (table.c.run == scope.run) & (table.c.feed == scope.feed)
     notes: dict[str, dict[Kind, int]] = {}
     filled: dict[str, dict[Cell, int]] = {}
     for row in connection.execute(select(*what, func.sum(table.c.count).label("total")).where(mine).group_by(*what)):

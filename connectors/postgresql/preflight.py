@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlalchemy import Connection, func, select, text
 
 from tranship.connectors.errors import RefusedError
-from tranship.connectors.postgresql import strangers, surroundings, tables
+from tranship.connectors.postgresql import strangers, surroundings, tables, upgrades
 from tranship.connectors.postgresql.catalog import schema_exists
 from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.naming import clashes
@@ -210,7 +210,11 @@ def _state_taken(connection: Connection, schema: str) -> Iterator[Finding]:
 
 def _state_version(connection: Connection, schema: str) -> Iterator[Finding]:
     version = _version(connection, schema)
-    if version is not None and version != STATE_VERSION:
+    if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
+        yield Finding(
+            "target.state_version", "info", version_problem(schema, version), "the next run brings it up to it"
+        )
+    elif version is not None and version != STATE_VERSION:
         hint = "Use the tranship that made it, or, for a new run, another state_schema."
         yield _error("target.state_version", version_problem(schema, version), hint)
 
@@ -225,4 +229,6 @@ def _version(connection: Connection, schema: str) -> int | None:
 
 def _state(connection: Connection, schema: str) -> StateTables | None:
     """The state schema's tables, if they can be read."""
-    return state_tables(schema) if _version(connection, schema) == STATE_VERSION else None
+    version = _version(connection, schema)
+    readable = version is not None and upgrades.OLDEST <= version <= STATE_VERSION  # as far as findings need it
+    return state_tables(schema) if readable else None

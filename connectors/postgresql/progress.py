@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, text, upda
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.batch import Quarantined
-from tranship.connectors.errors import ConnectorError, MarkMovedError
+from tranship.connectors.errors import ConnectorError, MarkMovedError, UnsettledError
 from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.postgresql import ownership, strangers
 from tranship.connectors.postgresql.builds import builds
@@ -103,7 +103,7 @@ class PostgresProgress:
     def _move(self, connection: Connection, scope: Scope, kept: dict[str, Any]) -> None:
         position = self._tables.position
         if connection.execute(update(position).where(_of(position, scope)).values(**kept)).rowcount != 1:
-            raise ConnectorError(f"run {scope.run}, round {scope.round}: capture has not started or was stopped")
+            raise ConnectorError(f"run {scope.run}: capture has not started or was stopped")
 
     def restart_capture(self, scope: Scope, position: Position) -> None:
         now, marker = func.clock_timestamp(), self._tables.marker
@@ -219,14 +219,14 @@ class PostgresProgress:
         """Keep the highest attempt of each stream: new chunks count on from there."""
         chunk, attempt = self._tables.chunk, self._tables.attempt
         highest = (
-            select(chunk.c.run, chunk.c.round, chunk.c.stream, func.max(chunk.c.attempt))
+            select(chunk.c.run, chunk.c.feed, chunk.c.stream, func.max(chunk.c.attempt))
             .where(_of(chunk, scope), chunk.c.stream.in_(names))
-            .group_by(chunk.c.run, chunk.c.round, chunk.c.stream)
+            .group_by(chunk.c.run, chunk.c.feed, chunk.c.stream)
         )
-        save = upsert(attempt).from_select(["run", "round", "stream", "highest"], highest)
+        save = upsert(attempt).from_select(["run", "feed", "stream", "highest"], highest)
         connection.execute(
             save.on_conflict_do_update(
-                index_elements=["run", "round", "stream"],
+                index_elements=["run", "feed", "stream"],
                 set_={"highest": func.greatest(attempt.c.highest, save.excluded.highest)},
             )
         )
@@ -237,16 +237,44 @@ class PostgresProgress:
         table = self._tables.lane
         with self._sessions.read() as connection:
             # The mark first: a batch that another applier commits after this makes the mark too old, never the keys.
-            seq = connection.execute(select(table.c.seq).where(_of(table, scope), table.c.lane == lane)).scalar()
-            if seq is None:
-                raise ConnectorError(f"run {scope.run}, round {scope.round}: there is no lane {lane}")
-            return LaneMark(scope, lane, seq), DirtyKeys(connection, self._tables, scope).oldest(lane, limit)
+            mine = select(table.c.seq, table.c.sealed).where(_of(table, scope), table.c.lane == lane)
+            mark = connection.execute(mine).first()
+            if mark is None:
+                raise ConnectorError(f"run {scope.run}: there is no lane {lane}")
+            taken = [] if mark.sealed else DirtyKeys(connection, self._tables, scope).oldest(lane, limit)
+            return LaneMark(scope, lane, mark.seq), taken
 
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
         table = self._tables.lane
         with self._sessions.read() as connection:
             rows = connection.execute(select(table).where(_of(table, scope)).order_by(table.c.lane)).all()
         return [LaneMark(scope, row.lane, row.seq) for row in rows]
+
+    def seal(self, scope: Scope, most_divergences: int) -> None:
+        lane = self._tables.lane
+        # The lanes first: what is about to commit is waited for and then seen, what comes later meets another mark.
+        close = update(lane).where(_of(lane, scope), ~lane.c.sealed).values(seq=lane.c.seq + 1, sealed=True)
+        with self._sessions.write(scope) as connection:
+            connection.execute(close)
+            self._refuse_unsettled(connection, scope, most_divergences)
+            self._hook("seal.before_commit")
+        self._hook("seal.after_commit")
+
+    def unseal(self, scope: Scope) -> None:
+        lane = self._tables.lane
+        open_ = update(lane).where(_of(lane, scope), lane.c.sealed).values(seq=lane.c.seq + 1, sealed=False)
+        with self._sessions.write(scope) as connection:
+            connection.execute(open_)
+
+    def _refuse_unsettled(self, connection: Connection, scope: Scope, most_divergences: int) -> None:
+        keys = DirtyKeys(connection, self._tables, scope)
+        dirty, unseen = keys.count(), keys.unseen()
+        known = len(Divergences(connection, self._tables, scope).all())
+        if dirty or unseen or known > most_divergences:
+            raise UnsettledError(
+                f"{dirty} changed keys are not applied, {unseen} that were applied are not compared, {known} are known "
+                f"to differ, of which {most_divergences} may"
+            )
 
     def backlog(self, scope: Scope) -> Backlog:
         with self._sessions.read() as connection:
@@ -339,13 +367,13 @@ class PostgresProgress:
 
 
 def _place(scope: Scope, stream: Stream | None = None) -> dict[str, Any]:
-    place: dict[str, Any] = {"run": scope.run, "round": scope.round}
+    place: dict[str, Any] = {"run": scope.run, "feed": scope.feed}
     return place if stream is None else {**place, "stream": stream.name}
 
 
 def _of(table: Any, scope: Scope, stream: Stream | None = None) -> Any:
-    """The condition that a row belongs to the scope's round (and to the stream)."""
-    mine = (table.c.run == scope.run) & (table.c.round == scope.round)
+    """The condition that a row belongs to the scope's feed (and to the stream)."""
+    mine = (table.c.run == scope.run) & (table.c.feed == scope.feed)
     return mine if stream is None else mine & (table.c.stream == stream.name)
 
 

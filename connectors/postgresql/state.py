@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.schema import CreateSchema
 
 from tranship.connectors.errors import NotOursError, RefusedError
-from tranship.connectors.postgresql import shadows
+from tranship.connectors.postgresql import shadows, upgrades
 from tranship.connectors.postgresql.catalog import ddl, dependents, schema_exists, schema_is_empty
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
@@ -23,12 +23,13 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 4
-"""Of the tables in `statetables`. Any other one is refused: earlier ones were never released."""
+STATE_VERSION = 5
+"""Of the tables in `statetables`. Those of `upgrades` are brought up to it, any other one is refused."""
 
 
-def install_state(endpoint: Endpoint) -> None:
-    """Create the state schema and its tables where they are missing. Idempotent.
+def install_state(endpoint: Endpoint, *, ours: str = "") -> None:
+    """Create the state schema and its tables where they are missing, and bring up to date what an earlier version made,
+    while nobody else works there. Idempotent. `ours`: the run whose lease the caller holds.
 
     Raises `NotOursError` for a schema of somebody else and `RefusedError` for one of a newer version; changes nothing
     then.
@@ -39,14 +40,14 @@ def install_state(endpoint: Endpoint) -> None:
         with translating(server_of(endpoint)), made.begin() as connection:
             # Two processes that install at the same moment: one waits here.
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("tranship install"))))
-            _install(connection, tables, endpoint.state_schema)
+            _install(connection, tables, endpoint.state_schema, ours)
             if endpoint.shadow_of:
                 shadows.note(connection, endpoint)
     finally:
         made.dispose()
 
 
-def _install(connection: Connection, tables: StateTables, schema: str) -> None:
+def _install(connection: Connection, tables: StateTables, schema: str, ours: str) -> None:
     existed = schema_exists(connection, schema)
     if not existed:
         connection.execute(CreateSchema(schema))
@@ -55,12 +56,22 @@ def _install(connection: Connection, tables: StateTables, schema: str) -> None:
             f"state_schema {schema}: it exists and holds tables that tranship did not make. "
             "Nothing was changed. Name another schema."
         )
+    version = _version(connection, tables) if existed else None
+    if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
+        upgrades.upgrade(connection, tables, STATE_VERSION, ours)
+        version = STATE_VERSION
     tables.metadata.create_all(connection)
-    version = connection.execute(select(func.max(tables.version.c.number))).scalar()
     if version is None:
         connection.execute(insert(tables.version).values(number=STATE_VERSION, made_schema=not existed))
     elif version != STATE_VERSION:
         raise RefusedError(f"{version_problem(schema, version)}. Nothing was changed. Use the one that made it")
+
+
+def _version(connection: Connection, tables: StateTables) -> int | None:
+    if tables.version.name not in table_names(connection, tables.metadata.schema or ""):
+        return None
+    version: int | None = connection.execute(select(func.max(tables.version.c.number))).scalar()
+    return version
 
 
 def version_problem(schema: str, version: int) -> str:

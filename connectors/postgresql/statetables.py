@@ -22,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
@@ -52,6 +53,7 @@ class StateTables:
     lane: Table
     position: Table
     marker: Table
+    route: Table
     dirty: Table
     touched: Table
     divergence: Table
@@ -64,13 +66,13 @@ def _key(name: str, kind: type[Text | BigInteger | Integer | LargeBinary]) -> Co
     return Column(name, kind, primary_key=True, autoincrement=False)
 
 
-def _round() -> list[Column[object]]:
-    return [_key("run", Text), _key("round", Integer)]
+def _feed() -> list[Column[object]]:
+    return [_key("run", Text), _key("feed", Text)]
 
 
 def _stream_key() -> list[Column[object]]:
     """Primary key of what is kept per source key: the digest stands for the key."""
-    return [*_round(), _key("stream", Text), _key("digest", LargeBinary), Column("key", LargeBinary, nullable=False)]
+    return [*_feed(), _key("stream", Text), _key("digest", LargeBinary), Column("key", LargeBinary, nullable=False)]
 
 
 def _clock(name: str) -> Column[object]:
@@ -96,7 +98,7 @@ def state_tables(schema: str) -> StateTables:
     chunk = Table(
         "chunk",
         metadata,
-        *_round(),
+        *_feed(),
         _key("stream", Text),
         _key("number", Integer),
         Column("lower", LargeBinary),
@@ -106,19 +108,38 @@ def state_tables(schema: str) -> StateTables:
         Column("rows", BigInteger, nullable=False, server_default="0"),
         Column("quarantined", BigInteger, nullable=False, server_default="0"),
     )
-    Index("chunk_waiting", chunk.c.run, chunk.c.round, chunk.c.stream, postgresql_where=chunk.c.state != "loaded")
+    Index("chunk_waiting", chunk.c.run, chunk.c.feed, chunk.c.stream, postgresql_where=chunk.c.state != "loaded")
     # The highest attempt number ever used for a stream's chunks: outlives them, so that none is used twice (I1).
-    attempt = Table("attempt", metadata, *_round(), _key("stream", Text), Column("highest", Integer, nullable=False))
-    lane = Table("lane", metadata, *_round(), _key("lane", Integer), Column("seq", BigInteger, nullable=False))
+    attempt = Table("attempt", metadata, *_feed(), _key("stream", Text), Column("highest", Integer, nullable=False))
+    lane = Table(
+        "lane",
+        metadata,
+        *_feed(),
+        _key("lane", Integer),
+        Column("seq", BigInteger, nullable=False),
+        Column("sealed", Boolean, nullable=False, server_default=false()),
+    )
     position = Table(
         "position",
         metadata,
-        *_round(),
+        *_feed(),
         Column("token", LargeBinary, nullable=False),
         _clock("kept_at"),
         _clock("changed_at"),
     )
-    marker = Table("marker", metadata, *_round(), _key("name", Text), _clock("kept_at"))
+    marker = Table("marker", metadata, *_feed(), _key("name", Text), _clock("kept_at"))
+    # Where applications write, as far as this side is concerned (`rules.md` J).
+    route = Table(
+        "route",
+        metadata,
+        _key("id", Text),
+        Column("run", Text, nullable=False),
+        Column("target", Text, nullable=False),
+        Column("state_schema", Text, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("deadline", DateTime(timezone=True)),
+    )
     dirty = Table(
         "dirty",
         metadata,
@@ -131,8 +152,8 @@ def state_tables(schema: str) -> StateTables:
         Column("parked_at", DateTime(timezone=True)),
     )
     # Not over `generation`: a bump stays a heap-only update.
-    Index("dirty_oldest", dirty.c.run, dirty.c.round, dirty.c.lane, dirty.c.first_seen)
-    Index("dirty_parked", dirty.c.run, dirty.c.round, dirty.c.parked, postgresql_where=dirty.c.parked.is_not(None))
+    Index("dirty_oldest", dirty.c.run, dirty.c.feed, dirty.c.lane, dirty.c.first_seen)
+    Index("dirty_parked", dirty.c.run, dirty.c.feed, dirty.c.parked, postgresql_where=dirty.c.parked.is_not(None))
     # `touch` is the transaction that applied the key last: unlike a count, it never comes again.
     touched = Table("touched", metadata, *_stream_key(), Column("touch", BigInteger, nullable=False))
     # `noted` is the transaction that put it on record last: unlike a count, it never comes again.
@@ -147,7 +168,7 @@ def state_tables(schema: str) -> StateTables:
     comparison = Table(
         "comparison",
         metadata,
-        *_round(),
+        *_feed(),
         _clock("at"),
         Column("streams", JSONB, nullable=False),
         Column("moving", BigInteger, nullable=False),
@@ -158,7 +179,7 @@ def state_tables(schema: str) -> StateTables:
     fit = Table(
         "fit",
         metadata,
-        *_round(),
+        *_feed(),
         _key("stream", Text),
         _key("part", Integer),
         _key("effect", Text),
@@ -179,7 +200,7 @@ def state_tables(schema: str) -> StateTables:
     Index(
         "quarantine_place",
         quarantine.c.run,
-        quarantine.c.round,
+        quarantine.c.feed,
         quarantine.c.stream,
         func.substr(quarantine.c.key, 1, PREFIX),
     )
@@ -194,6 +215,7 @@ def state_tables(schema: str) -> StateTables:
         lane,
         position,
         marker,
+        route,
         dirty,
         touched,
         divergence,

@@ -169,7 +169,7 @@ class PostgresTarget:
         # Lock first, in the order in which capture locks them: deleting in the planner's order could deadlock.
         self._session.run(
             f"SELECT digest FROM {self._table('dirty')} "
-            "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[]) "
+            "WHERE run = $1 AND feed = $2 AND stream = $3 AND digest = ANY($4::bytea[]) "
             "ORDER BY digest FOR UPDATE",
             [*_place(scope, stream), many([entry[0] for entry in every], pa.binary())],
         )
@@ -179,7 +179,7 @@ class PostgresTarget:
         generations = many([entry[2] for entry in entries], pa.int64())
         removed: int = self._session.run(
             f"DELETE FROM {self._table('dirty')} d USING unnest($4::bytea[], $5::int8[]) AS g(digest, generation) "
-            "WHERE d.run = $1 AND d.round = $2 AND d.stream = $3 AND d.digest = g.digest "
+            "WHERE d.run = $1 AND d.feed = $2 AND d.stream = $3 AND d.digest = g.digest "
             "AND d.generation = g.generation RETURNING d.digest",
             [*_place(scope, stream), digests, generations],
         ).num_rows
@@ -187,15 +187,15 @@ class PostgresTarget:
             # What is left changed since it was taken; it is made equal up to now, so its age starts anew.
             self._session.run(
                 f"UPDATE {self._table('dirty')} SET first_seen = clock_timestamp() "
-                "WHERE run = $1 AND round = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
+                "WHERE run = $1 AND feed = $2 AND stream = $3 AND digest = ANY($4::bytea[])",
                 [*_place(scope, stream), digests],
             )
         # An entry that is there is locked, so that nobody forgets it while these rows are not committed.
         self._session.run(
-            f"INSERT INTO {self._table('touched')} (run, round, stream, digest, key, touch) "
+            f"INSERT INTO {self._table('touched')} (run, feed, stream, digest, key, touch) "
             "SELECT $1, $2, $3, g.digest, g.key, pg_current_xact_id()::text::int8 "
             "FROM unnest($4::bytea[], $5::bytea[]) AS g(digest, key) "
-            "ON CONFLICT (run, round, stream, digest) DO UPDATE SET touch = excluded.touch",
+            "ON CONFLICT (run, feed, stream, digest) DO UPDATE SET touch = excluded.touch",
             [*_place(scope, stream), digests, many([entry[1] for entry in entries], pa.binary())],
         )
         return removed
@@ -208,7 +208,7 @@ class PostgresTarget:
         self._session.run(
             f"UPDATE {self._table('dirty')} AS d SET parked = g.holder, parked_at = clock_timestamp() "
             "FROM unnest($4::bytea[], $5::int8[], $6::text[]) AS g(digest, generation, holder) "
-            "WHERE d.run = $1 AND d.round = $2 AND d.stream = $3 AND d.digest = g.digest "
+            "WHERE d.run = $1 AND d.feed = $2 AND d.stream = $3 AND d.digest = g.digest "
             "AND d.generation = g.generation",
             [
                 *_place(scope, stream),
@@ -223,7 +223,7 @@ class PostgresTarget:
     def _swap_chunk(self, mark: ChunkMark, rows: int, quarantined: int) -> None:
         swapped = self._session.run(
             f"UPDATE {self._table('chunk')} SET state = 'loaded', rows = $6, quarantined = $7 "
-            "WHERE run = $1 AND round = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5 "
+            "WHERE run = $1 AND feed = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5 "
             "RETURNING number",
             [*_chunk_place(mark), one(rows, pa.int64()), one(quarantined, pa.int64())],
         )
@@ -235,7 +235,7 @@ class PostgresTarget:
         with self._session.read():
             found = self._session.run(
                 f"SELECT number FROM {self._table('chunk')} "
-                "WHERE run = $1 AND round = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5",
+                "WHERE run = $1 AND feed = $2 AND stream = $3 AND number = $4 AND state = 'pending' AND attempt = $5",
                 _chunk_place(mark),
             )
         if found.num_rows != 1:
@@ -244,10 +244,10 @@ class PostgresTarget:
     def _swap_lane(self, mark: LaneMark) -> None:
         swapped = self._session.run(
             f"UPDATE {self._table('lane')} SET seq = seq + 1 "
-            "WHERE run = $1 AND round = $2 AND lane = $3 AND seq = $4 RETURNING seq",
+            "WHERE run = $1 AND feed = $2 AND lane = $3 AND seq = $4 AND NOT sealed RETURNING seq",
             [
                 one(mark.scope.run, pa.string()),
-                one(mark.scope.round, pa.int32()),
+                one(mark.scope.feed, pa.string()),
                 one(mark.lane, pa.int32()),
                 one(mark.seq, pa.int64()),
             ],
@@ -282,15 +282,15 @@ def _less(after: Counter[Kind], before: Counter[Kind]) -> Counter[Kind]:
 
 
 def _place(scope: Scope, stream: Stream) -> list[pa.Array]:
-    """The parameters `run`, `round` and `stream`."""
-    return [one(scope.run, pa.string()), one(scope.round, pa.int32()), one(stream.name, pa.string())]
+    """The parameters `run`, `feed` and `stream`."""
+    return [one(scope.run, pa.string()), one(scope.feed, pa.string()), one(stream.name, pa.string())]
 
 
 def _chunk_place(mark: ChunkMark) -> list[pa.Array]:
-    """The parameters `run`, `round`, `stream`, `number` and `attempt`."""
+    """The parameters `run`, `feed`, `stream`, `number` and `attempt`."""
     return [
         one(mark.scope.run, pa.string()),
-        one(mark.scope.round, pa.int32()),
+        one(mark.scope.feed, pa.string()),
         one(mark.stream, pa.string()),
         one(mark.chunk, pa.int32()),
         one(mark.attempt, pa.int32()),

@@ -19,6 +19,7 @@ from tranship.connectors.protocols.forms import (
     Chunk,
     ChunkMark,
     DirtyKey,
+    Feed,
     Finding,
     Key,
     LaneMark,
@@ -26,7 +27,6 @@ from tranship.connectors.protocols.forms import (
     Position,
     Scope,
     Span,
-    SwitchNote,
     Tally,
     TouchedKey,
     is_nameless,
@@ -39,12 +39,14 @@ from tranship.connectors.protocols.progress import (
     Progress,
     Totals,
 )
+from tranship.connectors.protocols.routing import Owner, RecordStore, Routing, RoutingRecord
 from tranship.connectors.protocols.schema import (
     TargetSchema,
 )
 from tranship.connectors.protocols.source import (
     BatchSource,
     ChangeSource,
+    Watch,
 )
 from tranship.connectors.protocols.target import (
     BatchTarget,
@@ -66,19 +68,24 @@ __all__ = [
     "ChunkMark",
     "Compared",
     "DirtyKey",
+    "Feed",
     "Finding",
     "Key",
     "LaneMark",
     "Loaded",
     "Mismatch",
+    "Owner",
     "Position",
     "Progress",
+    "RecordStore",
+    "Routing",
+    "RoutingRecord",
     "Scope",
     "Span",
-    "SwitchNote",
     "Tally",
     "TargetSchema",
     "Totals",
     "TouchedKey",
+    "Watch",
     "is_nameless",
 ]

@@ -57,6 +57,10 @@ class ControlStore(Protocol):
     def install(self) -> None:
         """Create what is missing. Idempotent; refuses what a newer program made."""
 
+    def upgrade(self, run: str) -> None:
+        """Bring what an earlier version made up to date, for the holder of a run's lease; nothing where nothing is
+        there. Idempotent. Raises `RefusedError` while a process works on another run of it."""
+
     def installed(self) -> bool:
         """Whether all of it is there, and is one of ours; reads only."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, TypeAlias
 
 Key: TypeAlias = bytes
@@ -39,18 +40,26 @@ READING = 0
 """The epoch of those who only read. Nobody writes under it: a run's first epoch is 1."""
 
 
+class Feed(StrEnum):
+    """What moves data of a run in one direction. It goes on through the rounds of its run: its position is never set to
+    now (`rules.md` I6), its marks count on."""
+
+    FORWARD = "forward"
+    REVERSE = "reverse"
+
+
 @dataclass(frozen=True)
 class Scope:
-    """Whose progress is meant: one run in one round. `epoch` is the writer's; a statement under another one fails."""
+    """Whose progress is meant: a feed of a run. `epoch` is the writer's; a statement under another one fails."""
 
     run: str
-    round: int
+    feed: Feed
     epoch: int
 
     @property
     def reading(self) -> Scope:
         """The same place for somebody who only reads, under no epoch: sessions of his are neither refused nor ended."""
-        return Scope(self.run, self.round, READING)
+        return Scope(self.run, self.feed, READING)
 
 
 @dataclass(frozen=True)
@@ -156,16 +165,6 @@ class Mismatch:
     kind: Literal["missing", "extra", "different", "quarantine", "duplicate", "unfit"]
     columns: tuple[str, ...] = ()
     noted: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True)
-class SwitchNote:
-    """That a run, known by its id and name, has switched to a target, named by its identity and the state schema."""
-
-    id: str
-    run: str
-    target: str
-    state_schema: str
 
 
 @dataclass(frozen=True)

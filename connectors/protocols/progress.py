@@ -58,7 +58,7 @@ class Progress(Protocol):
         """The name of the marker of an owner that was kept last."""
 
     def stop_capture(self, scope: Scope) -> None:
-        """Delete position, lanes, markers, dirty and touched keys of the round. Idempotent."""
+        """Delete position, lanes, markers, dirty and touched keys of the feed. Idempotent."""
 
     def plan_chunks(self, scope: Scope, stream: Stream, spans: Sequence[Span]) -> None:
         """Record the chunks of a stream, all or none; does nothing when they are recorded already."""
@@ -75,14 +75,28 @@ class Progress(Protocol):
     def forget_chunks(self, scope: Scope, streams: Sequence[Stream]) -> None:
         """Undo of backfill, one transaction: the streams' tables emptied, chunks and quarantine forgotten.
 
-        Attempt numbers are never used again in the same round (`rules.md` I1).
+        Attempt numbers are never used again by the same feed (`rules.md` I1).
         """
 
     def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
-        """The lane's mark, then up to `limit` dirty keys of ONE stream in it whose chunk is loaded, oldest first."""
+        """The lane's mark, then up to `limit` dirty keys of ONE stream in it whose chunk is loaded, oldest first.
+
+        Of a sealed lane no keys.
+        """
 
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
         """All lanes' marks; the exclusive lane swaps every one of them."""
+
+    def seal(self, scope: Scope, most_divergences: int) -> None:
+        """Seal the lanes: from here on no batch can commit, also none that was sent before (`rules.md` I5).
+
+        In the same transaction it is seen that no dirty entry is left, parked ones included, that no touched key is but
+        those on record as different, and that those on record are no more than stated. Raises `UnsettledError`
+        otherwise, and then nothing is sealed. Idempotent.
+        """
+
+    def unseal(self, scope: Scope) -> None:
+        """Let the lanes go on, with other marks. Idempotent."""
 
     def backlog(self, scope: Scope) -> Backlog:
         """How far the target is behind, by the database's clock."""

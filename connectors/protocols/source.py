@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tranship.connectors.fit import Notes
-from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span, SwitchNote
+from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span
+from tranship.connectors.protocols.routing import RecordStore
 from tranship.plans.streams import Stream
 
 if TYPE_CHECKING:
@@ -73,13 +74,31 @@ class BatchSource(Protocol):
 
 
 @runtime_checkable
+class Watch(Protocol):
+    """An open look at changes, as an iterator. One thread iterates; `close` may come from any other."""
+
+    def __iter__(self) -> Iterator[Changes]: ...
+
+    def __next__(self) -> Changes: ...
+
+    def confirm(self, position: Position) -> None:
+        """Everything up to a position that this watch gave is kept durably, so that the source may forget it.
+
+        Idempotent, and safe to land late. Called behind each transaction that kept one, before the next is asked for.
+        """
+
+    def close(self) -> None:
+        """End soon: what waits for changes comes back without waiting on, and then there are no more. Idempotent."""
+
+
+@runtime_checkable
 class ChangeSource(Protocol):
     """Watches streams for changes."""
 
     def position(self) -> Position:
         """Now: every change that is made after this call returns comes after this position."""
 
-    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+    def changes(self, streams: Sequence[Stream], since: Position) -> Watch:
         """Changed keys since a position, without end; yields at least every second, also when nothing changed.
 
         Raises `PositionLostError` (never starts from now instead) and `SourceChangedError`.
@@ -105,19 +124,11 @@ class ChangeSource(Protocol):
         """Remove the markers of one owner, and what held them once it is empty. Idempotent."""
 
     def try_traces(self) -> list[Finding]:
-        """Whether markers and notes may be written and removed, by trying: what is there stays as it is.
+        """Whether markers and routing records may be written and removed, by trying: what is there stays as it is.
 
         For a run that begins; who only looks goes by `BatchSource.findings`, which may not know.
         """
 
-    def note_switch(self, note: SwitchNote) -> None:
-        """Keep a note on the source, durably, until it is forgotten: it outlives a target that loses its journal.
-
-        Idempotent: one note for each run's id.
-        """
-
-    def switch_notes(self) -> list[SwitchNote]:
-        """All notes that are kept on the source. Reads only."""
-
-    def forget_switch(self, id: str) -> None:  # noqa: A002
-        """Remove the note of one run, and what held it once it is empty. Idempotent."""
+    @property
+    def records(self) -> RecordStore:
+        """The routing records on this source. They outlive a target that loses its journal."""

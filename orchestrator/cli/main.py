@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +59,7 @@ from tranship.orchestrator.reports.fit import unnamed
 from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
 from tranship.plans import load_without_addresses, schema_text
-from tranship.plans.strategies import PhaseName, is_pivot
+from tranship.plans.strategies import STAGES, Group, PhaseName, Stage, is_pivot
 
 app = typer.Typer(
     cls=InOrder,
@@ -173,7 +174,9 @@ def repair(plan: PlanFile, wait: Wait = False, log_format: Format = None) -> Non
 @app.command()
 def approve(
     plan: PlanFile,
-    phase: Annotated[PhaseName | None, typer.Argument(help="Default: the one that waits.")] = None,
+    phase: Annotated[
+        str | None, typer.Argument(help=f"One of {', '.join(STAGES)}. Default: the one that waits.", show_default=False)
+    ] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an approval back, before it is acted on.")] = False,
 ) -> None:
     """Approve the phase that waits for it, from any terminal. An approval answers one asking, and no later one."""
@@ -186,7 +189,7 @@ def approve(
         if withdraw:
             _leave(session, name, RequestKind.WITHDRAW)
             return
-        wanted = phase or state.asked
+        wanted = _stage(phase) if phase else state.asked
         if wanted is None or wanted is not state.asked:
             waits = f"{state.asked} waits" if state.asked else "no phase waits"
             typer.echo(f"run {name}: {waits} for an approval; nothing was changed", err=True)
@@ -202,8 +205,15 @@ def approve(
         typer.echo(f"{wanted} of run {name} is approved: {_LETS.get(wanted, 'it is carried out now')}", err=True)
 
 
-_LETS = {
-    PhaseName.CUTOVER: "once the source is quiet and the last comparison holds, the target becomes the primary",
+def _stage(name: str) -> Stage:
+    stage = next((stage for stage in STAGES if stage == name), None)
+    if stage is None:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(STAGES)}", param_hint="PHASE")
+    return stage
+
+
+_LETS: Mapping[Stage, str] = {
+    Group.CUTOVER: "once the source is quiet and the last comparison holds, the target becomes the primary",
     PhaseName.EXPAND: "tables are made on the target",
     PhaseName.BACKFILL: "the source is read and the tables are filled",
 }

@@ -16,7 +16,7 @@ from tranship.orchestrator.cli.commands import MOST_PRINTED, first_of
 from tranship.orchestrator.cli.view import MARKS, building, working
 from tranship.orchestrator.dataplane.work import Report
 from tranship.orchestrator.journal.state import PhaseStatus
-from tranship.orchestrator.reports.status import Status, ago, dirty_keys, duration, equation, fit_lines
+from tranship.orchestrator.reports.status import Status, ago, dirty_keys, duration, equation, fit_lines, stages
 
 
 def divergence_line(divergence: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) ->
     reason = f": {status.reason}" if status.reason else ""
     console.print(Text.assemble((status.run, "bold"), f"  {status.status}{reason}"))
     phases = Text()
-    for name, phase_status in status.phases.items():
+    for name, phase_status in stages(status.phases):
         mark, style = MARKS[PhaseStatus(phase_status)]
         phases.append(f" {mark} {name} ", style=style)
     console.print(phases)

@@ -19,7 +19,7 @@ from tranship.orchestrator.dataplane.work import SPANS, Report, Work
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
 from tranship.orchestrator.reports.advice import to_type
-from tranship.orchestrator.reports.status import ago, dirty_keys, duration, equation
+from tranship.orchestrator.reports.status import ago, dirty_keys, duration, equation, stages
 
 if TYPE_CHECKING:
     from tranship.orchestrator.engine.engine import Engine
@@ -37,7 +37,6 @@ MARKS = {
     PhaseStatus.PENDING: ("·", "dim"),
     PhaseStatus.DOING: ("▶", "cyan"),
     PhaseStatus.DONE: ("▶", "cyan"),
-    PhaseStatus.SEALED: ("▶", "cyan"),
     PhaseStatus.VERIFIED: ("✓", "green"),
     PhaseStatus.UNDOING: ("◀", "yellow"),
     PhaseStatus.UNDONE: ("↺", "yellow"),
@@ -192,9 +191,9 @@ _WORKING = (RunStatus.RUNNING, RunStatus.ROLLING_BACK)
 def phases(state: State, width: int) -> Iterator[Text]:
     """The phases with their marks, as many on a line as fit."""
     line = Text()
-    for phase in state.phases:
-        mark, style = MARKS[state.of(phase)]
-        word = Text(f"{mark} {phase}", style=style)
+    for name, standing in stages({phase.value: state.of(phase).value for phase in state.phases}):
+        mark, style = MARKS[PhaseStatus(standing)]
+        word = Text(f"{mark} {name}", style=style)
         if line and len(line) + 2 + len(word) > width:
             yield _line(line)
             line = Text()

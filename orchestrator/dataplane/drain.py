@@ -12,7 +12,7 @@ BEHIND_LIMIT_S = 6 * 3600.0
 
 def pass_marker(run: Run, limit_s: float) -> None:
     """Write a marker to the source and wait until capture has kept it: all earlier writes are kept by then (E3)."""
-    name = f"{run.id}.{run.scope.round}.{uuid.uuid4().hex}"
+    name = f"{run.id}.{run.scope.feed}.{uuid.uuid4().hex}"
     run.source.put_marker(name)
     reached("drain.after_marker")
 

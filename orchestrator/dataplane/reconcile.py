@@ -16,7 +16,18 @@ from dataclasses import dataclass, field
 import structlog
 
 from tranship.connectors.fit import Cell
-from tranship.connectors.protocols import BatchTarget, Chunk, Key, Mismatch, Progress, Scope, Span, Tally, is_nameless
+from tranship.connectors.protocols import (
+    BatchTarget,
+    Chunk,
+    Key,
+    Mismatch,
+    Progress,
+    Scope,
+    Span,
+    Tally,
+    TouchedKey,
+    is_nameless,
+)
 from tranship.orchestrator.dataplane import TooManyApartError
 from tranship.orchestrator.dataplane.comparison import (
     NOTHING,
@@ -167,17 +178,28 @@ def once(run: Run) -> Reconciled:
 
 
 def touched(run: Run, target: BatchTarget) -> Reconciled:
-    """Compare the keys that were applied since the last full reconcile began, and those that are on record."""
+    """Compare the keys that were applied since the last full reconcile began, and those that are on record.
+
+    Those that are equal are touched no more, unless they were applied again since they were noted.
+    """
     result = Reconciled(recorded=recorded(run.progress, run.scope))
+    unequal: dict[str, list[TouchedKey]] = {}
     for stream in run.streams:
         left = {one.key for one in result.recorded if one.stream == stream.name}
         sides = _sides(run, target)
         for noted, comparison in sides.compare_touched(stream):
             left -= {one.key for one in noted}
+            differing = {mismatch.key for mismatch in comparison.apart}
+            unequal.setdefault(stream.name, []).extend(one for one in noted if one.key in differing)
+            run.progress.forget_equal(run.scope, stream, [one for one in noted if one.key not in differing])
             _seen(run, result, stream, comparison)
         for _, comparison in sides.compare(stream, sorted(left)):
             _seen(run, result, stream, comparison)
     _settle(run, target, result)
+    still = {(one.stream, one.key) for one in (*result.divergences, *result.moving)}
+    for name, noted in unequal.items():
+        equal = [one for one in noted if (name, one.key) not in still]
+        run.progress.forget_equal(run.scope, run.by_name[name], equal)
     return result
 
 

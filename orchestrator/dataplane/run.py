@@ -45,7 +45,7 @@ class Run:
 
        `facts`: what a phase has observed so far, as the journal says.
 
-       `sealed`: nothing is applied any more (`State.sealed`). `work`: how far what is under way is.
+       `work`: how far what is under way is.
     """
 
     id: str
@@ -61,7 +61,6 @@ class Run:
     tick: Callable[[], None]
     lanes: int
     facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}
-    sealed: bool = False
     work: Work = field(default_factory=lambda: Work(time.monotonic))
     _workers: list[Workers] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ import yaml
 from tranship.orchestrator.demo.scene import Scene, SceneError, run_name, state_now, status_now, wait_until
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import RunStatus
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 SCHEMA = "shop_designed"
 PHASE_LIMIT_S = 240.0
@@ -79,7 +79,7 @@ def _in_schema(plan: Path) -> None:
 
 def _asks(session: Session) -> bool:
     state = state_now(session)
-    return state is not None and state.asked is PhaseName.CUTOVER
+    return state is not None and state.asked is Group.CUTOVER
 
 
 def _documents(stage: Scene) -> int:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import Feed, Scope
 from tranship.orchestrator.demo import corruption, designed, fingerprint, targets
 from tranship.orchestrator.demo.ledger import read
 from tranship.orchestrator.demo.scene import (
@@ -36,7 +36,7 @@ from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.sandbox import Servers
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 RATE = 300.0
 CALM_RATE = 60.0
@@ -202,7 +202,7 @@ def _await_loaded(session: Session, part: float, child: subprocess.Popen[bytes])
     It looks often and asks for nothing else, because the rest of a small shop is loaded in less than a second.
     """
     run = run_name(session)
-    scope = Scope(run, session.state(run).round, 0)
+    scope = Scope(run, Feed.FORWARD, 0)
     with closing(session.connect.progress()) as progress:
 
         def reached() -> bool:
@@ -215,7 +215,7 @@ def _await_loaded(session: Session, part: float, child: subprocess.Popen[bytes])
 
 def _asks(session: Session) -> bool:
     state = state_now(session)
-    return state is not None and state.asked is PhaseName.CUTOVER
+    return state is not None and state.asked is Group.CUTOVER
 
 
 def _watch_lag(session: Session, seconds: float) -> float:

@@ -32,7 +32,7 @@ class PlanChangedError(Exception):
 def goes_back(book: Book) -> bool:
     """Whether the run is undone, or is asked to be: then it needs no source any more."""
     asked = any(request.kind is RequestKind.ROLLBACK for request in book.control.requests(book.run))
-    return book.state.undoing or (asked and not book.state.switched)
+    return book.state.undoing or (asked and not book.state.switched and not book.state.pivoting)
 
 
 def check_plan(book: Book, run: Run) -> bool:
@@ -66,10 +66,10 @@ def check_plan(book: Book, run: Run) -> bool:
         )
     if state.undoing:
         return True
-    if state.switched:
+    if state.switched or state.pivoting:
         raise PlanChangedError(
-            f"run {state.run} has switched: nothing is applied any more, so {'; '.join(changed)} would have no effect. "
-            "Nothing was changed. Put the plan back."
+            f"run {state.run} has switched, or may have: nothing is applied any more, so {'; '.join(changed)} would "
+            "have no effect. Nothing was changed. Put the plan back."
         )
     run.patience.call(lambda: requeue(run.progress, run.scope, [run.by_name[name] for name in streams]))
     data = {"fingerprint": fingerprint_of(new, *servers), "meaning": new, "changed": changed}

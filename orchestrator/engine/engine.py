@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
-from tranship.connectors.protocols import Scope, SwitchNote
+from tranship.connectors.protocols import Feed, Scope
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
@@ -27,20 +27,22 @@ from tranship.orchestrator.engine.amendment import check_plan
 from tranship.orchestrator.engine.inbox import Inbox, InterruptedRunError
 from tranship.orchestrator.engine.outcomes import Failure, Outcome, classify, named_rows
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal import steps
 from tranship.orchestrator.journal.book import Book
 from tranship.orchestrator.journal.control import Control, Request, RequestKind
-from tranship.orchestrator.journal.records import Kind, Record
-from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State, fold_all
+from tranship.orchestrator.journal.fold import fold_all
+from tranship.orchestrator.journal.records import VERSION, Kind, Record
+from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName, State
 from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, Undo, Verify, Wait, next_step, services
 from tranship.orchestrator.logs import without_secrets
-from tranship.orchestrator.phases import Diverged, Phase
-from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.phases import Diverged, Lift, Phase
+from tranship.orchestrator.phases.registry import LIFTS, PHASES
 from tranship.orchestrator.retry import Outages, Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture, reconciler
 from tranship.orchestrator.services.heartbeat import Heartbeat
 from tranship.plans import Plan
 from tranship.plans.fingerprint import fingerprint, meaning_document
-from tranship.plans.strategies import STRATEGIES, PhaseName
+from tranship.plans.strategies import STRATEGIES, TRAITS, Group, PhaseName, Stage, Trait, begins, is_pivot, stage_of
 from tranship.plans.streams import Stream
 
 log = structlog.get_logger(__name__)
@@ -50,6 +52,12 @@ BODIES = {
     ServiceName.APPLIER: applier.body,
     ServiceName.RECONCILER: reconciler.body,
 }
+
+
+UNKNOWN_PIVOT = (
+    "whether the switch took place is not known: only the source's routing record says so, and it could not be read. "
+    "Let no application write anywhere until `tranship resume` has read it"
+)
 
 
 @dataclass
@@ -64,6 +72,7 @@ class Engine:
     clock: Clock = field(default_factory=MonotonicClock)
     interrupt: threading.Event = field(default_factory=threading.Event)
     phases: dict[PhaseName, Phase] = field(default_factory=lambda: dict(PHASES))
+    lifts: dict[Group, Lift] = field(default_factory=lambda: dict(LIFTS))
     rehearsed: str = ""
     """SHA-256 of the dry run's report by which a run of this engine begins."""
 
@@ -107,6 +116,7 @@ class Engine:
         return self.state
 
     def _begin(self, run: str) -> None:
+        self.patience.call(lambda: self.control.upgrade(run))
         self._book = Book.open(self.control, run, self.patience)
         if self.state.status in ENDED:
             return  # by another orchestrator, while we waited for its lease: nothing may follow its last record
@@ -125,6 +135,7 @@ class Engine:
     def _create(self, run: str) -> None:
         source, target = self._current.source.identity(), self._current.schema.identity()
         data = {
+            "version": VERSION,
             "run": run,
             "id": uuid.uuid4().hex,
             "collections": self._current.source.collections(self.streams),
@@ -157,7 +168,7 @@ class Engine:
     def _open_run(self) -> None:
         """Open all connections under the book's epoch."""
         self._close_run()
-        scope = Scope(self.book.run, self.state.round, self.book.epoch)
+        scope = Scope(self.book.run, Feed.FORWARD, self.book.epoch)
         self._run = Run(
             id=self.state.id,
             plan=self.plan,
@@ -190,8 +201,18 @@ class Engine:
         while not isinstance(next_step(self.state), Stop):
             try:
                 self._turn()
-            except Exception as error:  # noqa: BLE001  every failure has an outcome, and the outcome is recorded
-                self._stumble(error)
+            except Exception as error:
+                if not self._rests():
+                    self._stumble(error)
+                    continue
+                # Paused or held, and the attempt could not be lifted: that is the first thing the next process does.
+                log.warning("the attempt is not lifted", reason=without_secrets(str(error)))
+                if classify(error).outcome is Outcome.LEAVE:
+                    raise
+                return
+
+    def _rests(self) -> bool:
+        return self.state.status not in (RunStatus.RUNNING, RunStatus.ROLLING_BACK)
 
     def _turn(self) -> None:
         try:
@@ -245,8 +266,10 @@ class Engine:
                 self._verify(phase)
             case Undo(phase):
                 self._undo(phase)
-            case Wait(phase):
-                self._wait(phase)
+            case steps.Lift(group):
+                self._lift(group)
+            case Wait(stage):
+                self._wait(stage)
             case Reseed():
                 self._reseed()
             case Close(kind):
@@ -255,7 +278,7 @@ class Engine:
                 pass  # a request has just stopped the run; the loop ends
 
     @contextmanager
-    def _bound(self, phase: PhaseName) -> Iterator[None]:
+    def _bound(self, phase: Stage) -> Iterator[None]:
         with structlog.contextvars.bound_contextvars(phase=phase.value):
             yield
 
@@ -267,15 +290,14 @@ class Engine:
     def _do(self, phase: PhaseName) -> None:
         with self._bound(phase):
             self.work.begin(phase.value)
-            self.book.write(Record(Kind.INTENT, phase))
+            if begins(phase):
+                self.book.write(Record(Kind.INTENT, phase))
+            if Trait.EPOCH in TRAITS[phase]:
+                self._take_epoch()
             # Catch-up's intent is what lets the applier run; services follow the state before the phase acts.
             self._services()
-            before = self._current.sealed = self.state.sealed
             self._keep(self.phases[phase].do(self._current))
-            if self.state.sealed and not before:
-                # What the applier has under way must not land behind the proofs that follow; then the phase goes on.
-                self._take_epoch()
-            elif not self.state.switched:  # the switch is itself the end of the phase that writes it
+            if not is_pivot(phase):  # which ends by what a server says
                 self.book.write(Record(Kind.DONE, phase))
 
     def _verify(self, phase: PhaseName) -> None:
@@ -297,10 +319,17 @@ class Engine:
             reached("undo.after")
             self.book.write(Record(Kind.UNDONE, phase))
 
-    def _wait(self, phase: PhaseName) -> None:
-        if self.state.asked is not phase:
-            self.book.write(Record(Kind.APPROVAL_ASKED, phase))
-        self.work.begin(f"waiting for the approval of {phase}")
+    def _lift(self, group: Group) -> None:
+        with self._bound(group):
+            self.work.begin(f"lifting {group}")
+            sent, needed = self.state.pivoting, not self.state.undoing
+            for record in self.lifts[group].lift(self._current, sent=sent, needed=needed):
+                self.book.write(record)
+
+    def _wait(self, stage: Stage) -> None:
+        if self.state.asked is not stage:
+            self.book.write(Record(Kind.APPROVAL_ASKED, stage))
+        self.work.begin(f"waiting for the approval of {stage}")
         while isinstance(next_step(self.state), Wait):
             self._tick()
             self._outages.forget()
@@ -316,14 +345,10 @@ class Engine:
         if kind is Kind.FINISHED:
             assert self._supervisor is not None
             self._supervisor.close()
-            run = self._current
-            note = SwitchNote(run.id, run.scope.run, run.schema.identity(), run.plan.target.state_schema)
             try:
-                # The note first: from the end of the run on applications write to the target.
-                run.source.note_switch(note)
-                run.source.drop_markers(run.id)
+                self._current.source.drop_markers(self._current.id)
             except RefusedError as error:  # a source that is closed to all writes must not keep the run from its end
-                log.warning("the source is closed: it has no note of the switch, and keeps markers", reason=str(error))
+                log.warning("the source is closed: it keeps markers", reason=str(error))
         self.book.write(Record(kind))
 
     # --- requests, signals, failures ------------------------------------------------------------------------------
@@ -333,6 +358,8 @@ class Engine:
         assert self._heartbeat is not None
         assert self._supervisor is not None
         self._heartbeat.check()
+        if self.state.pivoting:
+            return  # nothing may come between the pivot and the look at what the server made of it
         self._supervisor.check()
         self._check_interrupt()
         Inbox(self.book, self._current).answer_all()
@@ -344,7 +371,9 @@ class Engine:
 
     def _interrupted(self, interrupted: InterruptedRunError) -> None:
         self._current.release_workers()
-        if interrupted.kind is Kind.ROLLBACK:
+        if self.state.pivoting:  # while its outcome could not be read, which is all that can be said
+            self._hold_unknown(interrupted.reason)
+        elif interrupted.kind is Kind.ROLLBACK:
             self._roll_back(interrupted.reason, interrupted.request)
         else:
             data = {"reason": interrupted.reason}
@@ -374,7 +403,8 @@ class Engine:
         self._by_policy(phase, f"{phase} did not verify: {reason}")
 
     def _by_policy(self, phase: PhaseName | None, reason: str) -> None:
-        policy = self.plan.rollback.phases.get(phase, self.plan.rollback.on_failure) if phase else "pause"
+        rollback = self.plan.rollback
+        policy = rollback.phases.get(stage_of(phase), rollback.on_failure) if phase else "pause"
         if self.state.switched:
             advice = "`tranship reconcile` names the rows; `tranship resume` ends the run as it is"
             self.book.write(
@@ -438,9 +468,15 @@ class Engine:
             return False
         return True
 
+    def _hold_unknown(self, why: str) -> None:
+        self.book.write(Record(Kind.HELD, data={"reason": f"{UNKNOWN_PIVOT}: {why}"}))
+
     def _record_failure(self, failure: Failure) -> None:
         phase = self.state.current
         data: dict[str, Any] = {"reason": failure.reason}
+        if self.state.pivoting:
+            self._hold_unknown(failure.reason)
+            return
         match failure.outcome:
             case Outcome.POLICY:
                 self._by_policy(phase, failure.reason)
@@ -448,7 +484,7 @@ class Engine:
                 self._by_policy(phase, str(failure.error))
             case Outcome.HOLD:
                 self.book.write(Record(Kind.HELD, data=data))
-            case Outcome.ASK_AGAIN if phase is not None and phase in self.state.approvals:
-                self.book.write(Record(Kind.APPROVAL_WITHDRAWN, phase, data))
+            case Outcome.ASK_AGAIN if phase is not None and stage_of(phase) in self.state.approvals:
+                self.book.write(Record(Kind.APPROVAL_WITHDRAWN, stage_of(phase), data))
             case _:
                 self.book.write(Record(Kind.PAUSED, data=data))

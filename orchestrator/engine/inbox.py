@@ -15,13 +15,13 @@ from tranship.orchestrator.journal.control import Request, RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ENDED, PhaseStatus, RunStatus, State
 from tranship.orchestrator.phases.record import against_switch
-from tranship.plans.strategies import PhaseName, Trait, is_pivot
+from tranship.plans.strategies import Group, Stage, Trait, is_pivot, stage_of
 
 
 class InterruptedRunError(Exception):
     """A request or a signal asks the running phase to stop; `kind` is the record that follows."""
 
-    def __init__(self, kind: Kind, reason: str, request: Request | None = None, phase: PhaseName | None = None) -> None:
+    def __init__(self, kind: Kind, reason: str, request: Request | None = None, phase: Stage | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
@@ -44,7 +44,12 @@ class Inbox:
     run: Run
 
     def answer_all(self) -> None:
-        """Answer what has come, oldest first. Raises `InterruptedRunError` for one that stops the phase."""
+        """Answer what has come, oldest first. Raises `InterruptedRunError` for one that stops the phase.
+
+        While only a server knows whether the switch took place nothing is answered: it would be by a guess.
+        """
+        if self.book.state.pivoting:
+            return
         for request in self.book.control.requests(self.book.run):
             self._answer(request)
 
@@ -88,7 +93,7 @@ class Inbox:
             return None if withdrawable(state) else "nothing is approved that can still be taken back"
         return refusal(request.kind, state)
 
-    def _unapprovable(self, phase: PhaseName | None) -> str | None:
+    def _unapprovable(self, phase: Stage | None) -> str | None:
         """What is known must count: nobody approves a switch over what is known to be wrong."""
         if not is_pivot(phase):
             return None
@@ -108,13 +113,15 @@ class Inbox:
         self.book.write(Record(Kind.RETRY, data=data), request)
 
 
-def withdrawable(state: State) -> PhaseName | None:
-    """The approved phase that has not begun, or the pivot before its switch; None when there is none."""
+def withdrawable(state: State) -> Stage | None:
+    """What is approved and has not begun, or is a group before its pivot; None when there is none."""
     phase = state.current
-    if state.status is not RunStatus.RUNNING or phase is None or phase not in state.approved:
+    if state.status is not RunStatus.RUNNING or phase is None or stage_of(phase) not in state.approved:
         return None
-    begun = state.of(phase) is not PhaseStatus.PENDING
-    return phase if not begun or (is_pivot(phase) and not state.switched) else None
+    stage, begun = stage_of(phase), state.of(phase) is not PhaseStatus.PENDING
+    if isinstance(stage, Group):
+        return stage if not state.switched and not state.pivoting else None
+    return None if begun else stage
 
 
 _APPLYING = frozenset({RequestKind.REPAIR, RequestKind.RESEED, RequestKind.RETRY})

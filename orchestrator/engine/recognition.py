@@ -1,8 +1,8 @@
 """Whether source and target still are those that a run knows, though their addresses and names are.
 
-A source is known by the ids of its collections and by the run's newest marker, a target by the notes of switches that
-are kept on the source (`rules.md` K10): a server that was restored, or that another one took the place of, has lost
-what came last.
+A source is known by the ids of its collections and by the run's newest marker, a target by the routing records that are
+kept on the source (`rules.md` K10): a server that was restored, or that another one took the place of, has lost what
+came last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tranship.connectors.errors import SourceChangedError
-from tranship.connectors.protocols import SwitchNote
+from tranship.connectors.protocols import Owner, Routing
 from tranship.connectors.registry import Source
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.state import State
@@ -48,26 +48,28 @@ def check_source(run: Run, state: State) -> None:
         )
 
 
-def lost_switches(source: Source, target: str, state_schema: str, state_of: Callable[[str], State]) -> list[SwitchNote]:
-    """Notes of switches to this target and state schema that its journals (`state_of` a run's name) do not know."""
+def lost_switches(source: Source, target: str, state_schema: str, state_of: Callable[[str], State]) -> list[Owner]:
+    """Whose switches to this target and state schema its journals (`state_of` a run's name) do not know."""
     return [
-        note
-        for note in source.switch_notes()
-        if (note.target, note.state_schema) == (target, state_schema) and not _knows(state_of(note.run), note)
+        owner
+        for owner, record in source.records.records()
+        if record.state is Routing.HANDED_OVER
+        and (owner.target, owner.state_schema) == (target, state_schema)
+        and not _knows(state_of(owner.run), owner)
     ]
 
 
-def _knows(state: State, note: SwitchNote) -> bool:
-    return state.id == note.id and state.switched
+def _knows(state: State, owner: Owner) -> bool:
+    return state.id == owner.id and (state.switched or state.pivoting)
 
 
-def lost_switch(note: SwitchNote) -> str:
+def lost_switch(owner: Owner) -> str:
     """What it means, and what to do."""
     return (
-        f"the source says that run {note.run} has switched to this target, and the target does not know of it: it was "
+        f"the source says that run {owner.run} has switched to this target, and the target does not know of it: it was "
         "restored to an earlier time, or a standby took over that had not got it yet. What applications have written "
         "since may be missing there, and would be overwritten. Nothing was changed. If the target is to be filled "
-        f'anew, remove the note from the source: db.tranship_switches.deleteOne({{_id: "{note.id}"}})'
+        f'anew, remove its record from the source: db.tranship_switches.deleteOne({{_id: "{owner.id}"}})'
     )
 
 

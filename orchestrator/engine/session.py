@@ -17,7 +17,8 @@ from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSettin
 from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.control import RequestKind
-from tranship.orchestrator.journal.state import ENDED, State, fold_all
+from tranship.orchestrator.journal.fold import fold_all
+from tranship.orchestrator.journal.state import ENDED, State
 from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.phases.preflight import refuse_errors
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
@@ -57,13 +58,13 @@ class Session:
         state_of = self.state if self.control.installed() else lambda _run: State()
         hint = "find out first which of the two is right: what applications wrote since the switch may be missing"
         lost = lost_switches(source, target, self.plan.target.state_schema, state_of)
-        return [Finding("target.restored", "error", lost_switch(note), hint) for note in lost]
+        return [Finding("target.restored", "error", lost_switch(owner), hint) for owner in lost]
 
     def purge(self) -> list[str]:
-        """Remove the state schema's tables and then the notes of its runs' switches from the source.
+        """Remove the state schema's tables and then the routing records of its runs from the source.
 
         Returns the runs that have not ended: then nothing was removed. Raises `RefusedError` with the tables gone where
-        the notes could not be removed.
+        the records could not be removed.
         """
         switched = [state.id for state in map(self.state, self.runs()) if state.switched]
         unfinished = self.control.purge(self.unfinished)
@@ -72,10 +73,10 @@ class Session:
         try:
             with closing(self.connect.source()) as source:
                 for run in switched:
-                    source.forget_switch(run)
+                    source.records.forget(run)
         except ConnectorError as error:
             raise RefusedError(
-                f"the state schema is purged, but the source keeps the notes of its switches: {error}. No new run will "
+                f"the state schema is purged, but the source keeps its routing records: {error}. No new run will "
                 "begin from it to this target before they are removed from its collection tranship_switches"
             ) from None
         return []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from tranship.orchestrator.journal.control import Control, Request
-from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.journal.fold import fold, fold_all
+from tranship.orchestrator.journal.records import VERSION, Kind, Record
 from tranship.orchestrator.journal.sentences import sentence
-from tranship.orchestrator.journal.state import State, fold, fold_all
+from tranship.orchestrator.journal.state import State
 
 if TYPE_CHECKING:
     from tranship.orchestrator.retry import Patience
@@ -65,7 +66,8 @@ class Book:
 
     def write_claim(self, projection: str) -> None:
         """Note the epoch that this process took, and what it makes of the source's documents."""
-        self.write(Record(Kind.CLAIMED, data={"epoch": self.epoch, "same_process": False, "projection": projection}))
+        data = {"epoch": self.epoch, "same_process": False, "projection": projection, "version": VERSION}
+        self.write(Record(Kind.CLAIMED, data=data))
 
 
 def _loggable(record: Record) -> dict[str, Any]:

@@ -75,6 +75,10 @@ class Control(Protocol):
     def acquire(self, run: str, ttl_s: float) -> None:
         """Take the lease, waiting for a dead holder's to expire; `LeaseHeldError` when a living one renews it."""
 
+    def upgrade(self, run: str) -> None:
+        """Bring what an earlier version has kept up to date, once the run's lease is ours. Idempotent. Raises
+        `RefusedError` while another process works on another run in the same place."""
+
     def claim(self, run: str) -> int:
         """Take a new epoch: end the old one's sessions, then bump it. `LeaseLostError` when the lease is not ours."""
 

@@ -14,20 +14,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
-VERSION = 2
+VERSION = 3
 """Version of the records' form and meaning. Older ones are read as what they meant, newer ones refused.
 
 1: hashes do not cover the run's name, approvals name no asking, claims no projection.
 2: they do.
+3: the cutover is a group of phases, which is lifted by a record of its own; its pivot has two records.
 """
 
 GENESIS = "0" * 64
 
 
 class Kind(StrEnum):
-    """The kinds of records; `state.fold` says what each one does."""
+    """The kinds of records; `journal.fold` says what each one does."""
 
     CREATED = "created"
     CLAIMED = "claimed"
@@ -53,9 +54,13 @@ class Kind(StrEnum):
     RETRY = "retry"
     AMENDED = "amended"
     IGNORED = "ignored"
+    LIFTED = "lifted"
+    PIVOT_SENT = "pivot-sent"
+    PIVOTED = "pivoted"
+    FINISHED = "finished"
+    # Of versions 1 and 2 only (`journal.earlier`).
     SEALED = "sealed"
     SWITCHED = "switched"
-    FINISHED = "finished"
 
 
 class JournalError(Exception):
@@ -64,10 +69,10 @@ class JournalError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """What happened. `data` is JSON-able."""
+    """What happened. `data` is JSON-able. `phase`: of which phase, or of which group of them."""
 
     kind: Kind
-    phase: PhaseName | None = None
+    phase: PhaseName | Group | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,4 +1,7 @@
-"""A round of a run: one direction, from its first phase to its switch or back. There is one so far: forward."""
+"""A round of a run: one direction, from its first phase to its switch or back.
+
+Odd rounds go forward, from the source to the target, even ones back.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,25 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from tranship.plans.strategies import TRAITS, PhaseName, Trait
+from tranship.plans.strategies import GROUPS, TRAITS, Group, PhaseName, Stage, Trait, group_of, is_pivot, stage_of
+
+
+class Direction(StrEnum):
+    """Where a round moves the primary to."""
+
+    FORWARD = "forward"
+    REVERSE = "reverse"
 
 
 class PhaseStatus(StrEnum):
-    """Where one phase stands. `doing`, `sealed` and `undoing` are also what a crash leaves.
-
-    `sealed`: of a pivot; nothing is applied any more, so that what it proves stays true.
-    """
+    """Where one phase stands. `doing` and `undoing` are also what a crash leaves."""
 
     PENDING = "pending"
     DOING = "doing"
-    SEALED = "sealed"
     DONE = "done"
     VERIFIED = "verified"
     UNDOING = "undoing"
     UNDONE = "undone"
-
-
-_IN_THE_MIDDLE = (PhaseStatus.DOING, PhaseStatus.SEALED)
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,40 @@ class Approval:
 
 @dataclass(frozen=True)
 class Round:
-    """What has been decided and seen in one direction. `facts` are what phases observed."""
+    """What has been decided and seen in one direction. `facts` are what phases observed.
+
+    `lifting`: why the attempt at a group of phases is over; until it is lifted nothing else is done. `pivot_sent` and
+    `pivoted`: the numbers of the records that say so; between the two only the record on the server knows. `version` is
+    the one of that record by which the pivot was sent.
+    """
 
     number: int = 1
     phases: tuple[PhaseName, ...] = ()
     status: Mapping[PhaseName, PhaseStatus] = field(default_factory=dict)
-    asked: Mapping[PhaseName, int] = field(default_factory=dict)
-    approved: Mapping[PhaseName, Approval] = field(default_factory=dict)
+    asked: Mapping[Stage, int] = field(default_factory=dict)
+    approved: Mapping[Stage, Approval] = field(default_factory=dict)
     facts: Mapping[PhaseName, Mapping[str, Any]] = field(default_factory=dict)
+    lifting: str | None = None
+    version: int | None = None
+    pivot_sent: int | None = None
+    pivoted: int | None = None
+
+    @property
+    def direction(self) -> Direction:
+        """By its number."""
+        return Direction.FORWARD if self.number % 2 else Direction.REVERSE
+
+    @property
+    def pivoting(self) -> bool:
+        """Whether the pivot has been sent, and nobody has read yet what the server made of it."""
+        return self.pivot_sent is not None and self.pivoted is None
+
+    @property
+    def attempt(self) -> Group | None:
+        """The group of which a phase has begun and that can still be lifted."""
+        if self.pivoted is not None:
+            return None
+        return next((group for group in GROUPS if any(map(self._has_begun, self._of_group(group)))), None)
 
     def of(self, phase: PhaseName) -> PhaseStatus:
         """Status of one phase."""
@@ -61,30 +90,55 @@ class Round:
 
     def begun(self, trait: Trait) -> bool:
         """Whether a phase with a trait has begun."""
-        return any(self.of(phase) is not PhaseStatus.PENDING for phase in self.having(trait))
+        return any(map(self._has_begun, self.having(trait)))
+
+    def is_proven(self, phase: PhaseName) -> bool:
+        """Whether a phase is proven by those that follow it in its group: it has no verification of its own, for which
+        applications would wait."""
+        return group_of(phase) is not None and self.pivoted is None
 
     def with_status(self, phase: PhaseName, status: PhaseStatus) -> Round:
         """The round with one phase moved."""
         return replace(self, status={**self.status, phase: status})
 
-    def interrupted(self) -> Round:
+    def interrupted(self, why: str) -> Round:
         """The round as it goes on after a pause or in another process.
 
-        An approval is for one asking: what was approved and had not begun is asked for anew, and so is a pivot in the
+        An approval is for one asking: what was approved and had not begun is asked for anew, and so is a group in the
         middle, because who stopped the writers may have let them go on since.
         """
-        begun = {phase for phase in self.phases if self.of(phase) is not PhaseStatus.PENDING}
-        lifted = [phase for phase in self.having(Trait.PIVOT) if self.of(phase) in _IN_THE_MIDDLE]
-        going_on = self
-        for phase in lifted:
-            going_on = going_on.not_begun(phase)
-        return going_on._only(begun - set(lifted))
+        if self.attempt is not None:
+            return self if self.pivoting else replace(self, lifting=self.lifting or why)
+        return self._only({stage_of(phase) for phase in self.phases if self._has_begun(phase)})
 
-    def not_begun(self, phase: PhaseName) -> Round:
-        """The round with a phase of which nothing has happened, and that needs to be asked for."""
-        return self.with_status(phase, PhaseStatus.PENDING)._only(set(self.phases) - {phase})
+    def withdrawn(self, stage: Stage, why: str) -> Round:
+        """The round with an approval taken back: of a group that has begun, the attempt is over."""
+        if stage is self.attempt:
+            return replace(self, lifting=why)
+        return self._only(self._stages() - {stage})
 
-    def _only(self, phases: set[PhaseName]) -> Round:
-        asked = {phase: seq for phase, seq in self.asked.items() if phase in phases}
-        approved = {phase: given for phase, given in self.approved.items() if phase in phases}
+    def lifted(self, group: Group) -> Round:
+        """The round with a group of which nothing has happened, and that needs to be asked for."""
+        status = {phase: known for phase, known in self.status.items() if phase not in GROUPS[group]}
+        clean = replace(self, status=status, lifting=None, pivot_sent=None, version=None)
+        return clean._only(self._stages() - {group})
+
+    def switched(self, number: int) -> Round:
+        """The round behind its pivot, which the record of this number tells of."""
+        (pivot,) = (phase for phase in self.phases if is_pivot(phase))
+        pivoted = replace(self, pivot_sent=self.pivot_sent or number, pivoted=number, lifting=None)
+        return pivoted.with_status(pivot, PhaseStatus.VERIFIED)
+
+    def _of_group(self, group: Group) -> tuple[PhaseName, ...]:
+        return tuple(phase for phase in self.phases if phase in GROUPS[group])
+
+    def _has_begun(self, phase: PhaseName) -> bool:
+        return self.of(phase) is not PhaseStatus.PENDING
+
+    def _stages(self) -> set[Stage]:
+        return set(map(stage_of, self.phases))
+
+    def _only(self, stages: set[Stage]) -> Round:
+        asked = {stage: seq for stage, seq in self.asked.items() if stage in stages}
+        approved = {stage: given for stage, given in self.approved.items() if stage in stages}
         return replace(self, asked=asked, approved=approved)

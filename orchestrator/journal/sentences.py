@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tranship.orchestrator.journal.records import Kind, Record
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 
 def sentence(record: Record) -> str:
@@ -16,7 +16,8 @@ def sentence(record: Record) -> str:
 
 
 def _observed(phase: str, data: Mapping[str, Any]) -> str:
-    facts = _FACTS.get(PhaseName(phase), {}).items()
+    # Journals of earlier versions have the cutover as one phase.
+    facts = _FACTS.get(PhaseName.VERIFY if phase == Group.CUTOVER else PhaseName(phase), {}).items()
     words = [say(data[name]) for name, say in facts if name in data]
     return f"{phase}: {', '.join(words or [_any(data)])}"
 
@@ -38,6 +39,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+_COMPARED: Mapping[str, Callable[[Any], str]] = {
+    "compared": lambda documents: f"{count(documents, 'document')} compared behind the last write",
+    "divergences": lambda found: count(found, "divergence"),
+}
 _FACTS: Mapping[PhaseName, Mapping[str, Callable[[Any], str]]] = {
     PhaseName.PREFLIGHT: {"findings": lambda found: count(len(found), "finding")},
     PhaseName.EXPAND: {
@@ -65,10 +70,8 @@ _FACTS: Mapping[PhaseName, Mapping[str, Callable[[Any], str]]] = {
         "divergences": lambda found: count(found, "divergence"),
         "moving": lambda moving: f"{count(moving, 'key')} never stood still",
     },
-    PhaseName.CUTOVER: {
-        "compared": lambda documents: f"{count(documents, 'document')} compared behind the last write",
-        "divergences": lambda found: count(found, "divergence"),
-    },
+    PhaseName.FENCE: _COMPARED,  # of a dry run
+    PhaseName.VERIFY: _COMPARED,
 }
 
 
@@ -104,6 +107,9 @@ _SENTENCES: Mapping[Kind, Callable[[str, Mapping[str, Any]], str]] = {
     Kind.RETRY: lambda _, data: f"quarantined documents are read anew, asked by {data['by']}",
     Kind.AMENDED: lambda _, data: f"the plan changed: {'; '.join(data['changed'])}",
     Kind.IGNORED: lambda _, data: str(data["reason"]),
+    Kind.LIFTED: lambda phase, _: f"{phase} is lifted: the source is the primary",
+    Kind.PIVOT_SENT: lambda *_: "the switch is sent",
+    Kind.PIVOTED: lambda *_: "switched: the target is the primary now",
     Kind.SEALED: lambda *_: "sealed: nothing is applied any more",
     Kind.SWITCHED: lambda *_: "switched: the target is the primary now",
     Kind.FINISHED: lambda *_: "finished",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, ServiceName, State
-from tranship.plans.strategies import PhaseName, Trait
+from tranship.plans.strategies import Group, PhaseName, Stage, Trait, stage_of
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,17 @@ class Undo:
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Wait for a person's approval of a phase; services go on."""
+class Lift:
+    """Take back an attempt at a group of phases on the servers, unless its pivot has taken place there."""
 
-    phase: PhaseName
+    group: Group
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait for a person's approval; services go on."""
+
+    stage: Stage
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,13 @@ class Stop:
     status: RunStatus
 
 
-Step = Do | Verify | Undo | Wait | Reseed | Close | Stop
+Step = Do | Verify | Undo | Lift | Wait | Reseed | Close | Stop
 
 
 def next_step(state: State) -> Step:
     """What the engine has to do, from the state alone."""
+    if state.to_lift is not None:
+        return Lift(state.to_lift)  # before anything else, a pause included: applications wait for it
     phase = state.current
     if state.status is RunStatus.ROLLING_BACK:
         return Close(Kind.ROLLED_BACK) if phase is None else Undo(phase)
@@ -76,8 +85,8 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
         return Close(Kind.FINISHED)
     if state.of(phase) is PhaseStatus.DONE:
         return Verify(phase)
-    if phase in state.approvals and phase not in state.approved:
-        return Wait(phase)
+    if stage_of(phase) in state.approvals and stage_of(phase) not in state.approved:
+        return Wait(stage_of(phase))
     return Do(phase)
 
 
@@ -85,8 +94,8 @@ def services(state: State) -> frozenset[ServiceName]:
     """Which services have to run, by the traits of the phases that have begun; none while undoing.
 
     Capture once the source is followed, the applier from where changes are applied, the reconciler between the full
-    comparison and the pivot. Once the pivot is sealed nothing is applied any more; capture goes on, to see writes that
-    should not come.
+    comparison and the group of the pivot. Behind the seal nothing is applied any more; capture goes on, to see writes
+    that should not come.
     """
     if state.status is not RunStatus.RUNNING or state.reseed:
         return frozenset()
@@ -95,6 +104,7 @@ def services(state: State) -> frozenset[ServiceName]:
         running.add(ServiceName.CAPTURE)
     if state.latest.begun(Trait.APPLIES) and not state.sealed:
         running.add(ServiceName.APPLIER)
-    if state.latest.is_at(Trait.COMPARES, PhaseStatus.VERIFIED) and not state.latest.begun(Trait.PIVOT):
+    waiting = state.latest.attempt is None and not state.switched
+    if state.latest.is_at(Trait.COMPARES, PhaseStatus.VERIFIED) and waiting:
         running.add(ServiceName.RECONCILER)
     return frozenset(running)

@@ -24,7 +24,7 @@ from tranship.orchestrator.journal.records import (
     check_chain,
     sealed,
 )
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import named
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,9 @@ class StoredControl:
     def install(self) -> None:
         """Create what the store needs where it is missing. Idempotent; refuses a newer version."""
         self._store.install()
+
+    def upgrade(self, run: str) -> None:
+        self._store.upgrade(run)
 
     def installed(self) -> bool:
         """Whether the store is there, and is one of ours; reads only."""
@@ -162,7 +165,7 @@ def _row(entry: Entry) -> JournalRow:
 
 
 def _entry(row: JournalRow) -> Entry:
-    phase = PhaseName(row.phase) if row.phase else None
+    phase = named(row.phase) if row.phase else None
     return Entry(
         row.seq, row.epoch, row.at, Record(Kind(row.kind), phase, row.data), row.previous, row.hash, row.version
     )

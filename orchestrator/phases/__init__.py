@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tranship.connectors.protocols import Finding
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.records import Kind, Record
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,20 @@ class Phase(Protocol):
 
     def undo(self, run: Run) -> Iterator[Record]:
         """Take the effect back; right after any partial `do` or `undo`, or none."""
+
+
+class Lift(Protocol):
+    """The way back of a group of phases."""
+
+    group: Group
+
+    def lift(self, run: Run, *, sent: bool, needed: bool) -> Iterator[Record]:
+        """Take back whatever an attempt has left on the servers; right after any partial attempt, or none.
+
+        Ends with the record that says so, or with that of the pivot, where a server says that it took place. `sent`:
+        whether a pivot was sent, so that only the server knows. Of a run that is undone it is not `needed` that the
+        source, which may be gone, can be reached.
+        """
 
 
 def observed(phase: PhaseName, **facts: Any) -> Record:

@@ -52,10 +52,15 @@ class Capture:
     def undo(self, run: Run) -> Iterator[Record]:
         run.progress.stop_capture(run.scope)
         try:
-            run.patience.call(lambda: run.source.drop_markers(run.id), limit_s=GONE_S)
+            run.patience.call(lambda: _forget(run), limit_s=GONE_S)
         except (TransientError, RefusedError) as error:
             # A source that is gone for good, or closed to writes, must not keep the target from being cleaned.
-            log.warning("the run's markers stay on the source", reason=str(error))
+            log.warning("what the run has written to the source stays there", reason=str(error))
             yield observed(self.name, stopped=True, markers_left=True)
         else:
             yield observed(self.name, stopped=True)
+
+
+def _forget(run: Run) -> None:
+    run.source.drop_markers(run.id)
+    run.source.records.forget(run.id)

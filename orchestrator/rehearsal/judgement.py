@@ -90,7 +90,7 @@ def reported(
 ) -> Report:
     """Of one that was carried out. `keys`: whether it names keys, which are people's data."""
     entries = shadow.control.journal(attempt.run)
-    cutover = dict(attempt.state.facts.get(PhaseName.CUTOVER, {}))
+    cutover = dict(attempt.state.facts.get(PhaseName.FENCE, {}))
     dangling, size, history = (cutover.pop(name, None) for name in ("dangling", "bytes", "history_s"))
     fitting = _fitting(session, attempt, dangling or {})
     why = _end(entries, attempt.state)

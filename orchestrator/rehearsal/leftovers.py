@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tranship.connectors.registry import discard_shadow
 from tranship.orchestrator.engine.session import Session, open_control
+from tranship.orchestrator.journal.fold import fold_all
 from tranship.orchestrator.journal.records import JournalError
-from tranship.orchestrator.journal.state import fold_all
 from tranship.orchestrator.journal.store import StoredControl
 from tranship.plans import target_endpoint
 from tranship.plans.streams import Endpoint

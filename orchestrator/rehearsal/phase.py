@@ -19,7 +19,8 @@ from tranship.orchestrator.engine.inbox import InterruptedRunError
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Phase, Rehearsal, Verdict, Verified, observed
-from tranship.orchestrator.phases.cutover import DRAIN_LIMIT_S, MARKER_LIMIT_S, last_comparison, objections
+from tranship.orchestrator.phases.cutover.checks import DRAIN_LIMIT_S, MARKER_LIMIT_S, objections
+from tranship.orchestrator.phases.cutover.verify import last_comparison
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
 
@@ -100,9 +101,10 @@ class Rehearsed:
 
 
 class RehearsedCutover:
-    """Measures what the cutover would wait for, and has everything looked at before it is undone."""
+    """Stands where the cutover begins: measures what it would wait for, and has everything looked at before it is
+    undone."""
 
-    name = PhaseName.CUTOVER
+    name = PhaseName.FENCE
     rehearsal = Rehearsal.FORWARD
     not_rehearsed: tuple[str, ...] = ()
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, cast
 
-from tranship.connectors.protocols import Changes, Key, Position, Span
+from tranship.connectors.protocols import Changes, Key, Position, Span, Watch
 from tranship.connectors.registry import Source
+from tranship.connectors.watches import GeneratedWatch
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.plans.streams import Stream
 
@@ -75,10 +76,14 @@ class SampledSource:
         """Those that were chosen, of the size that they have."""
         return list(self._parts[stream.name].spans)
 
-    def changes(self, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
+    def changes(self, streams: Sequence[Stream], since: Position) -> Watch:
         """The changes of the keys inside."""
+        watch = self._source.changes(streams, since)
+        return GeneratedWatch(lambda _: self._inside(watch), wake=watch.close, confirm=watch.confirm)
+
+    def _inside(self, watch: Watch) -> Iterator[Changes]:
         lowers = {name: [span.lower or b"" for span in part.spans] for name, part in self._parts.items()}
-        for changes in self._source.changes(streams, since):
+        for changes in watch:
             inside = tuple((name, key) for name, key in changes.keys if self._has(name, lowers[name], key))
             yield replace(changes, keys=inside)
 

@@ -102,11 +102,11 @@ FINDINGS: Mapping[str, Explanation] = {
         "nothing: a run tries it before it makes anything",
     ),
     "source.unwritable": Explanation(
-        "the user may not write the markers (`tranship_markers`) or the note of the switch (`tranship_switches`)",
+        "the user may not write the markers (`tranship_markers`) or the routing record (`tranship_switches`)",
         "grant what docs/operations.md lists for `tranship_markers` and `tranship_switches`",
     ),
     "target.restored": Explanation(
-        "the source has the note of a switch to this target that the target does not know: it was "
+        "the source has the record of a switch to this target that the target does not know: it was "
         "restored, or a standby took over that had not got it yet. What the message says removes the "
         "note, if the target is to be filled anew",
         "find out which of the two is right before anything else: what applications wrote since may be missing",

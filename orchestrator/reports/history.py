@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tranship.orchestrator.journal.fold import fold_all
 from tranship.orchestrator.journal.records import Entry
 from tranship.orchestrator.journal.sentences import sentence
-from tranship.orchestrator.journal.state import ENDED, RunStatus, fold_all
+from tranship.orchestrator.journal.state import ENDED, RunStatus
 from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.reports.status import duration, utc
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tranship.connectors.errors import EpochMovedError
-from tranship.connectors.protocols import BatchTarget, Finding, Scope
+from tranship.connectors.protocols import BatchTarget, Feed, Finding, Scope
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.dataplane.work import Work
@@ -18,7 +18,7 @@ from tranship.orchestrator.journal.state import ENDED, RunStatus, ServiceName
 from tranship.orchestrator.journal.steps import services
 from tranship.orchestrator.phases.record import against_switch
 from tranship.plans.fingerprint import meaning_document
-from tranship.plans.strategies import PhaseName, is_pivot
+from tranship.plans.strategies import Stage, is_pivot
 
 if TYPE_CHECKING:
     from tranship.orchestrator.dataplane.reconcile import Reconciled
@@ -34,7 +34,7 @@ def incomparable(session: Session, name: str) -> str | None:
     if state.status is RunStatus.ROLLED_BACK or state.undoing:
         return "the rollback takes its rows back from the target"
     with closing(session.connect.progress()) as progress:
-        loaded = any(one.loaded for one in progress.totals(Scope(name, state.round, state.epoch)).values())
+        loaded = any(one.loaded for one in progress.totals(Scope(name, Feed.FORWARD, state.epoch)).values())
         return None if loaded else "nothing is loaded yet"
 
 
@@ -58,7 +58,7 @@ def reconcile_now(session: Session, name: str, work: Work) -> Reconciled:
         )
     if state.status not in ENDED:
         session.guard(state, moving=False)
-    scope = Scope(name, state.round, state.epoch)
+    scope = Scope(name, Feed.FORWARD, state.epoch)
     clock = MonotonicClock()
     run = Run(
         id=state.id,
@@ -104,12 +104,12 @@ def _note(run: Run, scope: Scope, result: Reconciled) -> None:
         log.warning("what was found is not on the run's record; compare again", reason=str(error))
 
 
-def unapprovable(session: Session, name: str, phase: PhaseName) -> str | None:
-    """Why the phase may not be approved now, by what is on the run's record; None when nothing is against it.
+def unapprovable(session: Session, name: str, stage: Stage) -> str | None:
+    """Why a phase or group may not be approved now, by what is on the run's record; None when nothing is against it.
 
     The engine asks the same when it answers the request: this is to say so at once. Reads only.
     """
     state = session.state(name)
     with closing(session.connect.progress()) as progress:
-        scope = Scope(name, state.round, state.epoch).reading
-        return against_switch(progress, scope, session.plan, session.streams) if is_pivot(phase) else None
+        scope = Scope(name, Feed.FORWARD, state.epoch).reading
+        return against_switch(progress, scope, session.plan, session.streams) if is_pivot(stage) else None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from tranship.connectors.fit import Fit
-from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Build, Feed, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.state import ENDED, RunStatus, State
+from tranship.orchestrator.journal.state import ENDED, State
+from tranship.orchestrator.journal.steps import Wait, next_step
 from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
+from tranship.plans.strategies import GROUPS
 from tranship.plans.streams import Stream
 
 VERSION = 1
@@ -104,7 +107,7 @@ def status_of(session: Session, run: str) -> Status:
 
 def _status(session: Session, run: str, progress: Progress) -> Status:
     state = session.state(run)
-    scope = Scope(run, state.round, state.epoch)
+    scope = Scope(run, Feed.FORWARD, state.epoch)
     following = follows(state)
     backlog = progress.backlog(scope) if following else None
     quarantine = progress.quarantine_count(scope)
@@ -173,10 +176,21 @@ def follows(state: State) -> bool:
     return state.following and not state.switched and state.status not in ENDED
 
 
+def stages(phases: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Phases and their statuses as people see them: a group of which all phases stand alike is one."""
+    shown: list[tuple[str, str]] = []
+    for name, standing in phases.items():
+        group = next((group for group, members in GROUPS.items() if name in members), None)
+        alike = group is not None and {phases.get(member) for member in GROUPS[group]} == {standing}
+        one = (group.value if group is not None and alike else name, standing)
+        if one not in shown:
+            shown.append(one)
+    return shown
+
+
 def _waiting(state: State) -> str | None:
-    phase = state.current
-    asks = state.status is RunStatus.RUNNING and phase in state.approvals and phase not in state.approved
-    return phase.value if asks and phase is not None and state.asked is phase else None
+    step = next_step(state)
+    return step.stage.value if isinstance(step, Wait) and state.asked is step.stage else None
 
 
 def describe(streams: tuple[Stream, ...], mismatch: Mismatch) -> dict[str, Any]:

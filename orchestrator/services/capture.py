@@ -7,10 +7,9 @@ the stream is opened anew at the durable position: keys that come twice only rai
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
-from tranship.connectors.protocols import Changes, ChangeSource, Progress, Scope
+from tranship.connectors.protocols import Changes, ChangeSource, Progress, Scope, Watch
 from tranship.connectors.registry import Source
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.orchestrator.services import Setting
@@ -25,15 +24,19 @@ class Follower:
         self._progress = progress
         self._scope = scope
         self._streams = streams
-        self._stream: Iterator[Changes] | None = None
+        self._stream: Watch | None = None
 
-    def step(self) -> Changes:
-        """Keep the next changes. After an error the next step starts from the durable position."""
+    def step(self) -> Changes | None:
+        """Keep the next changes; None once the watch is closed. After an error the next step starts from the durable
+        position."""
         try:
             if self._stream is None:
                 self._stream = self._source.changes(self._streams, durable(self._progress, self._scope))
-            changes = next(self._stream)
-            self._progress.keep(self._scope, changes)
+            changes = next(self._stream, None)
+            if changes is not None:
+                self._progress.keep(self._scope, changes)
+                # Only then: what the source forgets nobody can ask for again.
+                self._stream.confirm(changes.position)
         except AmbiguousCommitError as error:
             self._stream = None
             raise TransientError(str(error)) from error
@@ -41,6 +44,11 @@ class Follower:
             self._stream = None
             raise
         return changes
+
+    def close(self) -> None:
+        """Have a step that waits come back; from any thread."""
+        if self._stream is not None:
+            self._stream.close()
 
 
 def body(setting: Setting, stop: threading.Event) -> None:
@@ -60,6 +68,12 @@ def body(setting: Setting, stop: threading.Event) -> None:
             source.close()
             raise
 
+    def wake() -> None:
+        stop.wait()
+        for _, follower in connection:
+            follower.close()
+
+    threading.Thread(target=wake, name="capture-stop", daemon=True).start()
     try:
         while not stop.is_set():
             setting.patience.call(step, stop)

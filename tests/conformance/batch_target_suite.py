@@ -45,6 +45,7 @@ from tranship.connectors.protocols import (
     Changes,
     Chunk,
     DirtyKey,
+    Feed,
     Key,
     Loaded,
     Position,
@@ -323,9 +324,9 @@ class BatchTargetSuite(MigrationSuite):
         middle = Span(long[7].key, long[31].key)
         assert migration.aside(span=middle) == long[7:31]
 
-    def test_entries_of_another_round_are_another_ones(self, migration: Migration) -> None:
+    def test_entries_of_another_feed_are_another_ones(self, migration: Migration) -> None:
         migration.load([], quarantined=[aside(2)])
-        later = replace(migration.scope, round=1)
+        later = replace(migration.scope, feed=Feed.REVERSE)
         other = migration.world.target(later)
         assert [found.quarantined for found in other.read(ORDERS, WHOLE)] == []
         assert other.read_keys(ORDERS, [key(2)]).quarantined == ()

@@ -16,7 +16,7 @@ from tests.conformance.target_world import ORDERS, Migration, Row, bare_order, b
 from tranship.connectors.batch import RESIDUE, Batch
 from tranship.connectors.errors import MarkMovedError
 from tranship.connectors.fit import Cell, Effect, Fit, Kind, Note, Notes
-from tranship.connectors.protocols import Key, Scope, Span
+from tranship.connectors.protocols import Feed, Key, Scope, Span
 
 ORDER = Note("status", "order", Effect.SHAPE, "status")
 MISFIT = Note("items.price", "type string", Effect.MISFIT, "items.price")
@@ -130,9 +130,9 @@ class FitSuite(MigrationSuite):
         assert compared is not None
         assert (found.filled, found.filled_at) == (filled, compared.at)
 
-    def test_rounds_are_counted_apart(self, migration: Migration) -> None:
+    def test_feeds_are_counted_apart(self, migration: Migration) -> None:
         migration.load([order(1)])
-        assert migration.progress.fit(Scope(migration.scope.run, 1, migration.scope.epoch)) == {}
+        assert migration.progress.fit(Scope(migration.scope.run, Feed.REVERSE, migration.scope.epoch)) == {}
 
     def test_rows_with_residue_are_found_by_their_own_and_their_children(self, migration: Migration) -> None:
         deep = [{"sku": "s", "price": None, "parts": [{"part": 1, RESIDUE: b"deep"}], RESIDUE: None}]

@@ -6,6 +6,7 @@ The suite knows no database. Subclass it in a test module and give it a fixture 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -28,11 +29,13 @@ from tranship.connectors.errors import (
     ConnectorError,
     EpochMovedError,
     MarkMovedError,
+    UnsettledError,
 )
 from tranship.connectors.protocols import (
     Aside,
     Changes,
     Chunk,
+    Feed,
     LaneMark,
     Mismatch,
     Position,
@@ -51,7 +54,7 @@ class ProgressSuite(MigrationSuite):
 
     def test_the_first_position_stays(self, world: TargetWorld) -> None:
         progress = world.progress()
-        scope = Scope("shop-1", 0, world.take_over("shop-1"))
+        scope = Scope("shop-1", Feed.FORWARD, world.take_over("shop-1"))
         assert progress.position(scope) is None
         assert progress.start_capture(scope, Position(b"first"), LANES) == Position(b"first")
         assert progress.start_capture(scope, Position(b"second"), LANES + 1) == Position(b"first")
@@ -330,19 +333,86 @@ class ProgressSuite(MigrationSuite):
         progress.stop_capture(scope)
         assert progress.comparison(scope) is not None, "it stays for who asks after a rollback"
 
+    # --- the seal
+
+    def test_behind_the_seal_nothing_is_applied(self, migration: Migration) -> None:
+        """Neither what was taken before, nor what came since (`rules.md` I5)."""
+        migration.load([order(1)])
+        migration.change(1)
+        mark, dirty = migration.take_one()
+        migration.target.replace(ORDERS, dirty, batch([order(1)]), [mark])
+        migration.progress.forget_touched(migration.scope)
+        late = replace(mark, seq=mark.seq + 1)
+        for _ in range(2):
+            migration.progress.seal(migration.scope, 0)
+        migration.change(1)
+        assert migration.take() == []
+        for seq in range(mark.seq, mark.seq + 4):
+            with pytest.raises(MarkMovedError):
+                migration.target.replace(ORDERS, dirty, batch([]), [replace(mark, seq=seq)])
+        every = migration.progress.lane_marks(migration.scope)
+        with pytest.raises(MarkMovedError):
+            migration.target.replace(ORDERS, dirty, batch([]), every)
+        assert migration.numbers() == [1]
+        for _ in range(2):
+            migration.progress.unseal(migration.scope)
+        with pytest.raises(MarkMovedError):
+            migration.target.replace(ORDERS, dirty, batch([]), [late])
+        with pytest.raises(MarkMovedError):
+            migration.target.replace(ORDERS, dirty, batch([]), every)
+        mark, dirty = migration.take_one()
+        assert migration.target.replace(ORDERS, dirty, batch([]), [mark]) == 1
+        assert migration.numbers() == []
+
+    def test_nothing_is_sealed_over_what_is_left(self, migration: Migration) -> None:
+        migration.load([order(1), order(2)])
+        progress, scope = migration.progress, migration.scope
+        migration.change(1)
+        with pytest.raises(UnsettledError, match="1 changed keys are not applied"):
+            progress.seal(scope, 0)
+        mark, dirty = migration.take_one()
+        migration.target.replace(ORDERS, dirty, batch([order(1)]), [mark])
+        with pytest.raises(UnsettledError, match="1 that were applied are not compared"):
+            progress.seal(scope, 0)
+        progress.note_divergences(scope, [Mismatch("orders", key(1), "different", ("status",))], ())
+        with pytest.raises(UnsettledError, match="1 are known to differ, of which 0 may"):
+            progress.seal(scope, 0)
+        progress.note_divergences(scope, [Mismatch("orders", key(2), "missing")], ())
+        with pytest.raises(UnsettledError, match="2 are known to differ, of which 1 may"):
+            progress.seal(scope, 1)
+        progress.seal(scope, 2)
+        assert migration.progress.lane_marks(scope) != [mark], "others than before"
+
+    def test_a_seal_that_is_refused_leaves_the_lanes_as_they_are(self, migration: Migration) -> None:
+        migration.load([order(1)])
+        migration.change(1)
+        with pytest.raises(UnsettledError):
+            migration.progress.seal(migration.scope, 0)
+        mark, dirty = migration.take_one()
+        assert migration.target.replace(ORDERS, dirty, batch([order(1)]), [mark]) == 1
+
+    @pytest.mark.parametrize("site", ["seal.before_commit", "seal.after_commit"])
+    def test_a_seal_that_is_cut_off_is_repeated(self, migration: Migration, site: str) -> None:
+        migration.load([order(1)])
+        with pytest.raises(Interrupted):
+            migration.world.progress(hook=interrupt_at(site)).seal(migration.scope, 0)
+        migration.world.progress().seal(migration.scope, 0)
+        migration.change(1)
+        assert migration.take() == []
+
     # --- scopes
 
-    def test_rounds_have_progress_of_their_own(self, migration: Migration) -> None:
+    def test_feeds_have_progress_of_their_own(self, migration: Migration) -> None:
         migration.begin()
         migration.change(1)
-        later = Scope(migration.scope.run, 1, migration.scope.epoch)
+        later = Scope(migration.scope.run, Feed.REVERSE, migration.scope.epoch)
         assert migration.progress.position(later) is None
         assert migration.progress.chunks(later, ORDERS) == []
         assert migration.progress.backlog(later).dirty == 0
         migration.progress.stop_capture(later)
         assert migration.progress.position(migration.scope) == Position(b"later")
 
-    @pytest.mark.parametrize("call", range(11))
+    @pytest.mark.parametrize("call", range(15))
     def test_no_call_writes_under_an_old_epoch(self, migration: Migration, call: int) -> None:
         scope = migration.scope
         migration.begin()
@@ -372,4 +442,6 @@ def _writing_calls(progress: Progress, scope: Scope, chunk: Chunk) -> list[Calla
         lambda: progress.note_divergences(scope, (), ()),
         lambda: progress.note_comparison(scope, {}, 0, {}),
         lambda: progress.keep(scope, Changes((), Position(b"x"))),
+        lambda: progress.seal(scope, 0),
+        lambda: progress.unseal(scope),
     ]

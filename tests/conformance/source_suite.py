@@ -6,6 +6,7 @@ the connector under test.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -17,7 +18,17 @@ from tranship.connectors.arrowtypes import schema
 from tranship.connectors.batch import KEY, Batch
 from tranship.connectors.errors import PositionLostError
 from tranship.connectors.keys import KeyForm
-from tranship.connectors.protocols import BatchSource, Changes, ChangeSource, Key, Position, Span, SwitchNote
+from tranship.connectors.protocols import (
+    BatchSource,
+    Changes,
+    ChangeSource,
+    Key,
+    Owner,
+    Position,
+    Routing,
+    RoutingRecord,
+    Span,
+)
 from tranship.plans.streams import Column, LogicalType, Stream
 
 PATIENCE_S = 30.0
@@ -266,19 +277,33 @@ class SourceSuite:
         source.drop_markers("another")
         assert not world.connect().has_marker(other)
 
-    def test_a_note_of_a_switch_stays_until_it_is_forgotten(self, world: SourceWorld) -> None:
+    def test_a_watch_that_is_closed_ends_and_loses_nothing(self, world: SourceWorld) -> None:
+        """It is without end otherwise, and waits for a second where nothing happens."""
         source = world.connect()
-        assert source.switch_notes() == []
-        one, two = (SwitchNote(id, f"shop-{id}", "the target", "state") for id in "12")  # noqa: A001
-        for note in (one, two, one):
-            source.note_switch(note)
+        since = source.position()
+        watch = source.changes([THINGS], since)
+        fill(world, [1])
+        first = next(changes for changes in watch if changes.keys)
+        watch.confirm(first.position)
+        fill(world, [2])
+        closer = threading.Timer(0.2, watch.close)
+        closer.start()
+        seen = {key for changes in watch for _, key in changes.keys}
+        watch.close()
+        assert list(watch) == []
+        again = world.connect().changes([THINGS], first.position)
+        left = set[Key]()
+        while key_of(2) not in left:
+            left |= {key for _, key in next(again).keys}
+        assert seen <= left
+
+    def test_a_routing_record_stays_when_the_markers_go(self, world: SourceWorld) -> None:
+        source = world.connect()
+        record = RoutingRecord(Routing.HANDED_OVER, 1)
+        source.records.begin(Owner("1", "shop-1", "the target", "state"), record)
         source.drop_markers("1")
-        assert sorted(world.connect().switch_notes(), key=str) == [one, two]
-        for _ in range(2):
-            source.forget_switch("1")
-        assert world.connect().switch_notes() == [two]
-        source.forget_switch("2")
-        assert world.connect().switch_notes() == []
+        assert world.connect().records.read("1") == record
+        source.records.forget("1")
 
     def test_a_collection_keeps_its_id(self, world: SourceWorld) -> None:
         fill(world, [1])

@@ -26,6 +26,7 @@ from tranship.connectors.errors import (
     NotOursError,
 )
 from tranship.connectors.protocols import (
+    Feed,
     Scope,
 )
 
@@ -41,7 +42,7 @@ class TargetSchemaSuite(MigrationSuite):
 
     def test_tables_are_made_once_and_dropped(self, world: TargetWorld) -> None:
         schema = world.schema()
-        scope = Scope("shop-1", 0, world.take_over("shop-1"))
+        scope = Scope("shop-1", Feed.FORWARD, world.take_over("shop-1"))
         assert len(schema.table_differences(STREAMS)) >= 2
         made = schema.create_tables(scope, STREAMS)
         assert len(made) >= 5
@@ -54,7 +55,7 @@ class TargetSchemaSuite(MigrationSuite):
 
     def test_what_another_run_made_is_left_alone(self, migration: Migration) -> None:
         migration.load([order(1)])
-        other = Scope("shop-2", 0, migration.world.take_over("shop-2"))
+        other = Scope("shop-2", Feed.FORWARD, migration.world.take_over("shop-2"))
         schema = migration.world.schema()
         findings = [f for f in schema.findings(STREAMS, other.run) if f.severity == "error"]
         assert any("orders" in finding.message for finding in findings)

@@ -20,6 +20,7 @@ from tranship.connectors.protocols import (
     Changes,
     ChunkMark,
     DirtyKey,
+    Feed,
     Key,
     LaneMark,
     Loaded,
@@ -209,7 +210,7 @@ class Migration:
 
     def __init__(self, world: TargetWorld, run: str = "shop-1") -> None:
         self.world = world
-        self.scope = Scope(run, 0, world.take_over(run))
+        self.scope = Scope(run, Feed.FORWARD, world.take_over(run))
         self.schema = world.schema()
         self.schema.create_tables(self.scope, STREAMS)
         self.progress = world.progress()

@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.batch_target_suite import BatchTargetSuite
 from tests.conformance.fit_suite import FitSuite
 from tests.conformance.progress_suite import ProgressSuite
+from tests.conformance.routing_suite import Open, RoutingSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, key_of
 from tests.conformance.target_schema_suite import TargetSchemaSuite
 from tests.conformance.target_world import Hook
@@ -20,7 +21,7 @@ from tranship.connectors.errors import (
 )
 from tranship.connectors.memory import Fate, MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.memory.target import no_hook
-from tranship.connectors.protocols import ChunkMark, Position, Scope, Span
+from tranship.connectors.protocols import ChunkMark, Feed, Position, Scope, Span
 from tranship.plans.streams import Stream
 
 
@@ -122,6 +123,15 @@ class TestMemorySchema(_TargetWorldFixture, TargetSchemaSuite):
     """The suite of all target schemas."""
 
 
+class TestMemoryRecords(RoutingSuite):
+    """The suite of all stores of routing records."""
+
+    @pytest.fixture
+    def open_records(self) -> Open:
+        store = MemoryStore()
+        return lambda: MemorySource(store).records
+
+
 class TestFates:
     """What a COMMIT can meet with on its way."""
 
@@ -133,7 +143,7 @@ class TestFates:
 
     @pytest.fixture
     def scope(self, store: MemoryStore) -> Scope:
-        return Scope("run", 1, store.take_over("run"))
+        return Scope("run", Feed.FORWARD, store.take_over("run"))
 
     @pytest.fixture
     def mark(self, store: MemoryStore, scope: Scope) -> ChunkMark:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from tests.conformance.routing_suite import Open, RoutingSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, collect, key_of, mark, rows, until_marker
 from tests.integration.rawbytes import not_kept
 from tests.unit.mongodb.bson_strategies import IDS, PLAIN_IDS, pack_document
@@ -33,7 +35,7 @@ from tranship.connectors.errors import ConnectorError, RefusedError, SourceChang
 from tranship.connectors.mongodb import MongoSource, connect
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.mongodb.projection import key_of as key_of_raw
-from tranship.connectors.protocols import Key, Position, Span, SwitchNote
+from tranship.connectors.protocols import Key, Owner, Position, Routing, RoutingRecord, Span
 from tranship.orchestrator.sandbox import ServerMissingError
 from tranship.orchestrator.sandbox.databases import SourceDatabase
 from tranship.orchestrator.sandbox.embedded import mongodb_executable
@@ -92,6 +94,20 @@ SMALL_OPLOG = 100
 def world(source_db: SourceDatabase) -> Iterator[MongoWorld]:
     with ExitStack() as stack:
         yield MongoWorld(source_db, stack)
+
+
+class TestMongoRecords(RoutingSuite):
+    """The suite of all stores of routing records."""
+
+    @pytest.fixture
+    def open_records(self, world: MongoWorld) -> Open:
+        return lambda: world.connect(THINGS).records
+
+    @pytest.fixture
+    def judges_deadlines(self, world: MongoWorld) -> bool:
+        """By the server's own answer: an embedded one finds nothing by a clock in an expression."""
+        world.db.others.insert_one({"_id": "far", "at": datetime(2100, 1, 1, tzinfo=UTC)})
+        return world.db.others.find_one({"_id": "far", "$expr": {"$gt": ["$at", "$$NOW"]}}) is not None
 
 
 @pytest.fixture(scope="module")
@@ -372,12 +388,18 @@ class TestWatching:
         source.drop_markers("one")
         assert MARKERS not in world.db.list_collection_names()
 
-    def test_notes_of_switches_leave_nothing_behind(self, world: MongoWorld) -> None:
-        source = world.connect(THINGS)
-        source.note_switch(SwitchNote("1", "shop-1", "target", "state"))
+    def test_routing_records_leave_nothing_behind(self, world: MongoWorld) -> None:
+        records = world.connect(THINGS).records
+        records.begin(Owner("1", "shop-1", "target", "state"), RoutingRecord(Routing.PRIMARY, 0))
         assert SWITCHES in world.db.list_collection_names()
-        source.forget_switch("1")
+        records.forget("1")
         assert SWITCHES not in world.db.list_collection_names()
+
+    def test_a_note_of_an_earlier_version_is_a_switch(self, world: MongoWorld) -> None:
+        note = {"_id": "1", "run": "shop-1", "target": "t", "state_schema": "s", "at": datetime(2026, 1, 1, tzinfo=UTC)}
+        world.db[SWITCHES].insert_one(note)
+        found = world.connect(THINGS).records.records()
+        assert found == [(Owner("1", "shop-1", "t", "s"), RoutingRecord(Routing.HANDED_OVER, 0))]
 
     def test_a_collection_that_is_made_anew_has_another_id(self, world: MongoWorld) -> None:
         source = world.connect(THINGS)

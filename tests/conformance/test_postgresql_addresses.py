@@ -13,7 +13,7 @@ import pytest
 
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.postgresql import connect_schema, connect_target
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import Feed, Scope
 from tranship.plans.streams import Endpoint
 
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
@@ -62,7 +62,7 @@ def refusal(address: str) -> set[str]:
     endpoint = Endpoint("postgresql", f"postgresql://{address}", schema="s", state_schema="t")
     said = set()
     for call in (
-        lambda: connect_target(endpoint, [], Scope("shop-1", 0, 1)),
+        lambda: connect_target(endpoint, [], Scope("shop-1", Feed.FORWARD, 1)),
         lambda: connect_schema(endpoint, []).identity(),
     ):
         with pytest.raises(ConnectorError) as caught:

@@ -30,7 +30,7 @@ from tranship.connectors.postgresql.connections import conninfo
 from tranship.connectors.postgresql.layout import NAME_BYTES
 from tranship.connectors.postgresql.naming import Kind, clashes, derived
 from tranship.connectors.postgresql.sessions import ControlSessions
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import Feed, Scope
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 
@@ -57,7 +57,7 @@ def test_somebody_elses_table_is_never_touched(postgres: PostgresWorld) -> None:
     postgres.sql("CREATE SCHEMA {shop}")
     postgres.sql("CREATE TABLE {shop}.orders (precious int)")
     postgres.sql("INSERT INTO {shop}.orders VALUES (1)")
-    scope = Scope("shop-1", 0, postgres.take_over("shop-1"))
+    scope = Scope("shop-1", Feed.FORWARD, postgres.take_over("shop-1"))
     schema = postgres.schema()
     (finding,) = schema.findings(STREAMS, scope.run)
     assert (finding.code, finding.severity) == ("target.name_taken", "error")
@@ -97,7 +97,7 @@ def test_tables_that_a_person_dropped_belong_to_the_run_that_makes_them_anew(
     postgres: PostgresWorld, migration: Migration
 ) -> None:
     postgres.sql("DROP TABLE {shop}.orders, {shop}.customers CASCADE; DROP SCHEMA {shop} CASCADE")
-    after = Scope("shop-2", 0, postgres.take_over("shop-2"))
+    after = Scope("shop-2", Feed.FORWARD, postgres.take_over("shop-2"))
     schema = postgres.schema()
     assert schema.findings(STREAMS, after.run) == []
     made = schema.create_tables(after, STREAMS)
@@ -111,7 +111,7 @@ def test_tables_that_a_person_dropped_belong_to_the_run_that_makes_them_anew(
 
 def test_runs_share_a_schema(postgres: PostgresWorld, migration: Migration) -> None:
     other = (replace(CUSTOMERS, name="visitors", table="visitors"),)
-    second = Scope("visits-1", 0, postgres.take_over("visits-1"))
+    second = Scope("visits-1", Feed.FORWARD, postgres.take_over("visits-1"))
     assert postgres.schema().findings(other, second.run) == []
     assert postgres.schema().create_tables(second, other) == [f"{postgres.endpoint.schema}.visitors"]
     assert postgres.endpoint.schema not in migration.schema.drop_tables(migration.scope, STREAMS)
@@ -148,7 +148,7 @@ def test_names_that_collide_are_refused(postgres: PostgresWorld) -> None:
     schema = connect_schema(postgres.endpoint, [stream])
     postgres.stack.callback(schema.close)
     assert {finding.code for finding in schema.findings([stream], "shop-1")} == {"target.names"}
-    scope = Scope("shop-1", 0, postgres.take_over("shop-1"))
+    scope = Scope("shop-1", Feed.FORWARD, postgres.take_over("shop-1"))
     with pytest.raises(RefusedError, match="_root_id"):
         schema.create_tables(scope, [stream])
 

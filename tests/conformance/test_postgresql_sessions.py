@@ -36,7 +36,8 @@ from tranship.connectors.postgresql.state import (
     install_state,
     terminate_backends,
 )
-from tranship.connectors.protocols import Changes, Position, Scope
+from tranship.connectors.postgresql.upgrades import OLDEST
+from tranship.connectors.protocols import Changes, Feed, Position, Scope
 from tranship.plans.streams import Endpoint
 
 PATIENCE_S = 30.0
@@ -227,7 +228,7 @@ def test_takeover_ends_an_unrecorded_session_that_holds_the_epoch(
 
 
 def test_takeover_leaves_other_runs_alone(postgres: PostgresWorld, migration: Migration) -> None:
-    other = Scope("other-1", 0, postgres.take_over("other-1"))
+    other = Scope("other-1", Feed.FORWARD, postgres.take_over("other-1"))
     target = postgres.target(other)
     (before,) = _pids(postgres, other)
     postgres.take_over(migration.scope.run)
@@ -281,7 +282,7 @@ def test_a_session_that_is_not_ours_any_more_is_left_alone(
 def test_a_session_of_another_role_is_known_and_ended_only_with_the_right_to(postgres: PostgresWorld) -> None:
     """A role sees of other roles' sessions neither when they began nor what they do, but their names."""
     old, new = postgres.role(), postgres.role()
-    scope = Scope("other-1", 0, postgres.take_over("other-1"))
+    scope = Scope("other-1", Feed.FORWARD, postgres.take_over("other-1"))
     session = connections.connect(old, autocommit=True)
     postgres.stack.enter_context(closing(session))
     pid, name = session.info.backend_pid, session.info.parameter_status("application_name") or ""
@@ -313,7 +314,7 @@ def test_a_session_behind_a_pooler_is_never_recorded(
     before = postgres.sql("SELECT pid FROM {state}.backend ORDER BY pid")
     migration.load([order(1)])
     migration.change(1)
-    scope = Scope(migration.scope.run, migration.scope.round, migration.scope.epoch)
+    scope = Scope(migration.scope.run, migration.scope.feed, migration.scope.epoch)
     with monkeypatch.context() as patch:
         # As PgBouncer does, each client is told a number of its own instead of the process id on the server.
         patch.setattr(psycopg.ConnectionInfo, "backend_pid", 4711)
@@ -410,7 +411,7 @@ def test_who_only_reads_is_neither_recorded_nor_refused(postgres: PostgresWorld,
 )
 def test_a_bad_address_is_told_without_its_secrets(address: str, expected: type[ConnectorError]) -> None:
     endpoint = Endpoint("postgresql", address, schema="shop", state_schema="tranship")
-    scope = Scope("shop-1", 0, 1)
+    scope = Scope("shop-1", Feed.FORWARD, 1)
     calls: list[Callable[[], object]] = [
         lambda: connect_target(endpoint, STREAMS, scope),
         lambda: connect_progress(endpoint, STREAMS).position(scope),
@@ -429,7 +430,7 @@ def test_a_bad_address_is_told_without_its_secrets(address: str, expected: type[
 def test_a_refused_login_is_refused(postgres: PostgresWorld, wrong: str) -> None:
     endpoint = replace(postgres.endpoint, uri=psycopg.conninfo.make_conninfo(postgres.endpoint.uri, **_option(wrong)))
     with pytest.raises(RefusedError, match="does not exist"):
-        connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1))
+        connect_target(endpoint, STREAMS, Scope("shop-1", Feed.FORWARD, 1))
     with pytest.raises(RefusedError, match="does not exist"):
         connect_schema(endpoint, STREAMS).identity()
 
@@ -440,7 +441,7 @@ def test_a_server_that_says_nothing_is_not_waited_for() -> None:
         address = f"postgresql://a@127.0.0.1:{silent.getsockname()[1]}/d"
         endpoint = Endpoint("postgresql", f"{address}?connect_timeout=2", schema="s", state_schema="t")
         for call in (
-            lambda: connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1)),
+            lambda: connect_target(endpoint, STREAMS, Scope("shop-1", Feed.FORWARD, 1)),
             lambda: connect_schema(endpoint, STREAMS).identity(),
         ):
             with pytest.raises(TransientError, match="cannot be reached"):
@@ -491,7 +492,7 @@ def test_what_the_server_says_at_connect(fatal: str, expected: type[ConnectorErr
 def test_an_address_that_leads_nowhere_is_explained(address: str, expected: type[ConnectorError], what: str) -> None:
     endpoint = Endpoint("postgresql", f"postgresql://{address}", schema="s", state_schema="t")
     for call in (
-        lambda: connect_target(endpoint, STREAMS, Scope("shop-1", 0, 1)),
+        lambda: connect_target(endpoint, STREAMS, Scope("shop-1", Feed.FORWARD, 1)),
         lambda: connect_schema(endpoint, STREAMS).identity(),
     ):
         with pytest.raises(ConnectorError, match=what) as caught:
@@ -527,7 +528,7 @@ def test_the_state_is_installed_once(postgres: PostgresWorld) -> None:
     assert postgres.sql("SELECT number, made_schema FROM {state}.version") == [(STATE_VERSION, True)]
 
 
-@pytest.mark.parametrize(("other", "said"), [(STATE_VERSION + 1, "a newer"), (STATE_VERSION - 1, "an earlier")])
+@pytest.mark.parametrize(("other", "said"), [(STATE_VERSION + 1, "a newer"), (OLDEST - 1, "an earlier")])
 def test_a_state_of_another_version_is_refused(postgres: PostgresWorld, other: int, said: str) -> None:
     postgres.sql(f"UPDATE {{state}}.version SET number = {other}")
     with pytest.raises(RefusedError, match=said):

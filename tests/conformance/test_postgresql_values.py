@@ -23,7 +23,7 @@ from tranship.connectors.postgresql import keyterms
 from tranship.connectors.postgresql.keyspace import KeySpace
 from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.selection import FOREIGN
-from tranship.connectors.protocols import Changes, DirtyKey, Position, Scope, Span
+from tranship.connectors.protocols import Changes, DirtyKey, Feed, Position, Scope, Span
 from tranship.plans.streams import Child, Column, LogicalType, Stream
 
 L = LogicalType
@@ -70,7 +70,7 @@ class Table:
         self.postgres = postgres
         self.stream = stream
         postgres.streams = [stream]
-        self.scope = Scope("values-1", 0, postgres.take_over("values-1"))
+        self.scope = Scope("values-1", Feed.FORWARD, postgres.take_over("values-1"))
         self.schema = postgres.schema()
         self.schema.create_tables(self.scope, [stream])
         self.progress = postgres.progress()

@@ -14,7 +14,7 @@ from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.failpoints import VARIABLE
 from tranship.orchestrator.journal.records import Entry, Kind
 from tranship.orchestrator.journal.state import State
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 LEASE_S = 2.0
 """The shortest that a plan may ask for: each kill costs the next run this much waiting."""
@@ -66,7 +66,7 @@ class Play:
 
     def wait_for_approval(self, child: subprocess.Popen[bytes]) -> None:
         """Wait until the run asks for approval of its cutover."""
-        self.wait(lambda: self.state.asked is PhaseName.CUTOVER, "it asked for approval", child)
+        self.wait(lambda: self.state.asked is Group.CUTOVER, "it asked for approval", child)
 
     def wait_for_intent(self, phase: PhaseName, child: subprocess.Popen[bytes]) -> None:
         """Wait until a phase has begun."""

@@ -61,12 +61,24 @@ FORWARD = {
 CUTOVER = (
     "cutover.after_quiet",
     "drain.after_marker",
+    "seal.before_commit",
+    "seal.after_commit",
     "cutover.after_seal",
     "cutover.before_switch",
-    "journal.before_commit@9",  # claimed, asked, approved, intent, sealed, claimed, intent, observed; then the switch
-    "journal.after_append@9",
+    "pivot.after_sent",
+    "pivot.after_swap",
 )
-"""Each in a process of its own, which needs an approval of its own."""
+"""Each in a process of its own, which needs an approval of its own; behind the last one the source says that it has
+switched."""
+
+LIFTS = {
+    "cutover.after_seal": ("lift.before_unseal", "lift.after_unseal"),
+    "pivot.after_sent": ("lift.before_unseal",),
+}
+"""Where the processes behind some of these are killed before they ask for anything."""
+
+SWITCHED = ("journal.before_commit@2", "journal.after_append@2")
+"""Claimed, then that the switch took place, as the source's record says."""
 
 EARLY_ROLLBACK = ("claim.after_epoch@2", "undo.before", "undo.after", "undo.before@2")
 """The first in the process that decides to roll back: it takes an epoch to act, and another one to undo."""
@@ -97,7 +109,12 @@ def test_killed_in_the_cutover_and_resumed(on_stage: Play) -> None:
         on_stage.wait_for_approval(child)
         on_stage.stage.approve(on_stage.session)
         assert ended(child, f"it reached {site}") == -signal.SIGKILL
-    assert on_stage.journal[-1].record.kind is Kind.SWITCHED
+        for lift in LIFTS.get(site, ()):
+            on_stage.kill_at(lift)
+    assert (on_stage.state.pivoting, on_stage.state.switched) == (True, False)
+    for site in SWITCHED:
+        on_stage.kill_at(site)
+    assert on_stage.journal[-1].record.kind is Kind.PIVOTED
     assert ended(on_stage.start(), "it finished") == 0
     on_stage.assert_nothing_lost()
 
@@ -151,7 +168,13 @@ def _assert_as_found(on_stage: Play, before: Found) -> None:
 
 def test_every_site_is_killed() -> None:
     killed = [*FORWARD["from the start to the index"], *FORWARD["from capture to reconcile"]]
-    killed += [*CUTOVER, *EARLY_ROLLBACK, *LATE_ROLLBACK]
+    killed += [
+        *CUTOVER,
+        *(site for lifts in LIFTS.values() for site in lifts),
+        *SWITCHED,
+        *EARLY_ROLLBACK,
+        *LATE_ROLLBACK,
+    ]
     dry_runs = {site for site in SITES if site.startswith("rehearsal.")}
     assert {site.partition("@")[0] for site in killed} == set(SITES) - dry_runs
     assert dry_runs <= {site.partition("@")[0] for site in KILLED}

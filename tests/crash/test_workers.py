@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.play import RATE, Play
-from tranship.connectors.protocols import Position, Scope, Span
+from tranship.connectors.protocols import Feed, Position, Scope, Span
 from tranship.orchestrator.dataplane import workers
 from tranship.orchestrator.journal.records import Kind
 from tranship.plans.strategies import PhaseName
@@ -40,7 +40,9 @@ def test_stopped_ones_are_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Endpoint("postgresql", "postgresql://127.0.0.1:9/nowhere", schema="s", state_schema="t")
     stream = Stream("s", "s", "s", (Column("_id", ("_id",), LogicalType.INT64, "int64"),), ())
     before = set(multiprocessing.active_children())
-    made = workers.ProcessWorkers(workers.WorkerSetting(nowhere, nowhere, (stream,), Scope("small-1", 1, 1), "json"), 1)
+    made = workers.ProcessWorkers(
+        workers.WorkerSetting(nowhere, nowhere, (stream,), Scope("small-1", Feed.FORWARD, 1), "json"), 1
+    )
     made.compare(workers.CompareTask(stream, Span(None, None), Position(b"")))
     (process,) = set(multiprocessing.active_children()) - before
     assert process.pid is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.integration.route import LIMIT_S, Route, wait_until
-from tranship.connectors.protocols import BatchTarget, Loaded, Scope
+from tranship.connectors.protocols import BatchTarget, Feed, Loaded, Scope
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane import copier
@@ -19,13 +19,13 @@ from tranship.orchestrator.dataplane.drain import drain
 from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.dataplane.workers import CompareTask
 from tranship.orchestrator.engine.session import Session
-from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import ServiceName
 from tranship.orchestrator.phases import Phase, Verdict, Verified
-from tranship.orchestrator.phases.registry import PHASES
+from tranship.orchestrator.phases.registry import LIFTS, PHASES
 from tranship.orchestrator.retry import Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import GROUPS, Group, PhaseName
 
 T = TypeVar("T")
 
@@ -84,20 +84,17 @@ class Direct:
     def do(self, name: PhaseName) -> None:
         """Carry out a phase as the engine does: with the services that the state would ask for."""
         self._serve(name)
-        self._carry_out(name)
-        if self.run.sealed:
-            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
-            self._carry_out(name)
-            self.run.sealed = False
-        if name is PhaseName.CAPTURE:
-            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
-
-    def _carry_out(self, name: PhaseName) -> None:
         for record in PHASES[name].do(self.run):
-            self.run.sealed |= record.kind is Kind.SEALED
             if record.kind is Kind.OBSERVED:
                 self.facts[name] = {**self.facts.get(name, {}), **record.data}
             self.run.tick()
+        if name in (PhaseName.CAPTURE, PhaseName.SEAL):
+            self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
+
+    def lift(self, group: Group) -> Record:
+        """Take back an attempt at a group of phases; returns the record that ends it."""
+        (record,) = LIFTS[group].lift(self.run, sent=False, needed=True)
+        return record
 
     def verify(self, name: PhaseName) -> Verdict:
         """What the phase says of the world."""
@@ -134,7 +131,8 @@ class Direct:
         drain(self.run, LIMIT_S)
 
     def _serve(self, name: PhaseName) -> None:
-        if name in (PhaseName.CATCH_UP, PhaseName.CONSTRAIN, PhaseName.RECONCILE, PhaseName.CUTOVER):
+        applying = (PhaseName.CATCH_UP, PhaseName.CONSTRAIN, PhaseName.RECONCILE, *GROUPS[Group.CUTOVER][:4])
+        if name in applying:
             self.supervisor.ensure(FOLLOWING)
         elif name in (PhaseName.BACKFILL, PhaseName.INDEX):
             self.supervisor.ensure(frozenset({ServiceName.CAPTURE}))
@@ -157,7 +155,7 @@ def direct(route: Route, plan: Path) -> Iterator[Direct]:
     with route.session(plan) as session:
         name = session.begin()
         session.control.acquire(name, LEASE_S)
-        scope = Scope(name, 1, session.control.claim(name))
+        scope = Scope(name, Feed.FORWARD, session.control.claim(name))
         connect = replace(session.connect, workers=lambda scope: _workers(session.connect, scope))
         patience = Patience(session.plan.limits.patience)
         supervisor = Supervisor(

@@ -25,7 +25,7 @@ from psycopg import sql
 from pymongo.collection import Collection
 
 from tranship.connectors.mongodb.mapper import Mapper
-from tranship.connectors.protocols import Scope, Span
+from tranship.connectors.protocols import Feed, Scope, Span
 from tranship.orchestrator.demo.targets import Snapshot, snapshot
 from tranship.orchestrator.engine.session import Session, open_session
 from tranship.orchestrator.journal.state import State
@@ -33,7 +33,7 @@ from tranship.orchestrator.reports.status import Status, status_of
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
 from tranship.plans import load
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 LIMIT_S = 90.0
 """For the slowest wait on a busy machine; what works is there in a few seconds."""
@@ -154,7 +154,7 @@ class Route:
 
     def run_to_approval(self, plan: Path) -> Child:
         """Start `tranship run` and return once it waits for the approval of the cutover."""
-        return self.run_to(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER)
+        return self.run_to(plan, lambda status: status.waiting_for_approval == Group.CUTOVER)
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class Route:
             name = session.latest()
             assert name is not None
             state = session.state(name)
-            target = session.connect.target(Scope(name, state.round, state.epoch))
+            target = session.connect.target(Scope(name, Feed.FORWARD, state.epoch))
             try:
                 return {
                     stream.name: [

@@ -21,12 +21,12 @@ from tranship.orchestrator.demo.fingerprint import fingerprint
 from tranship.orchestrator.failpoints import VARIABLE
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 FINISHED, DIVERGED, BAD_PLAN, REFUSED, ROLLED_BACK, HELD, LEASE, PAUSED = range(8)
 
-KILLED = {VARIABLE: "drain.after_marker@6=kill"}
-"""Right after the switch: capture needs a marker, the seal two, the switch two, and what follows it one."""
+KILLED = {VARIABLE: "drain.after_marker@5=kill"}
+"""Right after the switch: capture, fence, drain and switch need a marker each, and so does the look behind it."""
 
 
 def journal(route: Route, plan: Path) -> list[Kind]:
@@ -67,7 +67,7 @@ def test_while_a_run_waits_and_after_it(route: Route) -> None:
         route.tranship("approve", plan)
         wait_until(lambda: Kind.APPROVAL_WITHDRAWN in journal(route, plan), run, "the cutover to be refused")
     assert "still written to" in route.status(plan).reason
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     route.tranship("approve", plan)
     assert run.wait() == FINISHED, run.output
     assert "run small-1 has finished. The target is the primary now" in run.output
@@ -80,10 +80,10 @@ def test_while_a_run_waits_and_after_it(route: Route) -> None:
 def test_after_the_switch_only_resume_ends_a_held_run(route: Route) -> None:
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS)
-    run = route.run_to(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, **KILLED)
+    run = route.run_to(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, **KILLED)
     route.tranship("approve", plan)
     assert run.wait() == -signal.SIGKILL, run.output
-    assert journal(route, plan)[-1] is Kind.SWITCHED
+    assert journal(route, plan)[-2:] == [Kind.PIVOTED, Kind.DONE]
     route.documents().update_one({"_id": "t00003"}, {"$set": {"name": "rogue"}})
     code, said = route.tranship("run", plan)
     assert code == HELD, said

@@ -20,7 +20,7 @@ from tranship.orchestrator.demo.shop import SHARES, Shop
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import RunStatus
 from tranship.orchestrator.sandbox import Servers
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 SHOP = Shop(seed=5, documents=3000)
 LIMIT_S = 120.0
@@ -78,7 +78,7 @@ def _to_approval(stage: Scene, plan: Path, session: Session) -> subprocess.Popen
 
     def asks() -> bool:
         state = state_now(session)
-        return state is not None and state.status is RunStatus.RUNNING and state.asked is PhaseName.CUTOVER
+        return state is not None and state.status is RunStatus.RUNNING and state.asked is Group.CUTOVER
 
     wait_until(asks, LIMIT_S, "it asked for approval", child)
     return child

@@ -22,7 +22,7 @@ from tests.integration.route import LIMIT_S, Route, wait_until
 from tranship.orchestrator.engine.session import open_session
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.state import RunStatus, State
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 EXAMPLES = files("tranship.plans").joinpath("examples")
 
@@ -406,7 +406,7 @@ def run_to_its_end(plan: tranship.Plan) -> State:
 
     thread = threading.Thread(target=work)
     thread.start()
-    if PhaseName.CUTOVER in plan.approval:
+    if Group.CUTOVER in plan.approval:
         wait_until(lambda: bool(result) or _waits(plan), what="the question for approval")
         _approve(plan)
     thread.join(LIMIT_S)

@@ -11,7 +11,7 @@ from bson import Int64
 
 from tests.integration.route import Route, things, wait_until
 from tranship.orchestrator.reports.fit import StreamFit
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 FINISHED, DIFFERS, PAUSED, KILLED = 0, 1, 7, -9
 STRICT = {"misfit": "1%"}
@@ -171,7 +171,7 @@ def test_counts_are_those_of_a_recount(route: Route) -> None:
     source.update_many({"_id": {"$lt": "00100"}}, {"$set": {"number": "none"}})
     source.delete_many({"_id": {"$gt": "00800", "$lt": "00820"}})
     again = route.start("reseed", plan)
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, again)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, again)
     _applied(route, plan)
     assert kept(route, plan) == recount(route)
     code, said = route.tranship("reconcile", plan)

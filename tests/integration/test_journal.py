@@ -15,7 +15,7 @@ def test_a_finished_run_whose_last_records_are_gone_is_not_taken_up_again(route:
     route.documents().insert_many(things(20))
     plan = route.plan(THINGS, approval=[])
     assert route.tranship("run", plan)[0] == FINISHED
-    before = "select max(seq) from tranship.journal where kind = 'intent' and phase = 'cutover'"
+    before = "select max(seq) from tranship.journal where kind = 'intent' and phase = 'fence'"
     route.query(f"delete from tranship.journal where seq > ({before})")
     route.query("update moved.things set name = 'of the application' where _id = 't00003'")
     code, said = route.tranship(command, plan)

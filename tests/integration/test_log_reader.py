@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.integration.route import COMMAND, THINGS, Route, things, wait_until
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 FINISHED, ROLLED_BACK = 0, 4
 
@@ -35,4 +35,4 @@ def test_a_run_outlives_the_reader_of_its_log(route: Route, command: str, code: 
 def _asks(route: Route, plan: object) -> bool:
     with route.session(plan) as session:  # type: ignore[arg-type]
         run = session.latest()
-        return run is not None and session.state(run).asked is PhaseName.CUTOVER
+        return run is not None and session.state(run).asked is Group.CUTOVER

@@ -16,7 +16,7 @@ from tests.integration.route import SCHEMA, THINGS, Child, Route, things, wait_u
 from tranship.orchestrator.cli import main as cli
 from tranship.orchestrator.journal.state import PhaseStatus
 from tranship.orchestrator.reports.status import Status
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7
 
@@ -59,7 +59,7 @@ def disturbed(route: Route, plan: Path, disturb: Callable[[], int], **environmen
         for name in LONG:
             route.await_status(plan, at_work(name), run)
             _three_times(disturb, run)
-        route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+        route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
         _three_times(disturb, run)
     return run
 
@@ -95,7 +95,7 @@ def test_a_session_is_ended_while_it_copies(route: Route, plan: Path) -> None:
     with psycopg.connect(route.target_uri) as connection:
         connection.execute(f"lock table {SCHEMA}.things in share mode".encode())  # a COPY waits for it
         wait_until(lambda: route.query(terminate)[0][0] > 0, run, "a COPY")
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     finish(route, plan, run)
 
 
@@ -147,7 +147,7 @@ def test_a_person_is_heard_while_a_server_is_away(route: Route, side: str, endin
 
 
 def _waits(status: Status) -> bool:
-    return status.waiting_for_approval == PhaseName.CUTOVER
+    return status.waiting_for_approval == Group.CUTOVER
 
 
 @pytest.mark.parametrize("side", ["mongodb", "postgresql"])
@@ -180,7 +180,7 @@ def test_a_server_that_stays_away_pauses_the_run(route: Route, plan: Path, side:
 def test_an_outage_longer_than_the_lease_is_waited_for(route: Route, plan: Path) -> None:
     with postgresql_proxy(route.target_uri) as (postgresql, target):
         run = route.start("run", plan, TARGET_URI=target)
-        route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+        route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
         postgresql.close()
         expired = "select 1 from tranship.lease where expires_at < clock_timestamp() - interval '2 s'"
         wait_until(lambda: bool(route.query(expired)), run, "the lease to end")

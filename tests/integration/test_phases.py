@@ -12,11 +12,13 @@ import pytest
 from tests.integration.direct import Direct, direct, phases_before
 from tests.integration.route import SCHEMA, STATE, Route
 from tranship.connectors.errors import TransientError
+from tranship.connectors.protocols import Routing, RoutingRecord
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.demo.targets import Snapshot
+from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.phases import Diverged, Verified, catch_up
 from tranship.orchestrator.phases.registry import PHASES
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import GROUPS, Group, PhaseName
 
 COUNT = 400
 """Documents; with the smallest chunks they make several."""
@@ -75,7 +77,11 @@ def world(route: Route) -> tuple[Snapshot, list[tuple[Any, ...]], list[str]]:
     return route.target(), objects(route), sorted(route.client[route.source.name].list_collection_names())
 
 
-@pytest.mark.parametrize("name", list(PHASES))
+CUTOVER = GROUPS[Group.CUTOVER]
+ALONE = [name for name in PHASES if name not in CUTOVER]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_do_verify_undo_do_do_again_verify(route: Route, work: Direct, name: PhaseName) -> None:
     for earlier in phases_before(name):
         work.done(earlier)
@@ -92,17 +98,39 @@ def test_do_verify_undo_do_do_again_verify(route: Route, work: Direct, name: Pha
 
 
 def _without_markers(found: tuple[Snapshot, list[tuple[Any, ...]], list[str]]) -> tuple[object, ...]:
-    """Markers stay until the end of the run or the undo of capture."""
+    """Markers stay until the end of the run or the undo of capture, and so does the routing record."""
     rows, catalog, collections = found
-    return rows, catalog, [name for name in collections if name != "tranship_markers"]
+    return rows, catalog, [name for name in collections if not name.startswith("tranship_")]
+
+
+@pytest.mark.parametrize("last", [PhaseName.FENCE, PhaseName.VERIFY, PhaseName.SEAL])
+def test_a_cutover_is_lifted_lifted_again_and_carried_out(route: Route, work: Direct, last: PhaseName) -> None:
+    for earlier in phases_before(PhaseName.FENCE):
+        work.done(earlier)
+    before = world(route)
+    for name in CUTOVER[: CUTOVER.index(last) + 1]:
+        work.done(name)
+    for _ in range(2):
+        assert work.lift(Group.CUTOVER).kind is Kind.LIFTED
+    assert _without_markers(world(route)) == _without_markers(before)
+    route.documents("places").insert_one({"_id": "new", "name": "a new place"})
+    work.follow()
+    assert "new" in route.rows("places", "_id")[-1] or ("new",) in route.rows("places", "_id"), "lanes go on"
+    for name in CUTOVER:
+        work.done(name)
+    assert work.run.source.records.read(work.run.id) == RoutingRecord(Routing.HANDED_OVER, 4)
+    assert work.lift(Group.CUTOVER).kind is Kind.PIVOTED, "behind the pivot there is nothing to lift"
 
 
 def test_all_phases_undone_leave_both_sides_as_before(route: Route, plan: Path) -> None:
     before = world(route)
     with direct(route, plan) as work:
-        for name in PHASES:
+        for name in ALONE:
             work.done(name)
-        for name in reversed(list(PHASES)):
+        for name in CUTOVER[:4]:
+            work.done(name)
+        work.lift(Group.CUTOVER)
+        for name in reversed(ALONE):
             work.undo(name)
     assert world(route) == before
 

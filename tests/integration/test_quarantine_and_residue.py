@@ -14,11 +14,11 @@ from tests.integration.direct import FOLLOWING, direct
 from tests.integration.route import SCHEMA, STATE, Route, wait_until
 from tranship.connectors.errors import UnmappableError
 from tranship.connectors.mongodb.mapper import Mapper
-from tranship.connectors.protocols import Scope, Span
+from tranship.connectors.protocols import Feed, Scope, Span
 from tranship.orchestrator.engine.outcomes import Outcome, classify
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 
 FINISHED, ROLLED_BACK, PAUSED = 0, 4, 7
 
@@ -85,7 +85,7 @@ def _rebuilt(route: Route, plan: Path) -> list[bytes]:
         [moved] = session.streams
         name = session.latest() or ""
         state = session.state(name)
-        target = session.connect.target(Scope(name, state.round, state.epoch))
+        target = session.connect.target(Scope(name, Feed.FORWARD, state.epoch))
         try:
             batches = list(target.read(moved, Span(None, None)))
         finally:
@@ -121,7 +121,7 @@ def test_quarantine_keeps_aside_and_the_cutover_counts(route: Route) -> None:
     things.delete_many({"_id": {"$in": [document["_id"] for document in ODD + WRONG_KEY]}})
     things.update_one({"_id": "good 1"}, {"$set": {"name": "good again"}})
     wait_until(lambda: quarantined(route) == [], run, "quarantine to be empty")
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     route.tranship("approve", plan)
     assert run.wait() == FINISHED, run.output
     assert len(route.rows("things", "_id")) == things.count_documents({})

@@ -17,7 +17,7 @@ from tests.integration.test_quarantine_and_residue import GOOD, ODD, raw, stream
 from tranship.connectors.keys import from_typed
 from tranship.connectors.protocols import NAMELESS
 from tranship.orchestrator.journal.records import Kind
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 from tranship.plans.streams import LogicalType
 
 FINISHED, BAD, REFUSED, ROLLED_BACK, PAUSED = 0, 2, 3, 4, 7
@@ -45,7 +45,7 @@ def pause(route: Route, plan: Path, run: Child) -> None:
 
 
 def approve(route: Route, plan: Path, run: Child) -> None:
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     assert route.tranship("approve", plan)[0] == 0
     assert run.wait() == FINISHED, run.output
 
@@ -149,8 +149,8 @@ def test_a_run_that_failed_on_a_document_goes_on_with_a_more_lenient_plan(route:
 def keep_aside(route: Route, key: bytes, document: bytes) -> None:
     """Put an entry into quarantine behind tranship's back."""
     route.query(
-        f"insert into {STATE}.quarantine (run, round, stream, digest, key, path, reason, document) "
-        "values ('small-1', 1, 'things', %s, %s, 'name', 'a reason of old', %s)",
+        f"insert into {STATE}.quarantine (run, feed, stream, digest, key, path, reason, document) "
+        "values ('small-1', 'forward', 'things', %s, %s, 'name', 'a reason of old', %s)",
         hashlib.sha256(key).digest(),
         key,
         document,
@@ -192,7 +192,7 @@ def test_retry_reads_quarantine_anew(route: Route) -> None:
     run = route.start("quarantine", "retry", plan)  # nobody is at work, so it carries the run on
     wait_until(lambda: ("good 2",) in route.rows("things", "_id"), run, "the document to come in")
     # The nameless entry was put on record; no look at single keys finds such a one again.
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     assert route.tranship("approve", plan)[0] == 1
     assert route.tranship("reconcile", plan)[0] == 0
     approve(route, plan, run)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.integration.route import Child, Route, things
 from tranship.orchestrator.journal.person import person
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BEGIN, END = "## At the terminal\n", "\n## "
@@ -44,7 +44,7 @@ def played(route: Route) -> Iterator[tuple[str, str]]:
     made = route.folder / MADE
     yield typed("init", "--database", route.source.name, "-o", MADE)
     yield typed("check", PLAN)
-    waits = f"waiting for the approval of {PhaseName.CUTOVER}"
+    waits = f"waiting for the approval of {Group.CUTOVER}"
     run = route.run_to(plan, lambda status: status.work is not None and status.work.doing == waits)
     yield typed("status", PLAN)
     yield typed("quarantine", "list", PLAN)
@@ -63,7 +63,7 @@ def played(route: Route) -> Iterator[tuple[str, str]]:
     yield typed("approve", PLAN, code=2)
     yield typed("status", PLAN, "--exit-code", code=7)
     run = route.start("resume", plan)
-    route.await_status(plan, lambda status: status.waiting_for_approval == PhaseName.CUTOVER, run)
+    route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     yield typed("approve", PLAN)
     yield f"tranship resume {PLAN}    # in the first terminal, which ends now", _ended(run, 0)
     yield typed("rollback", PLAN, "--yes", code=2)
@@ -101,6 +101,7 @@ def masked(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", text)
     text = re.sub(r"\bby [\w.@-]+", "by SOMEBODY", text)
     text = re.sub(r"(\d[\d.,]* (d|h|min|s) )*\d[\d.,]* (d|h|min|s)\b", "AGE", text)
+    text = re.sub(r"\d[\d,.]* (\w+?)s?\b", r"0 \1", text)  # one document, two documents
     return re.sub(r"\s+", " ", re.sub(r"\d[\d,.]*", "0", text)).strip()
 
 

@@ -44,7 +44,7 @@ def test_a_run_to_its_end(route: Route, size: tuple[int, int]) -> None:
         assert f"transhipapprove{plan}" in view.squeezed
         route.tranship("approve", plan)
         assert view.wait() == FINISHED, view.text
-        assert "cutover was approved by" in view.words, "what happened is said in sentences"
+        assert "seal is done" in view.words, "what happened is said in sentences"
         assert not re.search(r"\[info|epoch=|phase=", view.text), "not in the journal's words"
         assert "✓ cutover" in view.text, "the last frame is of the end"
         assert "transhipapprove" not in view.squeezed

@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """However it went, a cutover succeeds in the end."""
         try:
-            self.world.cut_over()
+            self.world.cut_over(seal=True)
         finally:
             self.world.close()
 

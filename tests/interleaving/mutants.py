@@ -16,7 +16,7 @@ from tranship.connectors.batch import KEY, Batch
 from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.memory import Fate, MemoryProgress, TargetState
 from tranship.connectors.memory.rows import Row
-from tranship.connectors.memory.state import Round
+from tranship.connectors.memory.state import FeedProgress
 from tranship.connectors.protocols import (
     Changes,
     Chunk,
@@ -45,26 +45,26 @@ class Mutant:
     machine: type[Machine] = Machine
 
 
-def remove_whatever_the_generation(self: Round, dirty: DirtyKey, _now: float) -> bool:
+def remove_whatever_the_generation(self: FeedProgress, dirty: DirtyKey, _now: float) -> bool:
     return self.dirty.pop((dirty.stream, dirty.key), None) is not None
 
 
-def loaded_or_not(_self: Round, _key: tuple[str, bytes]) -> bool:
+def loaded_or_not(_self: FeedProgress, _key: tuple[str, bytes]) -> bool:
     return True
 
 
-def swap_any_attempt(self: Round, mark: ChunkMark, rows: int, quarantined: int) -> None:
+def swap_any_attempt(self: FeedProgress, mark: ChunkMark, rows: int, quarantined: int) -> None:
     chunks = self.chunks[mark.stream]
     chunks[mark.chunk] = replace(chunks[mark.chunk], state="loaded", rows=rows, quarantined=quarantined)
 
 
-def swap_no_lane(_self: Round, _marks: Sequence[LaneMark]) -> None: ...
+def swap_no_lane(_self: FeedProgress, _marks: Sequence[LaneMark]) -> None: ...
 
 
 def any_epoch(_self: TargetState, _scope: Scope) -> None: ...
 
 
-def attempts_from_one(self: Round, chunk: Chunk) -> int:
+def attempts_from_one(self: FeedProgress, chunk: Chunk) -> int:
     return self.chunks[chunk.stream][chunk.number].attempt + 1
 
 
@@ -78,9 +78,9 @@ def position_then_keys(self: MemoryProgress, scope: Scope, changes: Changes) -> 
 
 def latest_start_wins(self: MemoryProgress, scope: Scope, position: Position, lanes: int) -> Position:
     def work(state: TargetState) -> Position:
-        round_ = state.round(scope)
-        round_.lanes = round_.lanes or [0] * lanes
-        round_.position = position
+        kept = state.feed(scope)
+        kept.lanes = kept.lanes or [0] * lanes
+        kept.position = position
         return position
 
     return self._store.transact("start_capture", scope, work)
@@ -112,19 +112,20 @@ def marks_after_the_read(self: Applier, taken: Taken, batch: Batch) -> int:
     return _replace(self, replace(taken, marks=marks), batch)
 
 
-def same_stream_after_an_error(self: Follower) -> Changes:
+def same_stream_after_an_error(self: Follower) -> Changes | None:
     if self._stream is None:
         position = self._progress.position(self._scope)
         assert position is not None
         self._stream = self._source.changes(self._streams, position)
-    changes = next(self._stream)
-    self._progress.keep(self._scope, changes)
+    changes = next(self._stream, None)
+    if changes is not None:
+        self._progress.keep(self._scope, changes)
     return changes
 
 
 def touched_whenever_applied(self: MemoryProgress, scope: Scope, stream: Stream, keys: Sequence[TouchedKey]) -> int:
     def work(state: TargetState) -> int:
-        touched = state.round(scope).touched
+        touched = state.feed(scope).touched
         return sum(touched.pop((stream.name, one.key), None) is not None for one in keys)
 
     return self._store.transact("forget_equal", scope, work)
@@ -134,9 +135,9 @@ def found_alone_is_on_record(
     self: MemoryProgress, scope: Scope, found: Sequence[Mismatch], _equal: Sequence[Mismatch]
 ) -> None:
     def work(state: TargetState) -> None:
-        round_ = state.round(scope)
-        round_.notes += 1
-        round_.divergences = {(one.stream, one.key): replace(one, noted=round_.notes) for one in found}
+        kept = state.feed(scope)
+        kept.notes += 1
+        kept.divergences = {(one.stream, one.key): replace(one, noted=kept.notes) for one in found}
 
     self._store.transact("note_divergences", scope, work)
 
@@ -159,7 +160,16 @@ def deleted_and_inserted(self: TargetState, stream: Stream, rows: Sequence[Row])
     self.insert(stream, rows)
 
 
+def marks_without_a_seal(self: MemoryProgress, scope: Scope, most_divergences: int) -> None:  # noqa: ARG001
+    def work(state: TargetState) -> None:
+        kept = state.feed(scope)
+        kept.lanes = [seq + 1 for seq in kept.lanes]
+
+    self._store.transact("seal", scope, work)
+
+
 MUTANTS = (
+    Mutant("behind the seal lanes go on with other marks", ((MemoryProgress, "seal", marks_without_a_seal),)),
     Mutant(
         "keys that never stand still are left as they are",
         ((MemoryProgress, "mark_dirty", moving_keys_are_left),),
@@ -173,12 +183,15 @@ MUTANTS = (
     Mutant("a look's findings replace the record", ((MemoryProgress, "note_divergences", found_alone_is_on_record),)),
     Mutant("what is on record is settled by looking at it", ((Sides, "settle_recorded", settled_when_looked_at),)),
     Mutant("the owners of a value do not come into the exclusive lane", ((exclusive, "_named", claimants_alone),)),
-    Mutant("dirty entries are removed whatever their generation", ((Round, "settle", remove_whatever_the_generation),)),
-    Mutant("dirty keys are applied before their chunk is loaded", ((Round, "is_loaded", loaded_or_not),)),
-    Mutant("a load's mark is set, not swapped", ((Round, "swap_chunk", swap_any_attempt),)),
-    Mutant("lanes have no mark", ((Round, "swap_lanes", swap_no_lane),)),
+    Mutant(
+        "dirty entries are removed whatever their generation",
+        ((FeedProgress, "settle", remove_whatever_the_generation),),
+    ),
+    Mutant("dirty keys are applied before their chunk is loaded", ((FeedProgress, "is_loaded", loaded_or_not),)),
+    Mutant("a load's mark is set, not swapped", ((FeedProgress, "swap_chunk", swap_any_attempt),)),
+    Mutant("lanes have no mark", ((FeedProgress, "swap_lanes", swap_no_lane),)),
     Mutant("the epoch is not checked", ((TargetState, "check_epoch", any_epoch),)),
-    Mutant("attempt numbers are used again", ((Round, "next_attempt", attempts_from_one),)),
+    Mutant("attempt numbers are used again", ((FeedProgress, "next_attempt", attempts_from_one),)),
     Mutant("the position moves before the keys are kept", ((MemoryProgress, "keep", position_then_keys),)),
     Mutant("a second start moves the first position", ((MemoryProgress, "start_capture", latest_start_wins),)),
     Mutant(

@@ -11,7 +11,7 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.keys import KeyForm
 from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
 from tranship.connectors.memory.rows import make_batch
-from tranship.connectors.protocols import DirtyKey, Key, LaneMark, Position, Scope, Span, TouchedKey
+from tranship.connectors.protocols import DirtyKey, Feed, Key, LaneMark, Position, Scope, Span, TouchedKey
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.applier import Applier
 from tranship.orchestrator.dataplane.run import Connect, Run
@@ -125,7 +125,7 @@ class Orchestrator:
         self, store: MemoryStore, epoch: int, on_touched: Callable[[], None], doubted: Callable[[], bool]
     ) -> None:
         self._doubted = doubted
-        self.scope = Scope(RUN, 1, epoch)
+        self.scope = Scope(RUN, Feed.FORWARD, epoch)
         self.source = PausingSource(store, batch_rows=1, idle_s=0)
         self.target = PausingTarget(store, self.scope, before_commit)
         self.progress = PausingProgress(store, before_commit, on_touched)

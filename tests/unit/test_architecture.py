@@ -113,7 +113,7 @@ def test_the_orchestrator_knows_connectors_by_their_doors_only() -> None:
 
 def test_what_carries_a_run_goes_by_traits_and_no_phases_name() -> None:
     """What phases say of themselves (`plans.strategies`) decides; only words about a phase may name one."""
-    wordy = {"sentences.py"}
+    wordy = {"sentences.py", "earlier.py"}  # the latter reads journals of when the cutover was one phase
     folders = ("engine", "services", "reports", "journal", "dataplane")
     files = [path for folder in folders for path in modules(f"orchestrator/{folder}") if path.name not in wordy]
     assert len(files) > 40

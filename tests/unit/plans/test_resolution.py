@@ -18,7 +18,6 @@ from tranship.plans import (
     Condition,
     Index,
     LogicalType,
-    PhaseName,
     Plan,
     Reference,
     Rest,
@@ -39,6 +38,7 @@ from tranship.plans.models import (
     TargetPlan,
 )
 from tranship.plans.pairs import PAIRS
+from tranship.plans.strategies import Group
 
 ID = Column("_id", ("_id",), LogicalType.OBJECTID, "objectid")
 
@@ -217,7 +217,7 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, HEAD.replace(", schema: shop", "") + STREAMS)
     assert (plan.target.schema_name, plan.target.state_schema) == ("public", "tranship")
     assert (plan.strategy, plan.phases) == ("expand-contract", STRATEGIES["expand-contract"])
-    assert plan.approval == (PhaseName.CUTOVER,)
+    assert plan.approval == (Group.CUTOVER,)
     assert plan.reconcile.model_dump() == {"mode": "full", "max_divergences": 0, "on_divergence": "rollback"}
     assert plan.cutover.model_dump() == {
         "fence": "external",

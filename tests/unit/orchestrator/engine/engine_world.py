@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,13 +14,13 @@ from tests.support import MemoryControl, scope_of
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemoryStore
-from tranship.connectors.protocols import NAMELESS
+from tranship.connectors.protocols import NAMELESS, Routing, RoutingRecord
 from tranship.orchestrator.engine.engine import Engine
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import State
 from tranship.plans import Plan, resolve
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 from tranship.plans.streams import LogicalType, Rest
 
 PLAN = """
@@ -92,7 +92,7 @@ class World:
         raise AssertionError(f"did not come: {[e.record.kind for e in self.control.entries]}")
 
     def wait_for_approval(self) -> None:
-        self.wait(lambda: self.engine.state.asked is PhaseName.CUTOVER)
+        self.wait(lambda: self.engine.state.asked is Group.CUTOVER)
 
     def approve(self) -> None:
         """Somebody says yes to what is asked now."""
@@ -146,17 +146,23 @@ def approved(world: World) -> threading.Thread:
     return thread
 
 
-def crashed_after(world: World, request: RequestKind, last: Kind) -> None:
-    """The journal is as if the process had died right after a record that a request at the approval led to."""
+def crashed_after(
+    world: World, request: RequestKind, last: Kind, phase: PhaseName | None = None, *, keep_route: bool = False
+) -> None:
+    """The journal is as if the process had died right after a record that a request at the approval led to. The source
+    has the routing record of then, that of a fence or, with `keep_route`, that of the end."""
     thread = world.start()
     world.wait_for_approval()
     world.control.request(RUN, request, world.engine.state.asking)
     world.finish(thread)
-    kinds = [e.record.kind for e in world.control.entries]
-    del world.control.entries[kinds.index(last) + 1 :]
+    found = [(e.record.kind, phase and e.record.phase) for e in world.control.entries]
+    del world.control.entries[found.index((last, phase)) + 1 :]
     # Nor has it come to clean up the source.
-    world.store.documents.switches.clear()
-    world.store.documents.markers.update(world.store.state.round(scope_of(world.store, RUN)).markers)
+    if not keep_route:
+        routing = world.store.documents.routing
+        fenced = RoutingRecord(Routing.FENCED, 1)
+        routing.update({id: replace(kept, record=fenced) for id, kept in routing.items()})  # noqa: A001
+    world.store.documents.markers.update(world.store.state.feed(scope_of(world.store, RUN)).markers)
     world.result.clear()
 
 

@@ -23,7 +23,7 @@ from tranship.orchestrator.engine.amendment import PlanChangedError
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import RunStatus
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 from tranship.plans.streams import LogicalType
 
 
@@ -38,7 +38,7 @@ def test_a_run_waits_at_its_approval_and_follows_the_source_meanwhile(world: Wor
     assert state.status is RunStatus.FINISHED
     assert state.switched
     assert len(world.rows()) == 49
-    assert {phase: approval.by for phase, approval in state.approved.items()} == {PhaseName.CUTOVER: "test"}
+    assert {phase: approval.by for phase, approval in state.approved.items()} == {Group.CUTOVER: "test"}
     assert state.facts[PhaseName.RECONCILE]["rows"] == 50
 
 

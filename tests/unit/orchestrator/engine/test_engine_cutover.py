@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -20,17 +22,19 @@ from tests.unit.orchestrator.engine.engine_world import (
     spoilt,
     thing,
 )
-from tranship.connectors.errors import RefusedError
+from tranship.connectors.errors import RefusedError, TransientError
 from tranship.connectors.keys import from_typed
-from tranship.connectors.memory import MemoryProgress, MemorySource
-from tranship.connectors.protocols import Changes, Mismatch, Position
+from tranship.connectors.memory import MemoryProgress, MemorySource, MemoryStore
+from tranship.connectors.memory.routing import MemoryRecords
+from tranship.connectors.protocols import Changes, Mismatch, Owner, Position, Routing, RoutingRecord, Watch
+from tranship.connectors.watches import GeneratedWatch
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.control import RequestKind
-from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, State
-from tranship.orchestrator.phases import cutover
+from tranship.orchestrator.phases.cutover import checks, fence, routing
 from tranship.orchestrator.services import reconciler
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName
 from tranship.plans.streams import LogicalType, Stream
 
 
@@ -40,6 +44,14 @@ def withdrawn(world: World) -> str:
     world.wait_for_approval()
     assert not world.engine.state.switched
     return world.engine.state.reason
+
+
+def verified(record: Record) -> bool:
+    return (record.kind, record.phase) == (Kind.DONE, PhaseName.VERIFY)
+
+
+def sealed(record: Record) -> bool:
+    return (record.kind, record.phase) == (Kind.DONE, PhaseName.SEAL)
 
 
 def dirty(world: World) -> int:
@@ -85,16 +97,19 @@ def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch:
 
     def late(self: MemorySource, streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
         """A server looks through its history first."""
-        world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is not PhaseStatus.PENDING)
+        world.wait(lambda: world.engine.state.of(PhaseName.FENCE) is not PhaseStatus.PENDING)
         threading.Event().wait(0.3)
         yield from changes(self, streams, since)
 
-    monkeypatch.setattr(MemorySource, "changes", late)
+    def watch(self: MemorySource, streams: Sequence[Stream], since: Position) -> Watch:
+        return GeneratedWatch(lambda _: late(self, streams, since))
+
+    monkeypatch.setattr(MemorySource, "changes", watch)
 
     def look() -> None:
         quiet_for.append(MemoryProgress(world.store).backlog(scope_of(world.store, RUN)).quiet_s)
 
-    with done_behind(monkeypatch, lambda record: record.kind is Kind.SEALED, look):
+    with done_behind(monkeypatch, sealed, look):
         thread = world.start()
         world.approve()
         assert world.finish(thread).status is RunStatus.FINISHED
@@ -104,7 +119,7 @@ def test_the_quiet_time_is_not_that_of_before_a_pause(world: World, monkeypatch:
 def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, looks = cutover._check_quarantine, list[Run]()
+    look, looks = fence.check_quarantine, list[Run]()
 
     def check(run: Run) -> None:
         look(run)
@@ -113,7 +128,7 @@ def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
             world.store.documents.put_unmappable("things", spoilt(3))  # a writer's last write, before it is stopped
             world.wait(lambda: dirty(world) == 1 or bool(in_quarantine(world)))
 
-    monkeypatch.setattr(cutover, "_check_quarantine", check)
+    monkeypatch.setattr(fence, "check_quarantine", check)
     thread = approved(world)
     assert "1 documents are in quarantine" in withdrawn(world)
     assert in_quarantine(world) == {spoilt(3).key}
@@ -124,7 +139,6 @@ def test_what_is_quarantined_at_the_last_moment_is_not_switched_over(
 def test_a_write_behind_the_seal_is_applied_and_refuses_the_switch(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealed = lambda record: record.kind is Kind.CLAIMED and record.data["same_process"]  # noqa: E731
     with done_behind(monkeypatch, sealed, lambda: world.put(7, "late")):
         thread = approved(world)
         assert "a write came to the source during the cutover" in withdrawn(world)
@@ -134,7 +148,7 @@ def test_a_write_behind_the_seal_is_applied_and_refuses_the_switch(
 
 
 def test_a_marker_that_is_late_asks_for_a_new_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutover, "MARKER_LIMIT_S", 0.3)
+    monkeypatch.setattr(checks, "MARKER_LIMIT_S", 0.3)
     put, names = MemorySource.put_marker, list[str]()
 
     def lost(self: MemorySource, name: str) -> None:
@@ -166,7 +180,7 @@ def test_what_is_applied_while_the_run_waits_is_compared_before_the_cutover(
     world.wait(lambda: touched(world) == 0)
     world.approve()
     state = world.finish(thread)
-    assert (state.status, state.facts[PhaseName.CUTOVER]["compared"]) == (RunStatus.FINISHED, 0)
+    assert (state.status, state.facts[PhaseName.VERIFY]["compared"]) == (RunStatus.FINISHED, 0)
 
 
 def test_what_differs_while_the_run_waits_is_left_to_the_cutover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +222,7 @@ def test_a_divergence_at_the_cutover_is_never_switched_over(world: World) -> Non
     world.plan = world.plan.model_copy(update={"reconcile": lenient})
     world.again()
     thread = world.start()
-    world.wait(lambda: world.engine.state.asked is PhaseName.CUTOVER)
+    world.wait(lambda: world.engine.state.asked is Group.CUTOVER)
     assert not world.engine.state.switched, "what was approved was another attempt"
     world.approve()
     assert world.finish(thread).switched
@@ -252,7 +266,7 @@ def test_an_approval_is_taken_back_in_the_middle_of_the_cutover(world: World) ->
     world.plan = world.plan.model_copy(update={"cutover": patient})
     world.again()
     thread = approved(world)
-    world.wait(lambda: world.engine.state.of(PhaseName.CUTOVER) is PhaseStatus.DOING)
+    world.wait(lambda: world.engine.state.of(PhaseName.FENCE) is PhaseStatus.DOING)
     world.control.request(RUN, RequestKind.WITHDRAW)
     assert "withdrawn by test" in withdrawn(world)
     world.put(7, "goes on")
@@ -282,19 +296,36 @@ def test_an_approval_over_rows_that_are_known_to_differ_is_answered_with_nothing
     assert world.finish(thread).status is RunStatus.PAUSED
 
 
-@pytest.mark.parametrize("before", [Kind.APPROVED, Kind.SEALED])
+def is_approved(record: Record) -> bool:
+    return record.kind is Kind.APPROVED
+
+
+@pytest.mark.parametrize("before", [is_approved, verified, sealed])
 def test_what_is_found_once_the_cutover_is_approved_withdraws_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, before: Kind
+    world: World, monkeypatch: pytest.MonkeyPatch, before: Callable[[Record], bool]
 ) -> None:
-    # Behind the seal the cutover looks at it, finds it equal and goes on; a row that differs is another test.
-    change = (lambda: change_target(world, 7, "spoilt")) if before is Kind.SEALED else (lambda: None)
-    with done_behind(monkeypatch, lambda r: r.kind is before, lambda: (change(), noted(world))):  # type: ignore[arg-type]
+    with done_behind(monkeypatch, before, lambda: noted(world)):
         thread = approved(world)
-        if before is Kind.APPROVED:
-            assert "1 rows are known to differ" in withdrawn(world)
-            world.control.request(RUN, RequestKind.PAUSE)
+        assert "1 rows are known to differ" in withdrawn(world) or "1 are known to differ" in withdrawn(world)
+        world.control.request(RUN, RequestKind.PAUSE)
         state = world.finish(thread)
     assert not state.switched
+
+
+def test_a_key_that_is_applied_behind_the_last_comparison_refuses_the_seal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has looked at it, and behind the seal nobody would (`rules.md` J7)."""
+
+    def write() -> None:
+        world.put(7, "late")
+        world.wait(lambda: world.rows()[7] == "late" and dirty(world) == 0)
+
+    with done_behind(monkeypatch, verified, write):
+        thread = approved(world)
+        assert "1 that were applied are not compared" in withdrawn(world)
+    world.approve()
+    assert world.finish(thread).switched
 
 
 def test_reconcile_goes_by_what_it_has_found_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,12 +340,115 @@ def test_reconcile_goes_by_what_it_has_found_itself(world: World, monkeypatch: p
 
 
 def test_a_crash_right_after_the_switch_does_not_switch_twice(world: World) -> None:
-    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOTED, keep_route=True)
     before = len(world.control.entries)
     world.again()
     assert world.finish(world.start()).status is RunStatus.FINISHED
     later = [(e.record.kind, e.record.phase) for e in world.control.entries][before:]
-    assert later == [(Kind.CLAIMED, None), (Kind.VERIFIED, PhaseName.CUTOVER), (Kind.FINISHED, None)]
+    assert later == [OPENED[0], *OPENED[1:]]
+
+
+OPENED = [(Kind.CLAIMED, None), (Kind.DONE, PhaseName.OPEN), (Kind.VERIFIED, PhaseName.OPEN), (Kind.FINISHED, None)]
+
+
+def test_a_crash_between_the_swap_and_its_record_is_a_switch(world: World) -> None:
+    """The journal does not know; the source's record does."""
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOT_SENT, keep_route=True)
+    before = len(world.control.entries)
+    world.again()
+    assert world.finish(world.start()).status is RunStatus.FINISHED
+    later = [(e.record.kind, e.record.phase) for e in world.control.entries][before:]
+    assert later == [OPENED[0], (Kind.PIVOTED, PhaseName.SWITCH), *OPENED[1:]]
+
+
+def test_a_crash_before_the_swap_is_lifted_and_a_late_swap_changes_nothing(world: World) -> None:
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOT_SENT)
+    world.again()
+    thread = world.start()
+    world.wait_for_approval()
+    source = MemorySource(world.store).records
+    id = world.engine.state.id  # noqa: A001
+    assert source.read(id) == RoutingRecord(Routing.PRIMARY, 2)
+    assert not source.swap(id, RoutingRecord(Routing.FENCED, 1), RoutingRecord(Routing.HANDED_OVER, 1)), "it was late"
+    world.put(7, "goes on")
+    world.wait(lambda: world.rows()[7] == "goes on")
+    world.approve()
+    assert world.finish(thread).switched
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_a_fence_that_lands_behind_its_lift_changes_nothing(landed: bool) -> None:
+    """Sent by a process that died, and on its way when the next one lifts."""
+    records = MemorySource(MemoryStore()).records
+    primary, fenced = RoutingRecord(Routing.PRIMARY, 0), RoutingRecord(Routing.FENCED, 1)
+    records.begin(Owner("1", "small-1", "target", "state"), primary)
+    if landed:
+        assert records.swap("1", primary, fenced)
+    assert routing.take_back(cast(Run, SimpleNamespace(id="1", source=SimpleNamespace(records=records))))
+    assert not records.swap("1", primary, fenced)
+    found = records.read("1")
+    assert found is not None
+    assert found.state is Routing.PRIMARY
+
+
+def test_a_switch_that_nobody_can_read_is_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it took place, only the source knows, and that is away: nobody guesses, and nobody is asked to."""
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOT_SENT, keep_route=True)
+
+    def away(*_: object) -> None:
+        raise TransientError("the source is away")
+
+    hasty = world.plan.limits.model_copy(update={"patience": 0.1})
+    world.plan = world.plan.model_copy(update={"limits": hasty})
+    world.again()
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryRecords, "read", away)
+        world.control.request(RUN, RequestKind.ROLLBACK)
+        state = world.finish(world.start())
+    assert (state.status, state.switched, state.pivoting) == (RunStatus.HELD, False, True)
+    assert "whether the switch took place is not known" in state.reason
+    world.again()
+    state = world.finish(world.start(held_too=True))
+    assert (state.status, state.switched) == (RunStatus.FINISHED, True)
+    assert "has no effect" in records(world, Kind.IGNORED)[0]["reason"], "the rollback came too late"
+
+
+def test_who_does_not_wait_for_the_source_leaves_the_switch_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of an outage, between the swap and the look at it."""
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOT_SENT, keep_route=True)
+    world.again()
+
+    def away(*_: object) -> str:
+        world.engine.interrupt.set()
+        raise TransientError("the source is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryRecords, "read", away)
+        patch.setattr("tranship.orchestrator.phases.cutover.lift.GONE_S", 0.1)
+        state = world.finish(world.start())
+    assert (state.status, state.pivoting) == (RunStatus.HELD, True)
+    assert "interrupted" in state.reason
+    world.again()
+    assert world.finish(world.start(held_too=True)).switched
+
+
+@pytest.mark.parametrize("phase", [PhaseName.FENCE, PhaseName.DRAIN, PhaseName.VERIFY, PhaseName.SEAL])
+@pytest.mark.parametrize("request_kind", [RequestKind.PAUSE, RequestKind.ROLLBACK])
+def test_a_cutover_is_lifted_wherever_it_stops(
+    world: World, monkeypatch: pytest.MonkeyPatch, phase: PhaseName, request_kind: RequestKind
+) -> None:
+    """A fence that stays would keep applications waiting."""
+    done = lambda record: (record.kind, record.phase) == (Kind.DONE, phase)  # noqa: E731
+    with done_behind(monkeypatch, done, lambda: world.control.request(RUN, request_kind)):
+        state = world.finish(approved(world))
+    ends = {RequestKind.PAUSE: RunStatus.PAUSED, RequestKind.ROLLBACK: RunStatus.ROLLED_BACK}
+    assert (state.status, state.latest.attempt) == (ends[request_kind], None)
+    assert len(records(world, Kind.LIFTED)) == 1
+    left = MemorySource(world.store).records.records()
+    assert [record for _, record in left] == ([] if state.undone_for else [RoutingRecord(Routing.PRIMARY, 2)])
+    assert not world.store.state.feed(scope_of(world.store, RUN)).sealed
 
 
 def test_nothing_is_applied_behind_the_switch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +457,7 @@ def test_nothing_is_applied_behind_the_switch(world: World, monkeypatch: pytest.
         world.put(7, "stray")
         world.wait(lambda: dirty(world) == 1 or world.rows()[7] == "stray")
 
-    with done_behind(monkeypatch, lambda record: record.kind is Kind.SWITCHED, applications_move_on):
+    with done_behind(monkeypatch, lambda record: record.kind is Kind.PIVOTED, applications_move_on):
         state = world.finish(approved(world))
     assert world.rows()[7] == "written on the target"
     assert state.status is RunStatus.HELD
@@ -332,7 +466,7 @@ def test_nothing_is_applied_behind_the_switch(world: World, monkeypatch: pytest.
 
 def held_after_the_switch(world: World) -> State:
     """A run whose source was written to after the switch."""
-    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOTED, keep_route=True)
     world.put(7, "rogue")
     world.again()
     return world.finish(world.start())
@@ -351,6 +485,5 @@ def test_markers_that_cannot_be_dropped_keep_no_run_from_its_end(world: World, m
     def refuse(_: MemorySource, *__: object) -> None:
         raise RefusedError("writes are blocked")
 
-    for name in ("drop_markers", "note_switch"):
-        monkeypatch.setattr(MemorySource, name, refuse)
+    monkeypatch.setattr(MemorySource, "drop_markers", refuse)
     assert world.finish(approved(world)).status is RunStatus.FINISHED

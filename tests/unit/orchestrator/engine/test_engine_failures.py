@@ -326,8 +326,9 @@ def test_a_source_whose_user_was_dropped_keeps_no_run_from_going_back(
     def refused(self: MemorySource, *_: object) -> str:  # noqa: ARG001
         raise RefusedError("authentication failed")
 
-    for name in ("identity", "drop_markers", "position", "collections", "switch_notes"):
+    for name in ("identity", "drop_markers", "position", "collections"):
         monkeypatch.setattr(MemorySource, name, refused)
+    monkeypatch.setattr(MemorySource, "records", property(refused))
     world.again()
     world.control.request(RUN, RequestKind.ROLLBACK)
     assert world.finish(world.start()).status is RunStatus.ROLLED_BACK

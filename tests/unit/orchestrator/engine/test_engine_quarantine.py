@@ -80,7 +80,7 @@ def test_an_entry_that_is_wrong_is_repaired(world: World, monkeypatch: pytest.Mo
     world.store.documents.put_unmappable("things", spoilt(100))
 
     def tamper() -> None:
-        entries = world.store.state.round(scope_of(world.store, RUN)).quarantine
+        entries = world.store.state.feed(scope_of(world.store, RUN)).quarantine
         if change == "gone":
             del entries["things", spoilt(100).key]
         else:
@@ -105,7 +105,7 @@ def test_a_nameless_entry_that_is_wrong_is_a_divergence(world: World, monkeypatc
     world.store.documents.put_unmappable("things", NAMELESS_ONE)
 
     def tamper() -> None:
-        world.store.state.round(scope_of(world.store, RUN)).quarantine.clear()
+        world.store.state.feed(scope_of(world.store, RUN)).quarantine.clear()
 
     with behind_index(monkeypatch, tamper):
         assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
@@ -215,7 +215,7 @@ def test_no_plan_is_taken_on_for_other_servers(world: World) -> None:
 
 def test_after_the_switch_a_more_lenient_plan_is_refused(world: World) -> None:
     with_rest(world, Rest.QUARANTINE)
-    crashed_after(world, RequestKind.APPROVE, Kind.SWITCHED)
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOTED, keep_route=True)
     with_rest(world, Rest.RESIDUE)
     with pytest.raises(PlanChangedError, match="has switched"):
         world.finish(world.start())
@@ -227,4 +227,13 @@ def test_a_rollback_goes_on_with_a_more_lenient_plan(world: World) -> None:
     crashed_after(world, RequestKind.ROLLBACK, Kind.ROLLBACK)
     with_rest(world, Rest.RESIDUE)
     assert world.finish(world.start()).status is RunStatus.ROLLED_BACK
+    assert records(world, Kind.AMENDED) == []
+
+
+def test_a_switch_that_may_have_taken_place_lets_no_plan_change(world: World) -> None:
+    with_rest(world, Rest.QUARANTINE)
+    crashed_after(world, RequestKind.APPROVE, Kind.PIVOT_SENT, keep_route=True)
+    with_rest(world, Rest.RESIDUE)
+    with pytest.raises(PlanChangedError, match="or may have"):
+        world.finish(world.start())
     assert records(world, Kind.AMENDED) == []

@@ -8,10 +8,12 @@ import pytest
 
 from tests.unit.orchestrator.engine.engine_world import RUN, World, approved, crashed_after, thing
 from tranship.connectors.memory import MemorySource
+from tranship.connectors.protocols import Routing, RoutingRecord
 from tranship.orchestrator.engine.recognition import TargetRestoredError
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import RunStatus
+from tranship.plans.strategies import PhaseName
 
 
 def paused(world: World) -> None:
@@ -77,9 +79,10 @@ def test_collections_made_anew_cannot_be_reseeded_from(world: World) -> None:
 
 def test_the_switch_is_noted_on_the_source_and_markers_are_gone(world: World) -> None:
     assert world.finish(approved(world)).status is RunStatus.FINISHED
-    (note,) = MemorySource(world.store).switch_notes()
-    assert (note.run, note.id, note.state_schema) == (RUN, world.engine.state.id, "tranship")
-    assert note.id != RUN
+    ((owner, record),) = MemorySource(world.store).records.records()
+    assert (owner.run, owner.id, owner.state_schema) == (RUN, world.engine.state.id, "tranship")
+    assert owner.id != RUN
+    assert record == RoutingRecord(Routing.HANDED_OVER, 1)
     assert not world.store.documents.markers
 
 
@@ -89,14 +92,14 @@ def test_markers_of_others_stay(world: World) -> None:
     assert world.store.documents.markers == {"another.1"}
 
 
-@pytest.mark.parametrize("last", [Kind.VERIFIED, Kind.APPROVED, Kind.SEALED])
+@pytest.mark.parametrize("last", [(Kind.VERIFIED, None), (Kind.APPROVED, None), (Kind.DONE, PhaseName.SEAL)])
 @pytest.mark.parametrize("request_kind", [None, RequestKind.ROLLBACK])
 def test_a_target_that_lost_the_switch_is_left_as_it_is(
-    world: World, last: Kind, request_kind: RequestKind | None
+    world: World, last: tuple[Kind, PhaseName | None], request_kind: RequestKind | None
 ) -> None:
     assert world.finish(approved(world)).status is RunStatus.FINISHED
-    kinds = [entry.record.kind for entry in world.control.entries]
-    del world.control.entries[kinds.index(last) + 1 :]  # the target was restored to before its switch
+    found = [(entry.record.kind, last[1] and entry.record.phase) for entry in world.control.entries]
+    del world.control.entries[found.index(last) + 1 :]  # the target was restored to before its switch
     world.put(1, "written to a source that is out of use")
     entries, rows = len(world.control.entries), world.rows()
     world.again()
@@ -109,7 +112,8 @@ def test_a_target_that_lost_the_switch_is_left_as_it_is(
 
 
 def test_a_run_that_died_before_its_switch_is_no_lost_switch(world: World) -> None:
-    crashed_after(world, RequestKind.APPROVE, Kind.SEALED)
+    crashed_after(world, RequestKind.APPROVE, Kind.DONE, PhaseName.SEAL)
     world.again()
     assert world.finish(approved(world)).status is RunStatus.FINISHED
-    assert len(MemorySource(world.store).switch_notes()) == 1
+    ((_, record),) = MemorySource(world.store).records.records()
+    assert record == RoutingRecord(Routing.HANDED_OVER, 3), "lifted as 2, fenced as 3"

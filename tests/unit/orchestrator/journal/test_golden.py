@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.unit.orchestrator.engine.engine_world import RUN, World
-from tranship.orchestrator.journal.records import Entry, JournalError, Kind, Record, check_chain
-from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, fold_all
+from tranship.orchestrator.journal.fold import fold_all
+from tranship.orchestrator.journal.records import VERSION, Entry, JournalError, Kind, Record, check_chain
+from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
 from tranship.orchestrator.journal.steps import Stop, Undo, Wait, next_step
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group, PhaseName, named
 
 GOLDEN = Path(__file__).parent / "golden"
 FINISHED, ROLLED_BACK = "version-1-finished.json", "version-1-rolled-back.json"
@@ -26,7 +27,7 @@ def golden(name: str, until: Kind, phase: PhaseName | None = None, *, last: bool
             row["seq"],
             row["epoch"],
             row["at"],
-            Record(Kind(row["kind"]), PhaseName(row["phase"]) if row["phase"] else None, row["data"]),
+            Record(Kind(row["kind"]), named(row["phase"]) if row["phase"] else None, row["data"]),
             row["previous"],
             row["hash"],
             version=written["version"],
@@ -50,7 +51,7 @@ def test_its_hashes_are_those_of_then(name: str) -> None:
     ("name", "until", "phase", "status", "step"),
     [
         (FINISHED, Kind.FINISHED, None, RunStatus.FINISHED, Stop(RunStatus.FINISHED)),
-        (FINISHED, Kind.APPROVAL_ASKED, None, RunStatus.RUNNING, Wait(PhaseName.CUTOVER)),
+        (FINISHED, Kind.APPROVAL_ASKED, None, RunStatus.RUNNING, Wait(Group.CUTOVER)),
         (FINISHED, Kind.PAUSED, None, RunStatus.PAUSED, Stop(RunStatus.PAUSED)),
         (ROLLED_BACK, Kind.ROLLED_BACK, None, RunStatus.ROLLED_BACK, Stop(RunStatus.ROLLED_BACK)),
         (ROLLED_BACK, Kind.UNDONE, PhaseName.INDEX, RunStatus.ROLLING_BACK, Undo(PhaseName.BACKFILL)),
@@ -72,7 +73,7 @@ def test_its_seal_and_its_switch() -> None:
 def test_one_that_was_approved_is_asked_anew_after_reconcile_is_repeated(world: World) -> None:
     """What was compared was another projection's work, and who said yes did not say it to this process."""
     state = fold_all(entry.record for entry in golden(FINISHED, Kind.APPROVED))
-    assert PhaseName.CUTOVER in state.approved
+    assert Group.CUTOVER in state.approved
     claim = Record(Kind.CLAIMED, data={"epoch": 9, "same_process": False, "projection": "another"})
     state = fold_all([*(entry.record for entry in golden(FINISHED, Kind.APPROVED)), claim])
     assert (dict(state.approved), state.asked) == ({}, None)
@@ -95,5 +96,5 @@ def test_an_engine_carries_one_on_to_its_end(world: World) -> None:
     thread = world.start()
     world.approve()
     assert world.finish(thread).status is RunStatus.FINISHED
-    assert {entry.version for entry in world.control.entries} == {1, 2}
+    assert {entry.version for entry in world.control.entries} == {1, VERSION}
     assert check_chain(RUN, world.control.entries)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 
-from tranship.connectors.protocols import Changes, Position, Span
+from tranship.connectors.protocols import Changes, Position, Span, Watch
 from tranship.connectors.registry import Source
+from tranship.connectors.watches import GeneratedWatch
 from tranship.orchestrator.rehearsal.sample import CHOSEN, SMALLEST, Part, SampledSource, choose
 from tranship.plans.streams import Column, LogicalType, Stream
 
@@ -33,8 +34,9 @@ class Tiled:
         bounds = [None, *(number.to_bytes(4) for number in range(1, count)), None]
         return [Span(lower, upper) for lower, upper in pairwise(bounds)]
 
-    def changes(self, _streams: Sequence[Stream], since: Position) -> Iterator[Changes]:
-        yield Changes(tuple(("things", key) for key in self.changed), since, ("marker",), 0.5)
+    def changes(self, _streams: Sequence[Stream], since: Position) -> Watch:
+        changes = Changes(tuple(("things", key) for key in self.changed), since, ("marker",), 0.5)
+        return GeneratedWatch(lambda _: iter([changes]))
 
     def identity(self) -> str:
         return "tiled"

@@ -10,10 +10,10 @@ from tests.unit.orchestrator.reports.test_status import status
 from tranship.orchestrator.journal.state import RunStatus, State
 from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.endings import standing
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 RUNNING = State(status=RunStatus.RUNNING)
-ASKING = RUNNING.in_round(replace(RUNNING.latest, asked={PhaseName.CUTOVER: 7}))
+ASKING = RUNNING.in_round(replace(RUNNING.latest, asked={Group.CUTOVER: 7}))
 
 
 @pytest.mark.parametrize(

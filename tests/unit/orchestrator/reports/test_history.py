@@ -8,7 +8,7 @@ from tests.unit.orchestrator.journal.test_golden import FINISHED, ROLLED_BACK, g
 from tranship.orchestrator.journal.records import Entry, Kind, Record
 from tranship.orchestrator.reports import history
 from tranship.orchestrator.reports.history import runs_printed
-from tranship.plans.strategies import PhaseName
+from tranship.plans.strategies import Group
 
 
 def line(run: str, entries: list[Entry], *, at_work: bool = False) -> history.RunLine:
@@ -36,7 +36,7 @@ def test_a_run_that_nobody_carries_out_is_told_so() -> None:
 @pytest.mark.parametrize(
     ("record", "text"),
     [
-        (Record(Kind.APPROVED, PhaseName.CUTOVER, {"by": "ann", "asked": 3}), "cutover was approved by ann"),
+        (Record(Kind.APPROVED, Group.CUTOVER, {"by": "ann", "asked": 3}), "cutover was approved by ann"),
         (Record(Kind.IGNORED, data={"reason": "repair has no effect", "by": "ann"}), "repair has no effect, by ann"),
         (Record(Kind.FINISHED), "finished"),
     ],

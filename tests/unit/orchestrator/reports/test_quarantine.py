@@ -14,13 +14,13 @@ from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import TransientError
 from tranship.connectors.keys import from_typed
 from tranship.connectors.memory import MemoryProgress, MemoryStore
-from tranship.connectors.protocols import NAMELESS, Key, Scope
+from tranship.connectors.protocols import NAMELESS, Feed, Key, Scope
 from tranship.orchestrator.reports import quarantine as module
 from tranship.orchestrator.reports.keynames import NoKeyError
 from tranship.orchestrator.reports.quarantine import Quarantine, QuarantineError
 from tranship.plans.streams import Column, LogicalType, Stream
 
-SCOPE = Scope("small-1", 1, 1)
+SCOPE = Scope("small-1", Feed.FORWARD, 1)
 NUMBERED = Stream("things", "things", "things", (Column("_id", ("_id",), LogicalType.INT64, "int64"),), ())
 TEXTS = Stream("texts", "texts", "texts", (Column("_id", ("_id",), LogicalType.TEXT, "string"),), ())
 STREAMS = (NUMBERED, TEXTS)
@@ -43,7 +43,7 @@ ENTRIES = {
 def quarantine(monkeypatch: pytest.MonkeyPatch) -> Quarantine:
     monkeypatch.setattr(module, "PAGE", 2)
     store = MemoryStore()
-    known = store.state.round(SCOPE).quarantine
+    known = store.state.feed(SCOPE).quarantine
     for name, entries in ENTRIES.items():
         known |= {(name, entry.key): entry for entry in entries}
     return Quarantine(SCOPE.run, MemoryProgress(store), SCOPE)
@@ -70,7 +70,7 @@ def test_a_name_of_two_keys_is_refused(quarantine: Quarantine) -> None:
     number, name = ENTRIES["texts"][0], f"canonical:{ENTRIES['texts'][0].key.hex()}"
     assert isinstance(quarantine.progress, MemoryProgress)
     text = Quarantined(text_key(name), "", "a text like a canonical key", b"")
-    quarantine.progress._store.state.round(SCOPE).quarantine["texts", text.key] = text
+    quarantine.progress._store.state.feed(SCOPE).quarantine["texts", text.key] = text
     with pytest.raises(QuarantineError, match="two keys") as refusal:
         quarantine.find(TEXTS, name)
     for entry in (number, text):

@@ -19,8 +19,10 @@ from tranship.orchestrator.reports.status import (
     describe,
     duration,
     equation,
+    stages,
     utc,
 )
+from tranship.plans.strategies import STRATEGIES
 
 HALF = Tally(1050, 1049, 1)
 LOST = Tally(50, 48, 1)
@@ -133,3 +135,19 @@ def test_a_divergence_of_a_stream_that_the_plan_has_lost_has_a_canonical_key() -
         "kind": "extra",
         "columns": [],
     }
+
+
+def test_a_group_whose_phases_stand_alike_is_one() -> None:
+    phases = STRATEGIES["expand-contract"]
+    waiting = {phase.value: "pending" for phase in phases}
+    assert stages(waiting)[-2:] == [("reconcile", "pending"), ("cutover", "pending")]
+    begun = waiting | {"fence": "verified", "drain": "verified"}
+    assert stages(begun)[-6:] == [
+        ("fence", "verified"),
+        ("drain", "verified"),
+        ("verify", "pending"),
+        ("seal", "pending"),
+        ("switch", "pending"),
+        ("open", "pending"),
+    ]
+    assert stages({phase.value: "verified" for phase in phases})[-1] == ("cutover", "verified")

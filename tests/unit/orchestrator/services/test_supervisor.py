@@ -10,7 +10,7 @@ import pytest
 from tests.support import memory_connect
 from tranship.connectors.errors import TransientError
 from tranship.connectors.memory import MemoryStore
-from tranship.connectors.protocols import Scope
+from tranship.connectors.protocols import Feed, Scope
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.journal.state import ServiceName
 from tranship.orchestrator.retry import Patience
@@ -42,7 +42,9 @@ def body() -> Body:
 
 @pytest.fixture
 def supervisor(body: Body) -> Iterator[Supervisor]:
-    setting = Setting(memory_connect(MemoryStore(), ()), Scope("r-1", 1, 1), (), MonotonicClock(), Patience(1.0))
+    setting = Setting(
+        memory_connect(MemoryStore(), ()), Scope("r-1", Feed.FORWARD, 1), (), MonotonicClock(), Patience(1.0)
+    )
     made = Supervisor(setting, {ServiceName.CAPTURE: body})
     yield made
     made.close()

@@ -1,0 +1,49 @@
+"""State schemas of earlier versions, brought up to the present one in the transaction of `install_state`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text, update
+
+from tranship.connectors.errors import RefusedError
+from tranship.connectors.postgresql.catalog import ddl
+from tranship.connectors.postgresql.statetables import StateTables, quoted
+from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
+from tranship.connectors.protocols import Feed
+
+OLDEST = 4
+"""Of what can be brought up to date; what is older was never released."""
+
+
+def upgrade(connection: Connection, tables: StateTables, newest: int, ours: str) -> None:
+    """Bring the tables of version 4 up to date: what rounds had is the forward feed's, for there was one round only.
+
+    Raises `RefusedError` while a process works on a run of the schema that is not `ours`: it would not find its columns
+    any more.
+    """
+    _refuse_led(connection, tables, ours)
+    connection.execute(text(LOCK_TIMEOUT))
+    for table in tables.metadata.sorted_tables:
+        if "feed" in table.c:
+            ddl(connection, f"ALTER TABLE {quoted(table)} RENAME COLUMN round TO feed")
+            ddl(connection, f"ALTER TABLE {quoted(table)} ALTER COLUMN feed TYPE text USING '{Feed.FORWARD}'")
+    ddl(connection, f"ALTER TABLE {quoted(tables.lane)} ADD COLUMN sealed boolean NOT NULL DEFAULT false")
+    connection.execute(update(tables.version).values(number=newest))
+
+
+def _refuse_led(connection: Connection, tables: StateTables, ours: str) -> None:
+    schema = tables.metadata.schema or ""
+    lease = quoted(tables.version).removesuffix('"version"') + '"lease"'
+    there = connection.execute(text("SELECT to_regclass(:name)"), {"name": lease}).scalar()
+    if there is None:
+        return
+    escaped = lease.replace(":", "\\:")
+    living = text(
+        "SELECT run, ceil(extract(epoch FROM expires_at - clock_timestamp()))::int AS left_s "
+        f"FROM {escaped} WHERE expires_at > clock_timestamp() AND run <> :ours ORDER BY run LIMIT 1"
+    )
+    found = connection.execute(living, {"ours": ours}).first()
+    if found is not None:
+        raise RefusedError(
+            f"state_schema {schema} was made by an earlier tranship, which works on run {found.run}, or its lease "
+            f"ends in {found.left_s} s. Nothing was changed. Stop it, then try again"
+        )

@@ -1,0 +1,49 @@
+"""Lift: an attempt at the cutover is taken back, unless its pivot has taken place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from tranship.connectors.errors import RefusedError, TransientError
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.journal.records import Kind, Record
+from tranship.orchestrator.phases import Lift
+from tranship.orchestrator.phases.cutover import routing
+from tranship.plans.strategies import Group, PhaseName
+
+log = structlog.get_logger(__name__)
+
+GONE_S = 20.0
+"""Nobody waits longer for a source that may be gone for good."""
+
+
+class LiftCutover:
+    """The one way back of the group. Of lifting and switching exactly one wins: both swap the same record."""
+
+    group = Group.CUTOVER
+
+    def lift(self, run: Run, *, sent: bool, needed: bool) -> Iterator[Record]:
+        if not self._take_back(run, needed=sent or needed):
+            yield Record(Kind.PIVOTED, PhaseName.SWITCH, {})
+            return
+        reached("lift.before_unseal")
+        # Only then: until the source is the primary again nothing may be applied over what was proven (`rules.md` J10).
+        run.progress.unseal(run.scope)
+        reached("lift.after_unseal")
+        yield Record(Kind.LIFTED, self.group)
+
+    def _take_back(self, run: Run, *, needed: bool) -> bool:
+        try:
+            return run.patience.call(lambda: routing.take_back(run), limit_s=GONE_S)
+        except (TransientError, RefusedError) as error:
+            if needed:
+                raise
+            log.warning("the routing record stays on the source", reason=str(error))
+            return True
+
+
+def _implements(lift: LiftCutover) -> Lift:
+    return lift
