@@ -18,7 +18,7 @@ UNKNOWN = "source.rights_unknown"
 
 
 def findings(status: Mapping[str, Any], database: str) -> list[Finding]:
-    """What is against writing the markers and the note of the switch, by the reply to `connectionStatus` with
+    """What is against writing the markers and the routing record, by the reply to `connectionStatus` with
     `showPrivileges`. A server without users lets everybody do everything."""
     told = status.get("authInfo", {})
     if not told:

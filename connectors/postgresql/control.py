@@ -45,7 +45,9 @@ class PostgresControl:
             self._tables.metadata.create_all(connection)
 
     def upgrade(self, run: str) -> None:
-        if self.installed():
+        with self._begin() as connection:
+            version = progress_state.version_of(connection, self._endpoint.state_schema)
+        if version is not None and version < progress_state.STATE_VERSION:
             progress_state.install_state(self._endpoint, ours=run)
 
     def installed(self) -> bool:

@@ -17,6 +17,7 @@ from tranship.connectors.postgresql.state import (
     is_state,
     state_tables,
     table_names,
+    version_of,
     version_problem,
 )
 from tranship.connectors.protocols import Finding
@@ -209,7 +210,7 @@ def _state_taken(connection: Connection, schema: str) -> Iterator[Finding]:
 
 
 def _state_version(connection: Connection, schema: str) -> Iterator[Finding]:
-    version = _version(connection, schema)
+    version = version_of(connection, schema)
     if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
         yield Finding(
             "target.state_version", "info", version_problem(schema, version), "the next run brings it up to it"
@@ -219,16 +220,8 @@ def _state_version(connection: Connection, schema: str) -> Iterator[Finding]:
         yield _error("target.state_version", version_problem(schema, version), hint)
 
 
-def _version(connection: Connection, schema: str) -> int | None:
-    """Of the state schema; None where there is none of ours."""
-    if not is_state(connection, schema):
-        return None
-    version: int | None = connection.execute(select(func.max(state_tables(schema).version.c.number))).scalar()
-    return version
-
-
 def _state(connection: Connection, schema: str) -> StateTables | None:
     """The state schema's tables, if they can be read."""
-    version = _version(connection, schema)
+    version = version_of(connection, schema)
     readable = version is not None and upgrades.OLDEST <= version <= STATE_VERSION  # as far as findings need it
     return state_tables(schema) if readable else None

@@ -56,7 +56,7 @@ def _install(connection: Connection, tables: StateTables, schema: str, ours: str
             f"state_schema {schema}: it exists and holds tables that tranship did not make. "
             "Nothing was changed. Name another schema."
         )
-    version = _version(connection, tables) if existed else None
+    version = version_of(connection, schema)
     if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
         upgrades.upgrade(connection, tables, STATE_VERSION, ours)
         version = STATE_VERSION
@@ -67,10 +67,11 @@ def _install(connection: Connection, tables: StateTables, schema: str, ours: str
         raise RefusedError(f"{version_problem(schema, version)}. Nothing was changed. Use the one that made it")
 
 
-def _version(connection: Connection, tables: StateTables) -> int | None:
-    if tables.version.name not in table_names(connection, tables.metadata.schema or ""):
+def version_of(connection: Connection, schema: str) -> int | None:
+    """The version of a state schema; None where there is none of ours, or one whose installation was cut off."""
+    if not is_state(connection, schema):
         return None
-    version: int | None = connection.execute(select(func.max(tables.version.c.number))).scalar()
+    version: int | None = connection.execute(select(func.max(state_tables(schema).version.c.number))).scalar()
     return version
 
 
@@ -155,5 +156,6 @@ __all__ = [
     "state_tables",
     "table_names",
     "terminate_backends",
+    "version_of",
     "version_problem",
 ]

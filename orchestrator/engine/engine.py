@@ -322,8 +322,7 @@ class Engine:
     def _lift(self, group: Group) -> None:
         with self._bound(group):
             self.work.begin(f"lifting {group}")
-            sent, needed = self.state.pivoting, not self.state.undoing
-            for record in self.lifts[group].lift(self._current, sent=sent, needed=needed):
+            for record in self.lifts[group].lift(self._current, needed=not self.state.undoing):
                 self.book.write(record)
 
     def _wait(self, stage: Stage) -> None:

@@ -13,13 +13,6 @@ from typing import Any
 from tranship.plans.strategies import GROUPS, TRAITS, Group, PhaseName, Stage, Trait, group_of, is_pivot, stage_of
 
 
-class Direction(StrEnum):
-    """Where a round moves the primary to."""
-
-    FORWARD = "forward"
-    REVERSE = "reverse"
-
-
 class PhaseStatus(StrEnum):
     """Where one phase stands. `doing` and `undoing` are also what a crash leaves."""
 
@@ -58,11 +51,6 @@ class Round:
     version: int | None = None
     pivot_sent: int | None = None
     pivoted: int | None = None
-
-    @property
-    def direction(self) -> Direction:
-        """By its number."""
-        return Direction.FORWARD if self.number % 2 else Direction.REVERSE
 
     @property
     def pivoting(self) -> bool:

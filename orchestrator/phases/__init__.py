@@ -32,6 +32,9 @@ class Diverged:
 
 Verdict = Verified | Diverged
 
+GONE_S = 20.0
+"""Nobody waits longer for a source that may be gone for good, only to clean it up."""
+
 
 class RefusedToActError(Exception):
     """The phase did nothing because the world does not allow it now; it can be asked again."""
@@ -82,12 +85,11 @@ class Lift(Protocol):
 
     group: Group
 
-    def lift(self, run: Run, *, sent: bool, needed: bool) -> Iterator[Record]:
+    def lift(self, run: Run, *, needed: bool) -> Iterator[Record]:
         """Take back whatever an attempt has left on the servers; right after any partial attempt, or none.
 
-        Ends with the record that says so, or with that of the pivot, where a server says that it took place. `sent`:
-        whether a pivot was sent, so that only the server knows. Of a run that is undone it is not `needed` that the
-        source, which may be gone, can be reached.
+        Ends with the record that says so, or with that of the pivot, where a server says that it took place. Of a run
+        that is undone, of which no pivot was sent, it is not `needed` that the source can be reached: it may be gone.
         """
 
 

@@ -14,16 +14,13 @@ from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases import Diverged, Rehearsal, Verdict, Verified, observed
+from tranship.orchestrator.phases import GONE_S, Diverged, Rehearsal, Verdict, Verified, observed
 from tranship.orchestrator.phases.preflight import findings, refuse_errors
 from tranship.plans.strategies import PhaseName
 
 log = structlog.get_logger(__name__)
 
 MARKER_LIMIT_S = 30.0
-
-GONE_S = 20.0
-"""Nobody waits longer for a source that may be gone for good, only to clean it up."""
 
 
 class Capture:

@@ -108,7 +108,7 @@ FINDINGS: Mapping[str, Explanation] = {
     "target.restored": Explanation(
         "the source has the record of a switch to this target that the target does not know: it was "
         "restored, or a standby took over that had not got it yet. What the message says removes the "
-        "note, if the target is to be filled anew",
+        "record, if the target is to be filled anew",
         "find out which of the two is right before anything else: what applications wrote since may be missing",
     ),
     "target.unreachable": Explanation(
@@ -205,7 +205,8 @@ FINDINGS: Mapping[str, Explanation] = {
         "write another `target.state_schema`",
     ),
     "target.state_version": Explanation(
-        "`state_schema` was made by a newer tranship, or by an earlier one that was never released",
+        "`state_schema` was made by a newer tranship, or by an earlier one that was never released; (info) by the "
+        "version before, which the next run brings up to date",
         "use the tranship that made it or a later one, or another `target.state_schema`",
     ),
     "target.clock": Explanation(

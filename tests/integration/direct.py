@@ -93,7 +93,7 @@ class Direct:
 
     def lift(self, group: Group) -> Record:
         """Take back an attempt at a group of phases; returns the record that ends it."""
-        (record,) = LIFTS[group].lift(self.run, sent=False, needed=True)
+        (record,) = LIFTS[group].lift(self.run, needed=True)
         return record
 
     def verify(self, name: PhaseName) -> Verdict:

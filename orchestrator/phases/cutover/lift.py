@@ -10,14 +10,11 @@ from tranship.connectors.errors import RefusedError, TransientError
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
-from tranship.orchestrator.phases import Lift
+from tranship.orchestrator.phases import GONE_S, Lift
 from tranship.orchestrator.phases.cutover import routing
 from tranship.plans.strategies import Group, PhaseName
 
 log = structlog.get_logger(__name__)
-
-GONE_S = 20.0
-"""Nobody waits longer for a source that may be gone for good."""
 
 
 class LiftCutover:
@@ -25,8 +22,8 @@ class LiftCutover:
 
     group = Group.CUTOVER
 
-    def lift(self, run: Run, *, sent: bool, needed: bool) -> Iterator[Record]:
-        if not self._take_back(run, needed=sent or needed):
+    def lift(self, run: Run, *, needed: bool) -> Iterator[Record]:
+        if not self._take_back(run, needed=needed):
             yield Record(Kind.PIVOTED, PhaseName.SWITCH, {})
             return
         reached("lift.before_unseal")
