@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
 from rich.text import Text
 
 from tranship.connectors.protocols import Build, Compared
 from tranship.orchestrator import logs
+from tranship.orchestrator.cli.live import drawn
 from tranship.orchestrator.cli.watch import Figures, Watch
 from tranship.orchestrator.dataplane.work import SPANS, Report, Work
 from tranship.orchestrator.engine.session import Session
@@ -53,9 +53,8 @@ def shown(session: Session, engine: Engine) -> Iterator[None]:
             yield
         return
     watch = Watch(session, engine, LIVE_EVERY_S)
-    screen = Screen(session.file, engine, watch)
     with (
-        Live(screen, console=Console(stderr=True), refresh_per_second=4, redirect_stdout=False),
+        drawn(Screen(session.file, engine, watch)),
         _watching(watch),  # closed first: the last frame shows the last figures
     ):
         yield
@@ -67,7 +66,7 @@ def told(work: Work) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    with Live(_Working(work), console=Console(stderr=True), transient=True, redirect_stdout=False):
+    with drawn(_Working(work), transient=True):
         yield
 
 
