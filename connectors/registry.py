@@ -61,6 +61,11 @@ def open_profiler(endpoint: Endpoint) -> Profiler:
     return cast("Profiler", _module(endpoint).connect_profiler(endpoint))
 
 
+def worker_modules(endpoint: Endpoint) -> tuple[str, ...]:
+    """The modules that a process which reads or writes there imports: to be imported once for all of them."""
+    return (_MODULES[endpoint.kind], *cast(tuple[str, ...], _module(endpoint).WORKER_MODULES))
+
+
 def mapping(endpoint: Endpoint, streams: Sequence[Stream]) -> list[MappedTable]:
     """What the endpoint makes of the streams as a target. Connects to nothing: it may have no address."""
     return cast(list[MappedTable], _module(endpoint).mapping(endpoint, streams))

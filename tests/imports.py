@@ -7,7 +7,7 @@ from pathlib import Path
 
 _HOOK = """
 import os, sys
-_kind = "worker" if "--multiprocessing-fork" in sys.orig_argv else "main"
+_kind = "worker" if any("forkserver" in word for word in sys.orig_argv) else "main"
 _file = open(os.path.join({folder!r}, f"{{_kind}}-{{os.getpid()}}.modules"), "a", buffering=1)
 sys.addaudithook(lambda event, data: _file.write(data[0] + "\\n") if event == "import" and data[0] else None)
 """

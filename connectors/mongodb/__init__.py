@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MongoSource", "connect"]
 
+WORKER_MODULES = ("tranship.connectors.mongodb.source",)
+
 
 def connect(
     endpoint: Endpoint,

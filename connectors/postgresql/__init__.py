@@ -59,6 +59,8 @@ SITES = (
 def _no_hook(_: str) -> None: ...
 
 
+WORKER_MODULES = ("tranship.connectors.postgresql.target",)
+
 # Each way in loads only what it needs: a status needs no Arrow, and showing a plan no driver at all.
 
 

@@ -10,7 +10,7 @@ from tranship.connectors.protocols import BatchTarget, Loaded
 from tranship.connectors.registry import Source, open_source, open_target
 from tranship.orchestrator import logs
 from tranship.orchestrator.dataplane import comparison, copier
-from tranship.orchestrator.dataplane.spawned import settle
+from tranship.orchestrator.dataplane.processes import settle
 from tranship.orchestrator.dataplane.workers import CompareTask, WorkerSetting
 from tranship.orchestrator.failpoints import reached
 
@@ -41,9 +41,9 @@ class _Connections:
 _connections: _Connections | None = None
 
 
-def start(setting: WorkerSetting, parent: int) -> None:
+def start(setting: WorkerSetting) -> None:
     """First code in a worker: end with the parent, and log like it."""
-    settle(parent)
+    settle()
     logs.configure(setting.log_format, run=setting.scope.run)
     global _connections  # noqa: PLW0603  one per process, set once: the pool offers tasks no other place
     _connections = _Connections(setting)

@@ -1,14 +1,11 @@
 """Worker processes of the data plane: they copy and compare chunks, off the orchestrator's interpreter lock.
 
-Processes are spawned, not forked (drivers do not survive a fork), and end with their parent. Only task descriptions and
-results travel; data goes from source to target through the worker (`worker`). A worker keeps its connections between
-tasks and opens new ones after an error.
+Only task descriptions and results travel; data goes from source to target through the worker (`worker`). A worker keeps
+its connections between tasks and opens new ones after an error. It ends with its parent (`processes`).
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tranship.connectors.errors import TransientError
 from tranship.connectors.protocols import Loaded, Position, Scope, Span
+from tranship.connectors.registry import worker_modules
+from tranship.orchestrator.dataplane.processes import prepared
 from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
@@ -73,11 +72,9 @@ class ProcessWorkers:
 
         self._worker = worker
         self.count = count
+        modules = (worker.__name__, *worker_modules(setting.source), *worker_modules(setting.target))
         self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=worker.start,
-            initargs=(setting, os.getpid()),
+            count, mp_context=prepared(modules), initializer=worker.start, initargs=(setting,)
         )
 
     def copy(self, task: copier.CopyTask) -> Future[Loaded]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -13,8 +11,8 @@ from tranship.connectors.errors import RefusedError
 from tranship.connectors.profile import MOST_FIELDS, CollectionProfile, Documents, Part
 from tranship.connectors.protocols import Span
 from tranship.connectors.protocols.profiler import Profiler
-from tranship.connectors.registry import open_profiler
-from tranship.orchestrator.dataplane.spawned import settle
+from tranship.connectors.registry import open_profiler, worker_modules
+from tranship.orchestrator.dataplane.processes import prepared, settle
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.dataplane.workers import outcome
 from tranship.orchestrator.design.columns import COMMON
@@ -153,8 +151,8 @@ def _carried_out(
 
 @contextmanager
 def _processes(source: Endpoint) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=_start, initargs=(source, os.getpid()))
+    context = prepared((__name__, *worker_modules(source)))
+    pool = ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=_start, initargs=(source,))
     try:
         yield pool
     finally:
@@ -165,8 +163,8 @@ _source: Endpoint | None = None
 _profiler: Profiler | None = None
 
 
-def _start(source: Endpoint, parent: int) -> None:
-    settle(parent)
+def _start(source: Endpoint) -> None:
+    settle()
     global _source  # noqa: PLW0603  one per process, set once: the pool offers tasks no other place
     _source = source
 

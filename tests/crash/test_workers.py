@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.crash.play import RATE, Play
+from tests.integration.route import wait_until
 from tranship.connectors.protocols import Feed, Position, Scope, Span
 from tranship.orchestrator.dataplane import workers
 from tranship.orchestrator.journal.records import Kind
@@ -34,6 +36,19 @@ def test_killed_while_they_copy_and_compare(on_stage: Play) -> None:
     on_stage.assert_nothing_lost()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds worker processes in /proc")
+def test_they_end_with_the_process_that_asked_for_them(on_stage: Play) -> None:
+    """And so does their fork server, which is held open by all of them."""
+    with on_stage.stage.writers(RATE):
+        child = on_stage.start()
+        on_stage.wait_for_intent(PhaseName.BACKFILL, child)
+        on_stage.wait(lambda: bool(_workers(child)), "there were workers", child)
+        [server] = _servers(child)
+        ours = {server, *_workers(child)}
+        os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: not ours & set(_parents()), None, "all of them to end")
+
+
 def test_stopped_ones_are_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause, rollback and Ctrl-C end the workers, and must not wait for one that answers no signal."""
     monkeypatch.setattr(workers, "END_S", 0.2)
@@ -47,7 +62,7 @@ def test_stopped_ones_are_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     (process,) = set(multiprocessing.active_children()) - before
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
-    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    wait_until(lambda: _stat(process.pid)[0] == "T", None, "the worker to be stopped")
     closing = threading.Thread(target=made.close, daemon=True)
     closing.start()
     closing.join(20)
@@ -57,15 +72,35 @@ def test_stopped_ones_are_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _workers(child: subprocess.Popen[bytes]) -> list[int]:
-    """A run's worker processes."""
-    found = (Path("/proc") / name for name in os.listdir("/proc") if name.isdigit())
-    return [int(process.name) for process in found if _is_worker(process, child.pid)]
+    """A run's worker processes: the children of its fork server."""
+    servers = _servers(child)
+    return [pid for pid, parent in _parents().items() if parent in servers]
 
 
-def _is_worker(process: Path, parent: int) -> bool:
+def _servers(child: subprocess.Popen[bytes]) -> list[int]:
+    return [pid for pid, parent in _parents().items() if parent == child.pid and "forkserver" in _command_line(pid)]
+
+
+def _parents() -> dict[int, int]:
+    """Of each process that has not ended."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            state, parent = _stat(int(name))
+            if state != "Z":
+                found[int(name)] = parent
+    return found
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """A process's state, and its parent."""
+    # They stand after the program's name in brackets, which may hold anything.
+    state, parent = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def _command_line(pid: int) -> str:
     try:
-        # After the program's name in brackets, which may hold anything: the state, and the parent.
-        its_parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        return its_parent == parent and b"spawn_main" in (process / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        return False
+        return (Path("/proc") / str(pid) / "cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -54,7 +54,7 @@ def test_a_look_at_a_run_loads_no_arrow(route: Route, folder: Path) -> None:
 
 
 def test_workers_import_no_command_line(route: Route, folder: Path) -> None:
-    """Under the console script, which a spawned process imports anew as its main module."""
+    """Under the console script, which a worker imports anew as its main module."""
     route.documents().insert_many(things(20))
     plan = route.plan(THINGS)
     script = Path(sys.executable).parent / "tranship"

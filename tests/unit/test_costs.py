@@ -38,7 +38,7 @@ def test_a_command_that_asks_no_server_loads_no_driver(command: list[str], tmp_p
 
 
 def test_a_worker_imports_the_entry_and_not_the_command_line(tmp_path: Path) -> None:
-    """What a spawned process does with the main module of its parent: it imports it anew."""
+    """What a worker does with the main module of its parent: it imports it anew."""
     code = "import runpy, tranship.__main__; runpy.run_module('tranship.__main__', run_name='__mp_main__')"
     subprocess.run([sys.executable, "-P", "-c", code], env=watched(tmp_path), check=True)
     [modules] = imported(tmp_path)
