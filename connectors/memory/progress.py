@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tranship.connectors.batch import Quarantined
+from tranship.connectors.batch import Batch, Quarantined
+from tranship.connectors.counting import Counted
 from tranship.connectors.errors import MarkMovedError, UnsettledError
-from tranship.connectors.fit import Cell, Fit
+from tranship.connectors.fit import Cell, Fit, Notes
+from tranship.connectors.memory.rows import holds
 from tranship.connectors.memory.state import FeedProgress, TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.memory.target import Hook, no_hook
@@ -23,6 +25,7 @@ from tranship.connectors.protocols import (
     DirtyKey,
     Key,
     LaneMark,
+    Loaded,
     Mismatch,
     Position,
     Progress,
@@ -32,6 +35,7 @@ from tranship.connectors.protocols import (
     Totals,
     TouchedKey,
 )
+from tranship.connectors.protocols.detached import Ledger
 from tranship.plans.streams import Stream
 
 
@@ -147,7 +151,7 @@ class MemoryProgress:
             kept.quarantine = {key: q for key, q in kept.quarantine.items() if key[0] not in names}
             kept.forget_fit(names)
             # A batch that was taken while the chunks were loaded must not put rows into the emptied tables (I2).
-            kept.lanes = [seq + 1 for seq in kept.lanes]
+            kept.move_lanes()
 
         self._store.transact("forget_chunks", scope, work)
 
@@ -155,7 +159,7 @@ class MemoryProgress:
 
     def take(self, scope: Scope, lane: int, limit: int) -> tuple[LaneMark, list[DirtyKey]]:
         kept = self._kept(scope)
-        mark = _lane_marks(scope, kept)[lane]
+        mark = kept.lane_marks(scope)[lane]
         ready = [key for key in kept.dirty if kept.lane_of(key) == lane and kept.is_loaded(key)]
         of_one_stream = [key for key in ready if key[0] == ready[0][0]][:limit]
         if kept.sealed:
@@ -163,7 +167,7 @@ class MemoryProgress:
         return mark, [DirtyKey(*key, kept.dirty[key].generation) for key in of_one_stream]
 
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
-        return _lane_marks(scope, self._kept(scope))
+        return self._kept(scope).lane_marks(scope)
 
     def seal(self, scope: Scope, most_divergences: int) -> None:
         def work(state: TargetState) -> None:
@@ -175,22 +179,14 @@ class MemoryProgress:
                     f"{len(kept.dirty)} changed keys are not applied, {len(unseen)} that were applied are not "
                     f"compared, {known} are known to differ, of which {most_divergences} may"
                 )
-            if not kept.sealed:
-                kept.lanes = [seq + 1 for seq in kept.lanes]
-                kept.sealed = True
+            kept.seal()
 
         self._hook("seal.before_commit")
         self._store.transact("seal", scope, work)
         self._hook("seal.after_commit")
 
     def unseal(self, scope: Scope) -> None:
-        def work(state: TargetState) -> None:
-            kept = state.feed(scope)
-            if kept.sealed:
-                kept.lanes = [seq + 1 for seq in kept.lanes]
-                kept.sealed = False
-
-        self._store.transact("unseal", scope, work)
+        self._store.transact("unseal", scope, lambda state: state.feed(scope).unseal())
 
     def backlog(self, scope: Scope) -> Backlog:
         kept = self._kept(scope)
@@ -268,7 +264,8 @@ class MemoryProgress:
         kept = self._kept(scope)
         found: dict[str, Fit] = {}
         for name in {stream for stream, _ in kept.filled}:
-            notes = {kind: n for (stream, kind), n in kept.notes_held.items() if stream == name and n}
+            held = [notes for (stream, _), notes in kept.held_notes.items() if stream == name]
+            notes = Counter(note.kind for some in held for note in some)
             filled = {cell: n for (stream, cell), n in kept.filled.items() if stream == name}
             if kept.compared is not None and name in kept.recounted:
                 found[name] = Fit(notes, kept.recounted[name], kept.compared.at)
@@ -306,9 +303,46 @@ def _capturing(state: TargetState, scope: Scope) -> FeedProgress:
     return kept
 
 
-def _lane_marks(scope: Scope, kept: FeedProgress) -> list[LaneMark]:
-    return [LaneMark(scope, lane, seq) for lane, seq in enumerate(kept.lanes)]
+class MemoryLedger(MemoryProgress):
+    """`Ledger` over a `MemoryStore` that has no rows."""
+
+    def adopt(self, scope: Scope, marks: Sequence[LaneMark]) -> None:
+        self._store.transact("adopt", scope, lambda state: state.feed(scope).catch_up(marks))
+
+    def settle_chunk(self, stream: Stream, mark: ChunkMark, loaded: Loaded, counted: Counted) -> None:  # noqa: ARG002
+        def work(state: TargetState) -> None:
+            kept = state.feed(mark.scope)
+            kept.swap_chunk(mark, loaded.rows, loaded.quarantined)
+            kept.hold_loaded(counted)
+
+        self._store.transact("settle_chunk", mark.scope, work)
+
+    def settle(
+        self,
+        stream: Stream,
+        dirty: Sequence[DirtyKey],
+        batch: Batch,
+        marks: Sequence[LaneMark],
+        *,
+        before: Notes,  # noqa: ARG002  it knows the notes of each key
+        held: Mapping[Key, str],  # noqa: ARG002  nobody else is here
+    ) -> int:
+        scope = marks[0].scope
+
+        def work(state: TargetState) -> int:
+            kept = state.feed(scope)
+            kept.swap_lanes(marks)
+            return kept.settle_batch(stream, dirty, batch, self._store.clock())
+
+        return self._store.transact("settle", scope, work)
+
+    def entries(self, scope: Scope, stream: Stream, span: Span) -> Iterator[Quarantined]:
+        yield from [entry for entry in self._kept(scope).aside(stream.name) if holds(span, entry.key)]
+
+    def entries_of(self, scope: Scope, stream: Stream, keys: Sequence[Key]) -> list[Quarantined]:
+        wanted = set(keys)
+        return [entry for entry in self._kept(scope).aside(stream.name) if entry.key in wanted]
 
 
-def _implements(progress: MemoryProgress) -> Progress:
-    return progress
+def _implements(progress: MemoryProgress, ledger: MemoryLedger) -> tuple[Progress, Ledger]:
+    return progress, ledger

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 from zlib import crc32
 
-from tranship.connectors.batch import KEY, Quarantined
+from tranship.connectors.batch import KEY, Batch, Quarantined
+from tranship.connectors.counting import Counted
 from tranship.connectors.errors import (
     ConnectorError,
     EpochMovedError,
@@ -20,7 +21,7 @@ from tranship.connectors.errors import (
     RefusedError,
     UniqueConflictError,
 )
-from tranship.connectors.fit import Cell, Kind
+from tranship.connectors.fit import Cell, Note
 from tranship.connectors.memory.indexes import Held, constraint_name, held_values
 from tranship.connectors.memory.rows import Row, holds
 from tranship.connectors.protocols import (
@@ -73,11 +74,12 @@ class FeedProgress:
     divergences: dict[StreamKey, Mismatch] = field(default_factory=dict)
     notes: int = 0
     compared: Compared | None = None
-    notes_held: Counter[tuple[str, Kind]] = field(default_factory=Counter)
+    held_notes: dict[StreamKey, tuple[Note, ...]] = field(default_factory=dict)
     filled: Counter[tuple[str, Cell]] = field(default_factory=Counter)
     recounted: Mapping[str, Mapping[Cell, int]] = field(default_factory=dict)
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)  # outlives the chunks (`rules.md` I1)
+    begun: set[tuple[str, int]] = field(default_factory=set)  # of a target that keeps marks alone
 
     def fork(self) -> FeedProgress:
         return replace(
@@ -88,10 +90,11 @@ class FeedProgress:
             touched=dict(self.touched),
             quarantine=dict(self.quarantine),
             divergences=dict(self.divergences),
-            notes_held=Counter(self.notes_held),
+            held_notes=dict(self.held_notes),
             filled=Counter(self.filled),
             chunks={stream: list(chunks) for stream, chunks in self.chunks.items()},
             attempts=dict(self.attempts),
+            begun=set(self.begun),
         )
 
     def lane_of(self, key: StreamKey) -> int:
@@ -122,14 +125,31 @@ class FeedProgress:
             self.dirty[key] = replace(known, since=now)
         return known is not None and key not in self.dirty
 
-    def hold_notes(self, stream: str, came: Counter[Kind], went: Counter[Kind]) -> None:
-        """Count the notes of rows that came, and take off those of rows that they replace."""
-        self.notes_held.update({(stream, kind): count for kind, count in came.items()})
-        self.notes_held.subtract({(stream, kind): count for kind, count in went.items()})
+    def settle_batch(self, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, now: float) -> int:
+        """After a batch was applied: all that is kept about its keys. Returns how many are clean."""
+        self._keep_aside(stream, [entry.key for entry in dirty], batch.quarantined)
+        for key in (entry.key for entry in dirty):
+            self.held_notes.pop((stream.name, key), None)
+        self._hold(stream, {key: tuple(batch.notes[key]) for key in batch.keys if key in batch.notes})
+        return sum([self.settle(entry, now) for entry in dirty])
+
+    def hold_loaded(self, counted: Counted) -> None:
+        """After a chunk was loaded: all that is kept about its keys."""
+        self._keep_aside(counted.stream, [], counted.quarantined)
+        self._hold(counted.stream, counted.notes)
+        self.filled.update({(counted.stream.name, cell): count for cell, count in counted.values.items()})
+
+    def _keep_aside(self, stream: Stream, keys: Iterable[Key], entries: Iterable[Quarantined]) -> None:
+        for key in keys:
+            self.quarantine.pop((stream.name, key), None)
+        self.quarantine |= {(stream.name, entry.key): entry for entry in entries}
+
+    def _hold(self, stream: Stream, notes: Mapping[Key, tuple[Note, ...]]) -> None:
+        self.held_notes |= {(stream.name, key): found for key, found in notes.items()}
 
     def forget_fit(self, streams: Set[str]) -> None:
         """Forget the counts of streams whose rows are gone."""
-        self.notes_held = Counter({key: count for key, count in self.notes_held.items() if key[0] not in streams})
+        self.held_notes = {key: notes for key, notes in self.held_notes.items() if key[0] not in streams}
         self.filled = Counter({key: count for key, count in self.filled.items() if key[0] not in streams})
 
     def next_attempt(self, chunk: Chunk) -> int:
@@ -152,6 +172,52 @@ class FeedProgress:
             if self.sealed or mark.lane >= len(self.lanes) or self.lanes[mark.lane] != mark.seq:
                 raise MarkMovedError(f"lane {mark.lane}: batch {mark.seq} was applied already, or the lane is sealed")
             self.lanes[mark.lane] += 1
+
+    def lane_marks(self, scope: Scope) -> list[LaneMark]:
+        """The marks of all lanes."""
+        return [LaneMark(scope, lane, seq) for lane, seq in enumerate(self.lanes)]
+
+    def move_lanes(self) -> None:
+        """No batch that was taken before can be applied any more."""
+        self.lanes = [seq + 1 for seq in self.lanes]
+
+    def catch_up(self, marks: Sequence[LaneMark]) -> None:
+        """Let no lane be behind these marks; lanes that are not there are made."""
+        self.lanes += [0] * (max((mark.lane + 1 for mark in marks), default=0) - len(self.lanes))
+        for mark in marks:
+            self.lanes[mark.lane] = max(self.lanes[mark.lane], mark.seq)
+
+    def seal(self) -> None:
+        """No batch can be applied, also none that was sent before."""
+        if not self.sealed:
+            self.move_lanes()
+            self.sealed = True
+
+    def unseal(self) -> None:
+        """Batches can be applied again, with other marks."""
+        if self.sealed:
+            self.move_lanes()
+            self.sealed = False
+
+    def begin_attempt(self, mark: ChunkMark) -> None:
+        """Let it be the one that may load its chunk; raises `MarkMovedError` when it is not the newest."""
+        place = (mark.stream, mark.chunk)
+        if self.attempts.get(place, 0) >= mark.attempt:
+            raise MarkMovedError(f"chunk {mark.chunk} of {mark.stream}: attempt {mark.attempt} is over")
+        self.attempts[place] = mark.attempt
+        self.begun.add(place)
+
+    def end_attempt(self, mark: ChunkMark) -> None:
+        """It has loaded its chunk; raises `MarkMovedError` when it may not, or did already."""
+        place = (mark.stream, mark.chunk)
+        if place not in self.begun or self.attempts[place] != mark.attempt:
+            raise MarkMovedError(f"chunk {mark.chunk} of {mark.stream}: attempt {mark.attempt} is over")
+        self.begun.remove(place)
+
+    def forget_attempts(self, streams: Set[str]) -> None:
+        """Nothing of these streams that has begun can be loaded or applied any more."""
+        self.begun = {place for place in self.begun if place[0] not in streams}
+        self.move_lanes()
 
 
 @dataclass
@@ -185,6 +251,11 @@ class TargetState:
         """The last statement of every transaction; raises `EpochMovedError`."""
         if self.epochs.get(scope.run) != scope.epoch:
             raise EpochMovedError(f"run {scope.run}: epoch {scope.epoch} is over, another orchestrator took over")
+
+    def claim_epoch(self, scope: Scope) -> None:
+        """A target that keeps marks alone: let this be the epoch, unless a later one has come."""
+        if self.epochs.get(scope.run, 0) < scope.epoch:
+            self.epochs[scope.run] = scope.epoch
 
     def feed(self, scope: Scope) -> FeedProgress:
         """Progress of a feed, empty at first."""

@@ -19,7 +19,14 @@ from tranship.connectors.errors import (
     PositionLostError,
     TransientError,
 )
-from tranship.connectors.memory import Fate, MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.memory import (
+    Fate,
+    MemoryProgress,
+    MemorySchema,
+    MemorySource,
+    MemoryStore,
+    MemoryTarget,
+)
 from tranship.connectors.memory.target import no_hook
 from tranship.connectors.protocols import ChunkMark, Feed, Position, Scope, Span
 from tranship.plans.streams import Stream
