@@ -70,9 +70,11 @@ pauses = st.sampled_from([0, 1, 2, 2, 2, 3, 3, 4])
 class Machine(RuleBasedStateMachine):
     """Applications write; orchestrators copy, capture and apply; things go wrong. The laws hold after each rule."""
 
+    detached = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(detached=self.detached)
 
     @initialize(fate=fates, copies=copies, copied=st.booleans(), constrained=st.booleans())
     def start(self, fate: Fate, copies: list[Fate], copied: bool, constrained: bool) -> None:
@@ -160,3 +162,9 @@ class StrangersMachine(Machine):
     def be_compared(self, hands: list[Key], events: list[Event]) -> None:
         """The reconcile phase, in the middle of other things."""
         self.world.reconcile(hands, events)
+
+
+class DetachedMachine(Machine):
+    """The same over a target that keeps its own marks, and a ledger that shares no transaction with it."""
+
+    detached = True

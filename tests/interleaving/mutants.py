@@ -5,16 +5,20 @@ A mutant replaces one method of the real code by a version that leaves one rule 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.interleaving.machine import Machine, StrangersMachine
+import pyarrow as pa
+
+from tests.interleaving.machine import DetachedMachine, Machine, StrangersMachine
 from tests.interleaving.orchestrators import LANES, STREAM, Orchestrator
 from tests.interleaving.world import World
 from tranship.connectors.batch import KEY, Batch
+from tranship.connectors.detached import DetachedTarget, _DetachedProgress
 from tranship.connectors.errors import UniqueConflictError
-from tranship.connectors.memory import Fate, MemoryProgress, TargetState
+from tranship.connectors.fit import NOTHING_NOTED, Notes
+from tranship.connectors.memory import Fate, MemoryLedger, MemoryMarkedTarget, MemoryProgress, TargetState
 from tranship.connectors.memory.rows import Row
 from tranship.connectors.memory.state import FeedProgress
 from tranship.connectors.protocols import (
@@ -24,9 +28,11 @@ from tranship.connectors.protocols import (
     DirtyKey,
     Key,
     LaneMark,
+    Loaded,
     Mismatch,
     Position,
     Scope,
+    Span,
     TouchedKey,
 )
 from tranship.orchestrator.dataplane import exclusive
@@ -168,7 +174,111 @@ def marks_without_a_seal(self: MemoryProgress, scope: Scope, most_divergences: i
     self._store.transact("seal", scope, work)
 
 
+def settled_under_any_mark(
+    self: MemoryLedger,
+    stream: Stream,
+    dirty: Sequence[DirtyKey],
+    batch: Batch,
+    marks: Sequence[LaneMark],
+    **_other: object,
+) -> int:
+    def work(state: TargetState) -> int:
+        return state.feed(marks[0].scope).settle_batch(stream, dirty, batch, self._store.clock())
+
+    return self._store.transact("settle", marks[0].scope, work)
+
+
+def adopted_whatever_it_was(self: MemoryLedger, scope: Scope, marks: Sequence[LaneMark]) -> None:
+    def work(state: TargetState) -> None:
+        for mark in marks:
+            state.feed(scope).lanes[mark.lane] = mark.seq
+
+    if not self._kept(scope).lanes:
+        return _adopt(self, scope, marks)
+    return self._store.transact("adopt", scope, work)
+
+
+_adopt = MemoryLedger.adopt
+
+
+def never_adopted(self: _DetachedProgress, scope: Scope, _lanes: object = None) -> None:
+    self._target.claim(scope, self._ledger.lane_marks(scope))
+
+
+def put_under_any_mark(
+    self: MemoryMarkedTarget, stream: Stream, keys: Sequence[Key], rows: pa.RecordBatch, marks: Sequence[LaneMark]
+) -> dict[Key, str]:
+    def work(state: TargetState) -> None:
+        kept = state.feed(marks[0].scope)
+        kept.catch_up([replace(mark, seq=mark.seq + 1) for mark in marks])
+        state.delete(stream, keys)
+        state.put(stream, rows.to_pylist())
+
+    self._reach("replace", "before_commit")
+    self._store.transact("replace", marks[0].scope, work)
+    return {}
+
+
+def settled_before_it_is_there(
+    self: DetachedTarget, stream: Stream, dirty: Sequence[DirtyKey], batch: Batch, marks: Sequence[LaneMark], *_: Notes
+) -> int:
+    removed = self._ledger.settle(stream, dirty, batch, marks, before=NOTHING_NOTED, held={})
+    self._target.replace(stream, [entry.key for entry in dirty], batch.rows, marks)
+    return removed
+
+
+def loaded_into_what_is_there(
+    self: MemoryMarkedTarget,
+    stream: Stream,
+    _span: Span,
+    batches: Iterable[Batch],
+    mark: ChunkMark,
+) -> Loaded:
+    rows = [row for batch in batches for row in batch.rows.to_pylist()]
+
+    def work(state: TargetState) -> None:
+        state.feed(mark.scope).end_attempt(mark)
+        state.put(stream, rows)
+
+    self._reach("load", "before_commit")
+    self._store.transact("load", mark.scope, work)
+    return Loaded(len(rows), 0, 0)
+
+
+def sealed_in_the_ledger_alone(self: _DetachedProgress, scope: Scope, most_divergences: int) -> None:
+    self._ledger.seal(scope, most_divergences)
+
+
+def any_attempt(self: FeedProgress, mark: ChunkMark) -> None:
+    self.begun.discard((mark.stream, mark.chunk))
+
+
+def attempts_outlive_their_chunks(_self: FeedProgress, _streams: set[str]) -> None: ...
+
+
+DETACHED = (
+    Mutant("detached: settled under any mark", ((MemoryLedger, "settle", settled_under_any_mark),), DetachedMachine),
+    Mutant(
+        "detached: a copy of a mark goes back", ((MemoryLedger, "adopt", adopted_whatever_it_was),), DetachedMachine
+    ),
+    Mutant("detached: copies do not catch up", ((_DetachedProgress, "_meet", never_adopted),), DetachedMachine),
+    Mutant("detached: rows have no mark", ((MemoryMarkedTarget, "replace", put_under_any_mark),), DetachedMachine),
+    Mutant(
+        "detached: settled before rows", ((DetachedTarget, "replace", settled_before_it_is_there),), DetachedMachine
+    ),
+    Mutant("detached: no span is cleared", ((MemoryMarkedTarget, "load", loaded_into_what_is_there),), DetachedMachine),
+    Mutant("detached: no mark is sealed", ((_DetachedProgress, "seal", sealed_in_the_ledger_alone),), DetachedMachine),
+    Mutant("detached: any attempt may load", ((FeedProgress, "end_attempt", any_attempt),), DetachedMachine),
+    Mutant(
+        "detached: attempts outlive the emptied table",
+        ((FeedProgress, "forget_attempts", attempts_outlive_their_chunks),),
+        DetachedMachine,
+    ),
+    Mutant("detached: the epoch is not checked", ((TargetState, "check_epoch", any_epoch),), DetachedMachine),
+)
+
 MUTANTS = (
+    *DETACHED,
     Mutant("behind the seal lanes go on with other marks", ((MemoryProgress, "seal", marks_without_a_seal),)),
     Mutant(
         "keys that never stand still are left as they are",

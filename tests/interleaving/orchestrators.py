@@ -8,10 +8,30 @@ from itertools import chain
 from tests.interleaving.steps import KilledError, Step, SteppedClock, SteppedGate, pause
 from tests.support import InlineWorkers
 from tranship.connectors.batch import Batch
+from tranship.connectors.detached import DetachedTarget, detached_progress
 from tranship.connectors.keys import KeyForm
-from tranship.connectors.memory import MemoryProgress, MemorySchema, MemorySource, MemoryStore, MemoryTarget
+from tranship.connectors.memory import (
+    MemoryLedger,
+    MemoryMarkedTarget,
+    MemoryProgress,
+    MemorySchema,
+    MemorySource,
+    MemoryStore,
+    MemoryTarget,
+)
 from tranship.connectors.memory.rows import make_batch
-from tranship.connectors.protocols import DirtyKey, Feed, Key, LaneMark, Position, Scope, Span, TouchedKey
+from tranship.connectors.protocols import (
+    BatchTarget,
+    DirtyKey,
+    Feed,
+    Key,
+    LaneMark,
+    Position,
+    Progress,
+    Scope,
+    Span,
+    TouchedKey,
+)
 from tranship.orchestrator.dataplane import copier
 from tranship.orchestrator.dataplane.applier import Applier
 from tranship.orchestrator.dataplane.run import Connect, Run
@@ -85,7 +105,15 @@ class PausingTarget(MemoryTarget):
         return super().read_keys(stream, keys)
 
 
-class PausingProgress(MemoryProgress):
+class PausingMarkedTarget(MemoryMarkedTarget):
+    """The same, of a target that keeps its own marks."""
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        pause("target.read_keys")
+        return super().read_keys(stream, keys)
+
+
+class PausingProgress(MemoryLedger):
     """Progress that can be overtaken before the exclusive lane's marks are read, and watches who takes which key.
 
     `on_touched` is called when touched keys are read.
@@ -122,13 +150,23 @@ class Orchestrator:
     """One process that owns the lease, or owned it once."""
 
     def __init__(
-        self, store: MemoryStore, epoch: int, on_touched: Callable[[], None], doubted: Callable[[], bool]
+        self,
+        store: MemoryStore,
+        ledger: MemoryStore,
+        epoch: int,
+        on_touched: Callable[[], None],
+        doubted: Callable[[], bool],
     ) -> None:
         self._doubted = doubted
         self.scope = Scope(RUN, Feed.FORWARD, epoch)
         self.source = PausingSource(store, batch_rows=1, idle_s=0)
-        self.target = PausingTarget(store, self.scope, before_commit)
-        self.progress = PausingProgress(store, before_commit, on_touched)
+        self.ledger = PausingProgress(ledger, before_commit, on_touched)
+        self.target: BatchTarget = PausingTarget(store, self.scope, before_commit)
+        self.progress: Progress = self.ledger
+        if ledger is not store:
+            marked = PausingMarkedTarget(store, self.scope, before_commit)
+            self.target = DetachedTarget(marked, self.ledger, self.scope, before_commit)
+            self.progress = detached_progress(marked, self.ledger)
         self._schema = MemorySchema(store)
         self.steps: dict[str, Step] = {}
         self._watcher = MemorySource(store, batch_rows=3, idle_s=0)
@@ -155,8 +193,8 @@ class Orchestrator:
         chunks = self.progress.chunks(self.scope, STREAM)
         names = [f"copy {chunk.number}" for chunk in chunks if chunk.state != "loaded"]
         if self.progress.position(self.scope) is not None:
-            names += 2 * [f"apply {lane}" for lane in range(LANES) if self.progress.take(self.scope, lane, 1)[1]]
-            touched = MemoryProgress.touched(self.progress, self.scope, STREAM, None, 1)
+            names += 2 * [f"apply {lane}" for lane in range(LANES) if self.ledger.take(self.scope, lane, 1)[1]]
+            touched = MemoryProgress.touched(self.ledger, self.scope, STREAM, None, 1)
             names += ["settle"] * bool(touched or self.recorded())
             names += ["look"] * (self._doubted() and all(chunk.state == "loaded" for chunk in chunks))
             names += ["capture"] * (self.progress.position(self.scope) != self.source.position())
