@@ -168,3 +168,13 @@ class DetachedMachine(Machine):
     """The same over a target that keeps its own marks, and a ledger that shares no transaction with it."""
 
     detached = True
+
+    @rule(key=keys)
+    def be_settled_late(self, key: Key) -> None:
+        """Between the two commits of a batch a connection is lost, and the second one is late."""
+        self.world.settle_late(key)
+
+    @rule()
+    def be_loaded_late(self) -> None:
+        """The rows of a chunk are on their way while the backfill is undone."""
+        self.world.load_late()

@@ -188,19 +188,6 @@ def settled_under_any_mark(
     return self._store.transact("settle", marks[0].scope, work)
 
 
-def adopted_whatever_it_was(self: MemoryLedger, scope: Scope, marks: Sequence[LaneMark]) -> None:
-    def work(state: TargetState) -> None:
-        for mark in marks:
-            state.feed(scope).lanes[mark.lane] = mark.seq
-
-    if not self._kept(scope).lanes:
-        return _adopt(self, scope, marks)
-    return self._store.transact("adopt", scope, work)
-
-
-_adopt = MemoryLedger.adopt
-
-
 def never_adopted(self: _DetachedProgress, scope: Scope, _lanes: object = None) -> None:
     self._target.claim(scope, self._ledger.lane_marks(scope))
 
@@ -238,15 +225,11 @@ def loaded_into_what_is_there(
 
     def work(state: TargetState) -> None:
         state.feed(mark.scope).end_attempt(mark)
-        state.put(stream, rows)
+        state.insert(stream, rows)
 
     self._reach("load", "before_commit")
     self._store.transact("load", mark.scope, work)
     return Loaded(len(rows), 0, 0)
-
-
-def sealed_in_the_ledger_alone(self: _DetachedProgress, scope: Scope, most_divergences: int) -> None:
-    self._ledger.seal(scope, most_divergences)
 
 
 def any_attempt(self: FeedProgress, mark: ChunkMark) -> None:
@@ -258,16 +241,12 @@ def attempts_outlive_their_chunks(_self: FeedProgress, _streams: set[str]) -> No
 
 DETACHED = (
     Mutant("detached: settled under any mark", ((MemoryLedger, "settle", settled_under_any_mark),), DetachedMachine),
-    Mutant(
-        "detached: a copy of a mark goes back", ((MemoryLedger, "adopt", adopted_whatever_it_was),), DetachedMachine
-    ),
     Mutant("detached: copies do not catch up", ((_DetachedProgress, "_meet", never_adopted),), DetachedMachine),
     Mutant("detached: rows have no mark", ((MemoryMarkedTarget, "replace", put_under_any_mark),), DetachedMachine),
     Mutant(
         "detached: settled before rows", ((DetachedTarget, "replace", settled_before_it_is_there),), DetachedMachine
     ),
     Mutant("detached: no span is cleared", ((MemoryMarkedTarget, "load", loaded_into_what_is_there),), DetachedMachine),
-    Mutant("detached: no mark is sealed", ((_DetachedProgress, "seal", sealed_in_the_ledger_alone),), DetachedMachine),
     Mutant("detached: any attempt may load", ((FeedProgress, "end_attempt", any_attempt),), DetachedMachine),
     Mutant(
         "detached: attempts outlive the emptied table",

@@ -224,8 +224,12 @@ class World:
         """All goes well for a while."""
         self.copy_all()
         self.follow()
-        while applicable := [name for name in self.owner.useful() if name.startswith("apply")]:
+        for _ in range(MOST_ROUNDS):
+            applicable = [name for name in self.owner.useful() if name.startswith("apply")]
+            if not applicable:
+                return
             self._run(applicable[0])
+        raise LawBrokenError("catching up does not end")
 
     def copy_one(self, fate: Fate) -> None:
         """Copy the first chunk that is not loaded."""
@@ -237,6 +241,33 @@ class World:
         """The backfill phase, undisturbed."""
         for _ in self._chunks():
             self.copy_one(Fate.APPLY)
+
+    def settle_late(self, key: Key) -> None:
+        """What the ledger was to settle of a batch lands when its key has been applied again, and changed once more."""
+        self.write("put", key, key, None, captured=True)
+        for lane in range(LANES):
+            self._commit(f"apply {lane}", "settle.before_commit", Fate.POSTPONE)
+        self.catch_up()
+        self.write("put", key, key, None, captured=True)
+        self._let_all_land()
+
+    def load_late(self) -> None:
+        """Rows of a chunk land when their table has been emptied."""
+        self.undo_backfill(False)
+        for chunk in self._chunks():
+            self._commit(f"copy {chunk.number}", "load.before_commit", Fate.POSTPONE)
+        self.undo_backfill(False)
+        self._let_all_land()
+
+    def _commit(self, name: str, where: str, fate: Fate) -> None:
+        """From beginning to end; the COMMIT at that place meets its fate."""
+        self.owner.begin(name)
+        for _ in range(MOST_PAUSES):
+            step = self.owner.steps.get(name)
+            if step is None:
+                return
+            self.advance(self.owner, name, fate if step.where == where else Fate.APPLY)
+        raise LawBrokenError(f"{name} never ends")
 
     def start(self, fate: Fate) -> None:
         """The capture phase: repeated until its position is durable, also when a first attempt may land later."""
@@ -420,6 +451,9 @@ class World:
     def _let_all_come(self) -> None:
         for orchestrator, name in self.under_way:
             self.finish(orchestrator, name)
+        self._let_all_land()
+
+    def _let_all_land(self) -> None:
         while self._on_their_way:
             self.land(0)
 
