@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tranship.connectors.errors import ConnectorError
-from tranship.connectors.protocols import MOST_COUNTED, Backlog, Build, Compared, Feed, Progress, Scope, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Backlog, Build, Compared, Progress, Scope, Totals
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.engine.session import Session
@@ -155,7 +155,7 @@ class Watch:
 
     def _take(self, state: State, now: float) -> Figures:
         progress = self._progress = self._progress or self._session.connect.progress()
-        scope = Scope(state.run, Feed.FORWARD, state.epoch)
+        scope = Scope(state.run, state.feed, state.epoch)
         totals = progress.totals(scope)
         following = follows(state)
         backlog = progress.backlog(scope) if following else None

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tranship.connectors.protocols import BatchTarget, Position, Progress, Scope, TargetSchema
+from tranship.connectors.errors import RefusedError
+from tranship.connectors.protocols import BatchTarget, Feed, Position, Progress, Scope, TargetSchema
 from tranship.connectors.registry import Source
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
@@ -29,13 +30,28 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Connect:
-    """How to open connections for a scope; the engine's tests put the memory pair here."""
+    """How to open connections to the two sides of a run, in one direction: that names which is source and which target.
+    Nothing is opened before it is used. The engine's tests put the memory pair here.
+
+    `back`: how to open them in the other direction; None where a side cannot be what it would have to be.
+    """
 
     source: Callable[[], Source]
     target: Callable[[Scope], BatchTarget]
     progress: Callable[[], Progress]
     schema: Callable[[], TargetSchema]
     workers: Callable[[Scope], Workers]
+    back: Connect | None = None
+
+    def toward(self, feed: Feed) -> Connect:
+        """The direction of a feed. Raises `RefusedError` where nothing can be moved back."""
+        if feed is Feed.FORWARD:
+            return self
+        if self.back is None:
+            raise RefusedError(
+                "nothing can be moved back: the source's connector is no target, or the target's no source of changes"
+            )
+        return self.back
 
 
 @dataclass

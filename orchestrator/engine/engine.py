@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, RefusedError, TransientError
-from tranship.connectors.protocols import Feed, Scope
+from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import Clock, MonotonicClock
 from tranship.orchestrator.dataplane import reseed
 from tranship.orchestrator.dataplane.run import POLL_S, Connect, Run
@@ -168,16 +168,17 @@ class Engine:
     def _open_run(self) -> None:
         """Open all connections under the book's epoch."""
         self._close_run()
-        scope = Scope(self.book.run, Feed.FORWARD, self.book.epoch)
+        scope = Scope(self.book.run, self.state.feed, self.book.epoch)
+        connect = self.connect.toward(scope.feed)
         self._run = Run(
             id=self.state.id,
             plan=self.plan,
             streams=self.streams,
             scope=scope,
-            connect=self.connect,
-            source=self.connect.source(),
-            progress=self.connect.progress(),
-            schema=self.connect.schema(),
+            connect=connect,
+            source=connect.source(),
+            progress=connect.progress(),
+            schema=connect.schema(),
             clock=self.clock,
             patience=self.patience,
             tick=self._tick,
@@ -185,7 +186,7 @@ class Engine:
             facts=lambda phase: self.state.facts.get(phase, {}),
             work=self.work,
         )
-        setting = Setting(self.connect, scope, self.streams, self.clock, self.patience)
+        setting = Setting(connect, scope, self.streams, self.clock, self.patience)
         self._supervisor = Supervisor(setting, dict(BODIES))
 
     def _close_run(self) -> None:

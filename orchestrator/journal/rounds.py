@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from tranship.connectors.protocols import Feed
 from tranship.plans.strategies import GROUPS, TRAITS, Group, PhaseName, Stage, Trait, group_of, is_pivot, stage_of
 
 
@@ -51,6 +52,11 @@ class Round:
     version: int | None = None
     pivot_sent: int | None = None
     pivoted: int | None = None
+
+    @property
+    def feed(self) -> Feed:
+        """The direction in which it moves data, and so what its source and its target are."""
+        return Feed.FORWARD if self.number % 2 else Feed.REVERSE
 
     @property
     def pivoting(self) -> bool:

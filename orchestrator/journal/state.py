@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from tranship.connectors.protocols import Feed
 from tranship.orchestrator.journal.records import VERSION
 from tranship.orchestrator.journal.rounds import Approval, PhaseStatus, Round
 from tranship.plans.strategies import Group, PhaseName, Stage, Trait
@@ -131,6 +132,11 @@ class State:
     def pivoting(self) -> bool:
         """Whether only a server knows if the pivot has taken place: nothing may be stopped, undone or changed then."""
         return self.latest.pivoting
+
+    @property
+    def feed(self) -> Feed:
+        """What the latest round moves."""
+        return self.latest.feed
 
     @property
     def primary(self) -> Side:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tranship.connectors.fit import Cell, Effect, Fit, fields
 from tranship.connectors.printable import printable
-from tranship.connectors.protocols import Feed, Scope
+from tranship.connectors.protocols import Scope
 from tranship.orchestrator.dataplane.fitness import against
 from tranship.orchestrator.engine.session import Session
 from tranship.plans.document import flow
@@ -133,7 +133,7 @@ def unnamed(session: Session, run: str) -> Iterator[tuple[str, int, Mapping[str,
     These names are the data's: they are shown because a person asked for them, and kept nowhere.
     """
     state = session.state(run)
-    scope = Scope(run, Feed.FORWARD, state.epoch).reading
+    scope = Scope(run, state.feed, state.epoch).reading
     with closing(session.connect.source()) as source, closing(session.connect.target(scope)) as target:
         for stream in session.streams:
             rows = target.some_with_residue(stream, NAMES_ROWS)

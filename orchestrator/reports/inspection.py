@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tranship.connectors.errors import EpochMovedError
-from tranship.connectors.protocols import BatchTarget, Feed, Finding, Scope
+from tranship.connectors.protocols import BatchTarget, Finding, Scope
 from tranship.orchestrator.clock import MonotonicClock
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.dataplane.work import Work
@@ -34,7 +34,7 @@ def incomparable(session: Session, name: str) -> str | None:
     if state.status is RunStatus.ROLLED_BACK or state.undoing:
         return "the rollback takes its rows back from the target"
     with closing(session.connect.progress()) as progress:
-        loaded = any(one.loaded for one in progress.totals(Scope(name, Feed.FORWARD, state.epoch)).values())
+        loaded = any(one.loaded for one in progress.totals(Scope(name, state.feed, state.epoch)).values())
         return None if loaded else "nothing is loaded yet"
 
 
@@ -58,7 +58,7 @@ def reconcile_now(session: Session, name: str, work: Work) -> Reconciled:
         )
     if state.status not in ENDED:
         session.guard(state, moving=False)
-    scope = Scope(name, Feed.FORWARD, state.epoch)
+    scope = Scope(name, state.feed, state.epoch)
     clock = MonotonicClock()
     run = Run(
         id=state.id,
@@ -111,5 +111,5 @@ def unapprovable(session: Session, name: str, stage: Stage) -> str | None:
     """
     state = session.state(name)
     with closing(session.connect.progress()) as progress:
-        scope = Scope(name, Feed.FORWARD, state.epoch).reading
+        scope = Scope(name, state.feed, state.epoch).reading
         return against_switch(progress, scope, session.plan, session.streams) if is_pivot(stage) else None

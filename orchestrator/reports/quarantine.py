@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tranship.connectors.batch import Quarantined
-from tranship.connectors.protocols import Aside, Feed, Key, Progress, Scope
+from tranship.connectors.protocols import Aside, Key, Progress, Scope
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.reports.keynames import CANONICAL, key_text, keys_named
 from tranship.plans.streams import Stream
@@ -99,7 +99,7 @@ def open_quarantine(session: Session, run: str) -> Iterator[Quarantine]:
     """The quarantine of a run; reads only, and needs no orchestrator."""
     state = session.state(run)
     with closing(session.connect.progress()) as progress:
-        yield Quarantine(run, progress, Scope(run, Feed.FORWARD, state.epoch))
+        yield Quarantine(run, progress, Scope(run, state.feed, state.epoch))
 
 
 def _exported(stream: Stream, entry: Quarantined) -> dict[str, str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tranship.connectors.fit import Fit
-from tranship.connectors.protocols import MOST_COUNTED, Build, Feed, Mismatch, Progress, Scope, Tally, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
 from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, State
@@ -107,7 +107,7 @@ def status_of(session: Session, run: str) -> Status:
 
 def _status(session: Session, run: str, progress: Progress) -> Status:
     state = session.state(run)
-    scope = Scope(run, Feed.FORWARD, state.epoch)
+    scope = Scope(run, state.feed, state.epoch)
     following = follows(state)
     backlog = progress.backlog(scope) if following else None
     quarantine = progress.quarantine_count(scope)

@@ -7,7 +7,7 @@ over, in the phases' own code; some of them are zombies. The oracle is the ledge
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeVar
 
@@ -59,6 +59,7 @@ from tranship.connectors.protocols import (
 from tranship.orchestrator.dataplane.applier import Applier
 from tranship.orchestrator.dataplane.run import Connect, Run
 from tranship.orchestrator.journal.records import Kind
+from tranship.orchestrator.journal.rounds import Round
 from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover.drain import Drain
 from tranship.orchestrator.phases.cutover.fence import Fence
@@ -80,7 +81,7 @@ STREAM = Stream(
     columns=(Column("version", ("version",), LogicalType.INT64, "int32"),),
 )
 PHASES = (Fence, Drain, Verify, Seal, Switch)
-"""The strategy of each round; `Mover.open` follows, which also opens the other side's record (`rules.md` J9, J16)."""
+"""The strategy of each round; `Mover.open` follows, which also opens the other side's record."""
 
 ROUNDS = 3
 MOST_PAUSES = 400
@@ -177,6 +178,11 @@ class Mover:
             MemorySource(source, batch_rows=3, idle_s=0),
         )
 
+    @property
+    def connect(self) -> Connect:
+        """Both directions, as a run would know them."""
+        return replace(_connect(self.ways[Feed.FORWARD]), back=_connect(self.ways[Feed.REVERSE]))
+
     def begin(self, name: str) -> Step:
         """Start an action by its name, unless this process is at it already."""
         if name not in self.steps:
@@ -246,13 +252,7 @@ class Mover:
             plan=PLAN.model_copy(update={"cutover": PLAN.cutover.model_copy(update={"quiet": 0.0})}),
             streams=(STREAM,),
             scope=way.scope,
-            connect=Connect(
-                source=lambda: way.source,
-                target=lambda _: way.target,
-                progress=lambda: way.progress,
-                schema=lambda: way.schema,
-                workers=lambda _: InlineWorkers(way.source, way.target),  # type: ignore[arg-type]
-            ),
+            connect=self.connect.toward(way.scope.feed),
             source=way.source,
             progress=way.progress,
             schema=way.schema,
@@ -309,7 +309,7 @@ class Rounds:
     @property
     def feed(self) -> Feed:
         """The round's direction."""
-        return Feed.FORWARD if self.round % 2 else Feed.REVERSE
+        return Round(self.round).feed
 
     def is_sealed(self, feed: Feed) -> bool:
         """Whether the direction's lanes are."""
@@ -510,6 +510,16 @@ class Rounds:
     def _fate(self, _name: str) -> Fate:
         fate, self._next_fate = self._next_fate, Fate.APPLY
         return fate
+
+
+def _connect(way: Way) -> Connect:
+    return Connect(
+        source=lambda: way.source,
+        target=lambda _: way.target,
+        progress=lambda: way.progress,
+        schema=lambda: way.schema,
+        workers=lambda _: InlineWorkers(way.source, way.target),  # type: ignore[arg-type]
+    )
 
 
 def _judge(step: Step) -> None:
