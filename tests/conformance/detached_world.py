@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests.conformance.target_world import Hook
 from tranship.connectors.detached import DetachedTarget, detached_progress
 from tranship.connectors.memory import Fate, MemoryLedger, MemoryMarkedTarget, MemorySchema, MemoryStore
-from tranship.connectors.memory.target import no_hook
+from tranship.connectors.memory.reader import no_hook
 from tranship.connectors.protocols import READING, Feed, Progress, Scope
 
 

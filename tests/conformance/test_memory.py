@@ -27,7 +27,7 @@ from tranship.connectors.memory import (
     MemoryStore,
     MemoryTarget,
 )
-from tranship.connectors.memory.target import no_hook
+from tranship.connectors.memory.reader import no_hook
 from tranship.connectors.protocols import ChunkMark, Feed, Position, Scope, Span
 from tranship.plans.streams import Stream
 

@@ -19,8 +19,8 @@ from tranship.connectors.detached import DetachedTarget, _DetachedProgress
 from tranship.connectors.errors import UniqueConflictError
 from tranship.connectors.fit import NOTHING_NOTED, Notes
 from tranship.connectors.memory import Fate, MemoryLedger, MemoryMarkedTarget, MemoryProgress, TargetState
+from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.memory.rows import Row
-from tranship.connectors.memory.state import FeedProgress
 from tranship.connectors.protocols import (
     Changes,
     Chunk,

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tests.interleaving.orchestrators import KEYS, LawBrokenError
 from tests.interleaving.rounds import Rounds
 from tranship.connectors.memory import Fate, MemoryLedger
-from tranship.connectors.memory.state import FeedProgress
+from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.protocols import Key, Scope
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases.cutover import routing, switch
