@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -21,30 +21,37 @@ from multiprocessing.forkserver import ensure_running
 
 from tranship.orchestrator import stderr
 
+SURROUNDINGS = {
+    # Until Python 3.12 the fork server looks for modules in the folder it was started in, too: a checkout has one there
+    # that bears the package's name.
+    "PYTHONSAFEPATH": "1",
+    # Else it would have threads before it forks, for arithmetic that nobody does here.
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 
 def prepared(modules: Sequence[str]) -> ForkServerContext:
     """What starts processes that have imported these modules. The first call of a process decides which they are; a
     later one for others gets processes that import them when they begin."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    # Until Python 3.12 the fork server looks for the modules in the folder it was started in, too: ours has parts that
-    # bear the package's name in a checkout.
-    with _environment("PYTHONSAFEPATH", "1"):
+    with _environment(SURROUNDINGS):
         ensure_running()
     return context
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ |= changes
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def settle() -> None:
