@@ -43,6 +43,7 @@ $(VENV)/locked: requirements.lock
 $(PROJECT): $(VENV)/locked pyproject.toml
 	@rm -rf $(VENV)/project-* build
 	$(PIP) install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+	@$(BIN)/python -m compileall -q build  # else, where Python is told to write none, each process compiles all anew
 	@touch $@
 
 check: install  ## format, lint, strict types, import direction, generated files up to date
