@@ -182,8 +182,10 @@ def test_every_site_is_killed() -> None:
 
 def test_every_site_stands_at_one_place_in_the_code() -> None:
     places = [Path(folder) for package in (tranship.connectors, tranship.orchestrator) for folder in package.__path__]
-    # The memory pair has the same sites as the servers' connectors: its transactions are theirs in small.
+    # The memory pair has the same sites as the servers' connectors: its transactions are theirs in small. So far it is
+    # all that uses `detached`, whose sites the conformance suite and the interleaving ring stop at.
     sources = [path for folder in places for path in folder.rglob("*.py") if path.parent.name != "memory"]
+    sources = [path for path in sources if path.name != "detached.py"]
     found = sorted(name for path in sources for name in _reached(path))
     assert found == sorted(SITES)
     assert set(postgresql.SITES) <= set(SITES)
