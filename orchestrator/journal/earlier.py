@@ -73,7 +73,9 @@ def _observed(state: State, record: Record) -> State:
     return state.in_round(replace(state.latest, facts=facts))
 
 
-def _undone(state: State, _record: Record) -> State:
+def _undone(state: State, record: Record) -> State:
+    if state.pivoting or state.switched:  # only the record on the server ends the one, and nothing the other
+        raise IllegalTransitionError(f"{record.kind} of {record.phase} cannot come now: the pivot is sent")
     return state.in_round(state.latest.lifted(Group.CUTOVER))
 
 
