@@ -197,7 +197,7 @@ class _DetachedProgress:
 
 
 def detached_progress(target: MarkedTarget, ledger: Ledger) -> Progress:
-    """The progress of a target that keeps its own marks. Belongs to the thread of `target`."""
+    """The progress of a target that keeps its own marks. Of `target` it calls only what concerns marks."""
     return cast(Progress, _DetachedProgress(target, ledger))
 
 

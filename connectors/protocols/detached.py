@@ -27,7 +27,8 @@ class MarkedTarget(Protocol):
     """Rows and their marks, which change together. It keeps no quarantine: what it reads are rows alone.
 
     Every writing call is one transaction that is refused under another epoch than the one of the newest `claim`
-    (`EpochMovedError`). One object belongs to one process and thread.
+    (`EpochMovedError`). What reads and writes rows belongs to one process and thread; the calls about marks alone
+    (`claim`, `begin`, `empty`, `seal`, `unseal`, `forget`) are safe from several threads, as those of `Progress` are.
     """
 
     def claim(self, scope: Scope, known: Sequence[LaneMark]) -> list[LaneMark]:

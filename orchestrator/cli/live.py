@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from typing import IO, TextIO, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 from rich.live import Live
+
+if TYPE_CHECKING:
+    from threading import RLock
 
 TIMES_PER_SECOND = 4
 
@@ -30,14 +33,13 @@ def drawn(picture: RenderableType, *, transient: bool = False) -> Iterator[None]
 
 
 class _Live(Live):
-    def write_above(self, lines: FileProxy, text: str) -> int:
-        """Write lines above the picture, while it is not being drawn.
+    """Rich locks its display while it asks how far up the cursor has to go, not while it then draws and writes. A
+    refresh in between, of a picture that has become higher, left the upper lines of the one before standing."""
 
-        Rich locks the display while it asks how far up the cursor has to go, not while it then draws and writes. A
-        refresh in between, of a picture that has become higher, left the upper lines of the one before standing.
-        """
-        with self._lock:
-            return FileProxy.write(lines, text)
+    @property
+    def drawing(self) -> RLock:
+        """Held by whoever writes or draws, from beginning to end."""
+        return self._lock
 
 
 class Lines(FileProxy):
@@ -45,8 +47,14 @@ class Lines(FileProxy):
 
     def __init__(self, live: _Live, file: IO[str]) -> None:
         super().__init__(live.console, file)
-        self._live = live
+        self._drawing = live.drawing
 
     def write(self, text: str) -> int:
         """Write, as a text stream does."""
-        return self._live.write_above(self, text)
+        with self._drawing:
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what was begun of a line, too."""
+        with self._drawing:
+            super().flush()

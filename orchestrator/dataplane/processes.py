@@ -59,7 +59,8 @@ def settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)  # the fork server's end
+        # The kernel's parent is the fork server, which lives as long as somebody may ask it for a process.
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     asked = multiprocessing.parent_process()
     assert asked is not None
     threading.Thread(target=_end_with, args=(asked.sentinel,), name="parent", daemon=True).start()

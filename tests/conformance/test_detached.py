@@ -16,6 +16,7 @@ from tests.conformance.fit_suite import FitSuite
 from tests.conformance.migration_suite import Interrupted, interrupt_at
 from tests.conformance.progress_suite import ProgressSuite
 from tests.conformance.target_world import ORDERS, WHOLE, Migration, aside, batch, key, order
+from tranship.connectors.batch import Batch
 from tranship.connectors.errors import (
     AmbiguousCommitError,
     EpochMovedError,
@@ -66,6 +67,14 @@ class _Between(_DetachedWorldFixture):
         (found,) = world.ledger.state.feed(migration.scope).chunks["orders"]
         return found.state, found.rows
 
+    @staticmethod
+    def die_between(world: DetachedWorld, migration: Migration, applied: Batch) -> tuple[LaneMark, list[DirtyKey]]:
+        """A process applies what is dirty, and dies when the rows are there and nothing is settled."""
+        mark, dirty = migration.take_one()
+        with pytest.raises(Interrupted):
+            world.target(migration.scope, interrupt_at(BETWEEN)).replace(ORDERS, dirty, applied, [mark])
+        return mark, dirty
+
 
 class TestBetweenTheCommits(_Between):
     """A process that dies between rows and ledger."""
@@ -86,10 +95,7 @@ class TestBetweenTheCommits(_Between):
     def test_a_batch_is_applied_again(self, world: DetachedWorld, migration: Migration) -> None:
         migration.load([order(1)])
         migration.change(1)
-        mark, dirty = migration.take_one()
-        dying = world.target(migration.scope, interrupt_at(BETWEEN))
-        with pytest.raises(Interrupted):
-            dying.replace(ORDERS, dirty, batch([order(1, status="new")]), [mark])
+        mark, dirty = self.die_between(world, migration, batch([order(1, status="new")]))
         assert self.held(world) == {1: "new"}
         assert self.dirty(world, migration) == {key(1)}
         assert migration.progress.touched(migration.scope, ORDERS, None, 9) == []
@@ -102,10 +108,7 @@ class TestBetweenTheCommits(_Between):
     def test_a_key_on_its_way_into_quarantine_arrives(self, world: DetachedWorld, migration: Migration) -> None:
         migration.load([order(1)])
         migration.change(1)
-        mark, dirty = migration.take_one()
-        dying = world.target(migration.scope, interrupt_at(BETWEEN))
-        with pytest.raises(Interrupted):
-            dying.replace(ORDERS, dirty, batch([], quarantined=[aside(1)]), [mark])
+        self.die_between(world, migration, batch([], quarantined=[aside(1)]))
         assert (self.held(world), migration.aside()) == ({}, [])
         again, dirty = migration.take_one()
         migration.target.replace(ORDERS, dirty, batch([], quarantined=[aside(1)]), [again])
@@ -116,19 +119,14 @@ class TestBetweenTheCommits(_Between):
         migration.load([order(1)])
         for status in ("a", "b", "c"):
             migration.change(1)
-            mark, dirty = migration.take_one()
-            dying = world.target(migration.scope, interrupt_at(BETWEEN))
-            with pytest.raises(Interrupted):
-                dying.replace(ORDERS, dirty, batch([order(1, status=status)]), [mark])
+            self.die_between(world, migration, batch([order(1, status=status)]))
         mark, dirty = migration.take_one()
         assert migration.target.replace(ORDERS, dirty, batch([order(1)]), [mark]) == 1
 
     def test_the_seal_finds_what_was_not_settled(self, world: DetachedWorld, migration: Migration) -> None:
         migration.load([order(1)])
         migration.change(1)
-        mark, dirty = migration.take_one()
-        with pytest.raises(Interrupted):
-            world.target(migration.scope, interrupt_at(BETWEEN)).replace(ORDERS, dirty, batch([order(1)]), [mark])
+        self.die_between(world, migration, batch([order(1)]))
         with pytest.raises(UnsettledError):
             migration.progress.seal(migration.scope, 0)
         again, dirty = migration.take_one()
