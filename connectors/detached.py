@@ -29,12 +29,15 @@ from tranship.connectors.protocols import (
     Key,
     LaneMark,
     Loaded,
+    Opening,
     Position,
     Progress,
+    RecordStore,
     Scope,
     Span,
 )
 from tranship.connectors.protocols.detached import Ledger, MarkedTarget
+from tranship.connectors.protocols.routing import moved
 from tranship.plans.streams import Stream
 
 
@@ -164,7 +167,11 @@ class _DetachedProgress:
         self._meet(scope)
         return self._ledger.lane_marks(scope)
 
-    def seal(self, scope: Scope, most_divergences: int) -> None:
+    @property
+    def records(self) -> RecordStore:
+        return self._target.records
+
+    def seal(self, scope: Scope, most_divergences: int, opening: Opening | None = None) -> None:
         self._meet(scope)
         self._target.seal(scope)
         self._meet(scope)
@@ -173,6 +180,12 @@ class _DetachedProgress:
         except UnsettledError:
             self._target.unseal(scope)
             raise
+        # Last, being on a server of its own: a target that is ready and not sealed could be opened (`rules.md` J7).
+        if opening is not None:
+            records = self._target.records
+            swapped = records.swap(opening.id, opening.before, opening.after)
+            if not swapped and records.read(opening.id) != opening.after:
+                raise MarkMovedError(moved(opening))
 
     def unseal(self, scope: Scope) -> None:
         self._meet(scope)

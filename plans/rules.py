@@ -30,9 +30,13 @@ MANY_COLUMNS = 200
 """Wider rows may not fit a page (8,160 bytes)."""
 
 MARKER_COLLECTION = "tranship_markers"
+"""Where the drain proof is written."""
 SWITCH_COLLECTION = "tranship_switches"
-OWN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION)
-"""The collection of the source database that the drain proof writes to; never a stream."""
+"""Where the routing records are kept."""
+ROUTER_COLLECTION = "tranship_routers"
+"""Where routers say that they live; written by applications (`docs/router-protocol.md`)."""
+OWN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION, ROUTER_COLLECTION)
+"""Collections of the source database that are never a stream."""
 
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)
 SYSTEM_DATABASES = ("admin", "config", "local")

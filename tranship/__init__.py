@@ -14,24 +14,26 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tranship.orchestrator.journal.state import State
     from tranship.orchestrator.reports.status import Status
     from tranship.plans import Plan, PlanError
+    from tranship.router import NoRouteError, OutcomeUnknownError, Router
 
-__all__ = ["Plan", "PlanError", "load_plan", "run", "status"]
+__all__ = ["NoRouteError", "OutcomeUnknownError", "Plan", "PlanError", "Router", "load_plan", "run", "status"]
+
+_PLANS = ("Plan", "PlanError")
 
 
-def __getattr__(name: str) -> type[Plan | PlanError]:
-    """`Plan` and `PlanError`, when they are first asked for."""
-    if name not in ("Plan", "PlanError"):
+def __getattr__(name: str) -> Any:
+    """The names of `__all__` that are no functions, when they are first asked for."""
+    if name not in __all__:
         raise AttributeError(f"module tranship has no attribute {name}")
-    from tranship import plans
+    from importlib import import_module
 
-    found: type[Plan | PlanError] = getattr(plans, name)
-    return found
+    return getattr(import_module("tranship.plans" if name in _PLANS else "tranship.router"), name)
 
 
 def load_plan(path: str | Path, env: Mapping[str, str] = os.environ) -> Plan:

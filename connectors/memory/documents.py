@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tranship.connectors.batch import KEY, Quarantined
 from tranship.connectors.errors import PositionLostError
-from tranship.connectors.memory.routing import Kept
+from tranship.connectors.memory.routing import KeptRecords
 from tranship.connectors.memory.rows import Row
 from tranship.connectors.protocols import Key
 
@@ -38,7 +38,7 @@ class Documents:
         self._changed = threading.Condition()
         self.head = 0
         self.markers: set[str] = set()
-        self.routing: dict[str, Kept] = {}
+        self.routing = KeptRecords()
         self.ids: dict[str, str] = {}
         """Ids of collections that a test has put in the place of others, by stream."""
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from tranship.connectors.batch import Batch
 from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.memory.reader import MemoryReader, loaded_of, put_rows, rows_of
+from tranship.connectors.memory.routing import MemoryRecords
 from tranship.connectors.memory.rows import holds
 from tranship.connectors.memory.state import TargetState
 from tranship.connectors.protocols import ChunkMark, Key, LaneMark, Loaded, Scope, Span
@@ -73,6 +74,10 @@ class MemoryMarkedTarget(MemoryReader):
             state.feed(scope).forget_attempts({stream.name for stream in streams})
 
         self._store.transact("empty", scope, work)
+
+    @property
+    def records(self) -> MemoryRecords:
+        return MemoryRecords(self._store.on_target, self._store.clock)
 
     def seal(self, scope: Scope) -> None:
         self._reach("seal", "before_commit")

@@ -11,6 +11,7 @@ from tranship.connectors.errors import MarkMovedError, UnsettledError
 from tranship.connectors.fit import Cell, Fit
 from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.memory.reader import Hook, no_hook
+from tranship.connectors.memory.routing import MemoryRecords
 from tranship.connectors.memory.state import TargetState
 from tranship.connectors.memory.store import MemoryStore
 from tranship.connectors.protocols import (
@@ -25,6 +26,7 @@ from tranship.connectors.protocols import (
     Key,
     LaneMark,
     Mismatch,
+    Opening,
     Position,
     Progress,
     Scope,
@@ -33,6 +35,7 @@ from tranship.connectors.protocols import (
     Totals,
     TouchedKey,
 )
+from tranship.connectors.protocols.routing import moved
 from tranship.plans.streams import Stream
 
 
@@ -166,7 +169,11 @@ class MemoryProgress:
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
         return self._kept(scope).lane_marks(scope)
 
-    def seal(self, scope: Scope, most_divergences: int) -> None:
+    @property
+    def records(self) -> MemoryRecords:
+        return MemoryRecords(self._store.on_target, self._store.clock)
+
+    def seal(self, scope: Scope, most_divergences: int, opening: Opening | None = None) -> None:
         def work(state: TargetState) -> None:
             kept = state.feed(scope)
             unseen = [key for key in kept.touched if key not in kept.divergences]
@@ -177,6 +184,8 @@ class MemoryProgress:
                     f"compared, {known} are known to differ, of which {most_divergences} may"
                 )
             kept.seal()
+            if opening is not None and not state.routing.opened(opening):
+                raise MarkMovedError(moved(opening))
 
         self._hook("seal.before_commit")
         self._store.transact("seal", scope, work)

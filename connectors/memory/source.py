@@ -25,7 +25,6 @@ from tranship.connectors.protocols import (
     Finding,
     Key,
     Position,
-    RecordStore,
     Span,
     Watch,
 )
@@ -157,8 +156,8 @@ class MemorySource:
         return []
 
     @property
-    def records(self) -> RecordStore:
-        return MemoryRecords(self._documents.routing, self._store.clock, self._store.routing_lock)
+    def records(self) -> MemoryRecords:
+        return MemoryRecords(self._store.on_source, self._store.clock)
 
     def close(self) -> None:
         """Nothing to release; the store lives on."""

@@ -14,6 +14,7 @@ from tranship.connectors.batch import KEY
 from tranship.connectors.errors import ConnectorError, EpochMovedError, RefusedError, UniqueConflictError
 from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.memory.indexes import Held, constraint_name, held_values
+from tranship.connectors.memory.routing import KeptRecords
 from tranship.connectors.memory.rows import Row
 from tranship.connectors.protocols import Feed, Key, Scope
 from tranship.plans.streams import Index, Stream
@@ -40,6 +41,7 @@ class TargetState:
     indexes: set[tuple[str, Index]] = field(default_factory=set)
     unique: dict[tuple[str, Index], dict[Held, Key]] = field(default_factory=dict)
     referred: set[tuple[str, Key]] = field(default_factory=set)
+    routing: KeptRecords = field(default_factory=KeptRecords)
     feeds: defaultdict[tuple[str, Feed], FeedProgress] = field(default_factory=lambda: defaultdict(FeedProgress))
 
     def fork(self) -> TargetState:
@@ -51,6 +53,7 @@ class TargetState:
             indexes=set(self.indexes),
             unique={constraint: dict(values) for constraint, values in self.unique.items()},
             referred=set(self.referred),
+            routing=self.routing.fork(),
             feeds=defaultdict(FeedProgress, {name: known.fork() for name, known in self.feeds.items()}),
         )
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, TransientError
 from tranship.connectors.memory.documents import Documents
+from tranship.connectors.memory.routing import KeptRecords
 from tranship.connectors.memory.state import TargetState
 from tranship.connectors.protocols import Scope
 
@@ -60,7 +61,7 @@ class MemoryStore:
         self.state = TargetState()
         self.fate: Callable[[str], Fate] = lambda _name: Fate.APPLY
         self.postponed: list[Postponed] = []
-        self.routing_lock = threading.Lock()
+        self._routing_lock = threading.Lock()
         self._lock = threading.Lock()
 
     def take_over(self, run: str) -> int:
@@ -95,6 +96,16 @@ class MemoryStore:
             if fate is Fate.LOSE_ACKNOWLEDGEMENT:
                 raise AmbiguousCommitError(f"{name}: the connection was lost while COMMIT was under way")
             return result
+
+    def on_source(self, work: Callable[[KeptRecords], T]) -> T:
+        """Run a function over the source's routing records, alone."""
+        with self._routing_lock:
+            return work(self.documents.routing)
+
+    def on_target(self, work: Callable[[KeptRecords], T]) -> T:
+        """The same over the target's, as a transaction of its own."""
+        with self._lock:
+            return self._run(lambda state: work(state.routing))
 
     def land(self, postponed: Postponed) -> ConnectorError | None:
         """Let a postponed COMMIT arrive; returns why the database refused it, or None when it was applied."""

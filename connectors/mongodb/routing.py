@@ -1,10 +1,14 @@
-"""Routing records in a MongoDB source: a document per run, majority committed."""
+"""Routing records in a MongoDB database: a document per run, majority committed.
+
+The server's clock judges deadlines inside the statement (`$$NOW`). It is compared as a number: what a date
+means beside `$$NOW` is not the same in all servers that speak this protocol.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.collection import Collection
@@ -12,12 +16,15 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from tranship.connectors.mongodb.errors import translated
-from tranship.connectors.protocols import Owner, RecordStore, Routing, RoutingRecord
-from tranship.plans.rules import SWITCH_COLLECTION
+from tranship.connectors.protocols import LiveRouter, Owner, RecordStore, Routing, RoutingRecord
+from tranship.plans.rules import ROUTER_COLLECTION, SWITCH_COLLECTION
 
 Document = dict[str, Any]
 
-_IN_TIME = {"$expr": {"$gt": ["$deadline", "$$NOW"]}}
+
+def _to_come(moment: object) -> Document:
+    """The condition that a time is still to come."""
+    return {"$gt": [{"$toLong": moment}, {"$toLong": "$$NOW"}]}
 
 
 class MongoRecords:
@@ -31,10 +38,12 @@ class MongoRecords:
         return self._database[SWITCH_COLLECTION]
 
     def begin(self, owner: Owner, first: RoutingRecord) -> RoutingRecord:
-        about = {"run": owner.run, "target": owner.target, "state_schema": owner.state_schema}
+        about = {"run": owner.run, "target": owner.target, "state_schema": owner.state_schema, "plan": owner.plan}
         with translated("making the routing record"):
+            # The newest record of a plan is the one that routers go by.
+            made = {**about, **_said(first), "begun": self._now()}
             with suppress(DuplicateKeyError):  # of two at the same moment the other one's is there
-                self._records.update_one({"_id": owner.id}, {"$setOnInsert": {**about, **_said(first)}}, upsert=True)
+                self._records.update_one({"_id": owner.id}, {"$setOnInsert": made}, upsert=True)
             found = self._records.find_one({"_id": owner.id})
             return self._record(found) if found else first
 
@@ -49,17 +58,35 @@ class MongoRecords:
         old: RoutingRecord,
         new: RoutingRecord,
         *,
-        lasts_s: float | None = None,
+        deadline: float | None = None,
         in_time: bool = False,
     ) -> bool:
         with translated("swapping the routing record"):
+            which: Document = {"_id": id, **_said(old)}
             change: Document = {"$set": _said(new), "$currentDate": {"at": True}}
-            if lasts_s is None:
+            conditions = [_to_come("$deadline")] if in_time else []
+            if deadline is None:
                 change["$unset"] = {"deadline": ""}
-            else:  # by the server's clock of a moment ago: rather too early than too late
-                change["$set"]["deadline"] = self._now() + timedelta(seconds=lasts_s)
-            which = {"_id": id, **_said(old), **(_IN_TIME if in_time else {})}
+            else:
+                change["$set"]["deadline"] = moment = datetime.fromtimestamp(deadline, UTC)
+                conditions.append(_to_come({"$literal": moment}))
+            if conditions:
+                which["$expr"] = {"$and": conditions}
             return self._records.update_one(which, change).modified_count == 1
+
+    def now(self) -> float:
+        with translated("asking for the server's time"):
+            return self._now().timestamp()
+
+    def hasten(self, id: str, poll_s: float | None) -> None:  # noqa: A002
+        change = {"$unset": {"poll_ms": ""}} if poll_s is None else {"$set": {"poll_ms": round(poll_s * 1000)}}
+        with translated("asking the routers to look more often"):
+            self._records.update_one({"_id": id}, change)
+
+    def routers(self, plan: str) -> list[LiveRouter]:
+        with translated("looking for routers"):
+            found = list(self._database[ROUTER_COLLECTION].find({"plan": plan, "$expr": _to_come("$until")}))
+            return [_router(one, self._left(one["until"])) for one in found]
 
     def records(self) -> list[tuple[Owner, RoutingRecord]]:
         with translated("reading the routing records"):
@@ -74,8 +101,10 @@ class MongoRecords:
     def _record(self, found: Mapping[str, Any]) -> RoutingRecord:
         state, version = found.get("state", Routing.HANDED_OVER), int(found.get("version", 0))
         deadline = found.get("deadline")
-        left = None if deadline is None else (deadline.replace(tzinfo=UTC) - self._now()).total_seconds()
-        return RoutingRecord(Routing(state), version, left)
+        return RoutingRecord(Routing(state), version, None if deadline is None else self._left(deadline))
+
+    def _left(self, moment: datetime) -> float:
+        return (moment.replace(tzinfo=UTC) - self._now()).total_seconds()
 
     def _now(self) -> datetime:
         """The server's time."""
@@ -88,7 +117,12 @@ def _said(record: RoutingRecord) -> Document:
 
 
 def _owner(found: Mapping[str, Any]) -> Owner:
-    return Owner(*(str(found.get(name, "")) for name in ("_id", "run", "target", "state_schema")))
+    return Owner(*(str(found.get(name, "")) for name in ("_id", "run", "target", "state_schema", "plan")))
+
+
+def _router(found: Mapping[str, Any], left_s: float) -> LiveRouter:
+    run, version = found.get("acknowledged_run"), found.get("acknowledged_version")
+    return LiveRouter(str(found["_id"]), left_s, None if run is None or version is None else (str(run), int(version)))
 
 
 def _implements(records: MongoRecords) -> RecordStore:

@@ -23,6 +23,7 @@ from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
 from tranship.connectors.postgresql.dirtykeys import DirtyKeys
 from tranship.connectors.postgresql.fitsums import fit_of
 from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.routing import PostgresRecords, opened
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statetables import PREFIX, digest, state_tables
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT, walk
@@ -38,6 +39,7 @@ from tranship.connectors.protocols import (
     Key,
     LaneMark,
     Mismatch,
+    Opening,
     Position,
     Scope,
     Span,
@@ -45,6 +47,7 @@ from tranship.connectors.protocols import (
     Totals,
     TouchedKey,
 )
+from tranship.connectors.protocols.routing import moved
 from tranship.plans.streams import Endpoint, Stream
 
 Hook = Callable[[str], None]
@@ -59,11 +62,13 @@ class PostgresProgress:
         self._schema = endpoint.schema
         self._tables = state_tables(endpoint.state_schema)
         self._sessions = ControlSessions(endpoint)
+        self._records = PostgresRecords(endpoint)
         self._hook = hook
 
     def close(self) -> None:
         """End all sessions."""
         self._sessions.close()
+        self._records.close()
 
     # --- capture ------------------------------------------------------------------------------------------------------
 
@@ -250,13 +255,19 @@ class PostgresProgress:
             rows = connection.execute(select(table).where(_of(table, scope)).order_by(table.c.lane)).all()
         return [LaneMark(scope, row.lane, row.seq) for row in rows]
 
-    def seal(self, scope: Scope, most_divergences: int) -> None:
+    @property
+    def records(self) -> PostgresRecords:
+        return self._records
+
+    def seal(self, scope: Scope, most_divergences: int, opening: Opening | None = None) -> None:
         lane = self._tables.lane
         # The lanes first: what is about to commit is waited for and then seen, what comes later meets another mark.
         close = update(lane).where(_of(lane, scope), ~lane.c.sealed).values(seq=lane.c.seq + 1, sealed=True)
         with self._sessions.write(scope) as connection:
             connection.execute(close)
             self._refuse_unsettled(connection, scope, most_divergences)
+            if opening is not None and not opened(connection, self._tables.route, opening):
+                raise MarkMovedError(moved(opening))
             self._hook("seal.before_commit")
         self._hook("seal.after_commit")
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.schema import CreateSchema
 
 from tranship.connectors.errors import NotOursError, RefusedError
-from tranship.connectors.postgresql import shadows, upgrades
+from tranship.connectors.postgresql import routes, shadows, upgrades
 from tranship.connectors.postgresql.catalog import ddl, dependents, schema_exists, schema_is_empty
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.epoch import bump_epoch, check_epoch, ensure_epoch, terminate_backends
@@ -23,7 +23,7 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 """Of the tables in `statetables`. Those of `upgrades` are brought up to it, any other one is refused."""
 
 
@@ -57,10 +57,14 @@ def _install(connection: Connection, tables: StateTables, schema: str, ours: str
             "Nothing was changed. Name another schema."
         )
     version = version_of(connection, schema)
+    anew = version is None
     if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
-        upgrades.upgrade(connection, tables, STATE_VERSION, ours)
+        upgrades.upgrade(connection, tables, version, STATE_VERSION, ours)
         version = STATE_VERSION
+        anew = True
     tables.metadata.create_all(connection)
+    if anew:
+        routes.create(connection, tables)
     if version is None:
         connection.execute(insert(tables.version).values(number=STATE_VERSION, made_schema=not existed))
     elif version != STATE_VERSION:
@@ -125,6 +129,7 @@ def _drop(connection: Connection, tables: StateTables, known: list[str]) -> None
             f"state_schema {schema}: {', '.join(strangers)} depends on tables of tranship. Nothing was dropped. "
             "Remove what depends on them first."
         )
+    routes.drop(connection, tables)
     ddl(connection, f"DROP TABLE {', '.join(known)}")
     if ours and schema_is_empty(connection, schema):
         ddl(connection, f"DROP SCHEMA {quote(schema)}")

@@ -54,6 +54,7 @@ class StateTables:
     position: Table
     marker: Table
     route: Table
+    router: Table
     dirty: Table
     touched: Table
     divergence: Table
@@ -139,6 +140,20 @@ def state_tables(schema: str) -> StateTables:
         Column("state", Text, nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("deadline", DateTime(timezone=True)),
+        Column("plan", Text, nullable=False, server_default=""),
+        _clock("begun"),
+        # How often routers are to look at it; NULL: as often as they do by themselves.
+        Column("poll_ms", Integer),
+    )
+    # Processes of applications that write by the records, as they say themselves (`connectors.postgresql.routes`).
+    router = Table(
+        "router",
+        metadata,
+        _key("plan", Text),
+        _key("instance", Text),
+        Column("until", DateTime(timezone=True), nullable=False),
+        Column("acknowledged_run", Text),
+        Column("acknowledged_version", BigInteger),
     )
     dirty = Table(
         "dirty",
@@ -216,6 +231,7 @@ def state_tables(schema: str) -> StateTables:
         position,
         marker,
         route,
+        router,
         dirty,
         touched,
         divergence,

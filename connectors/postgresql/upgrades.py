@@ -10,24 +10,41 @@ from tranship.connectors.postgresql.statetables import StateTables, quoted
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.connectors.protocols import Feed
 
-OLDEST = 4
+OLDEST = _WITH_ROUNDS = 4
 """Of what can be brought up to date; what is older was never released."""
 
 
-def upgrade(connection: Connection, tables: StateTables, newest: int, ours: str) -> None:
-    """Bring the tables of version 4 up to date: what rounds had is the forward feed's, for there was one round only.
+def upgrade(connection: Connection, tables: StateTables, version: int, newest: int, ours: str) -> None:
+    """Bring the tables that an earlier version made up to date; those that it did not have are the caller's to make.
 
     Raises `RefusedError` while a process works on a run of the schema that is not `ours`: it would not find its columns
     any more.
     """
     _refuse_led(connection, tables, ours)
     connection.execute(text(LOCK_TIMEOUT))
+    if version == _WITH_ROUNDS:
+        _feeds(connection, tables)
+    else:
+        _routes(connection, tables)
+    connection.execute(update(tables.version).values(number=newest))
+
+
+def _feeds(connection: Connection, tables: StateTables) -> None:
+    """What rounds had is the forward feed's: there was one round only. Routing records came later."""
     for table in tables.metadata.sorted_tables:
         if "feed" in table.c:
             ddl(connection, f"ALTER TABLE {quoted(table)} RENAME COLUMN round TO feed")
             ddl(connection, f"ALTER TABLE {quoted(table)} ALTER COLUMN feed TYPE text USING '{Feed.FORWARD}'")
     ddl(connection, f"ALTER TABLE {quoted(tables.lane)} ADD COLUMN sealed boolean NOT NULL DEFAULT false")
-    connection.execute(update(tables.version).values(number=newest))
+
+
+def _routes(connection: Connection, tables: StateTables) -> None:
+    """Routing records that routers find."""
+    ddl(
+        connection,
+        f"ALTER TABLE {quoted(tables.route)} ADD COLUMN plan text NOT NULL DEFAULT '', "
+        "ADD COLUMN begun timestamptz NOT NULL DEFAULT clock_timestamp(), ADD COLUMN poll_ms integer",
+    )
 
 
 def _refuse_led(connection: Connection, tables: StateTables, ours: str) -> None:

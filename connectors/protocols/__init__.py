@@ -39,7 +39,7 @@ from tranship.connectors.protocols.progress import (
     Progress,
     Totals,
 )
-from tranship.connectors.protocols.routing import Owner, RecordStore, Routing, RoutingRecord
+from tranship.connectors.protocols.routing import LiveRouter, Opening, Owner, RecordStore, Routing, RoutingRecord
 from tranship.connectors.protocols.schema import (
     TargetSchema,
 )
@@ -72,8 +72,10 @@ __all__ = [
     "Finding",
     "Key",
     "LaneMark",
+    "LiveRouter",
     "Loaded",
     "Mismatch",
+    "Opening",
     "Owner",
     "Position",
     "Progress",

@@ -14,6 +14,7 @@ from tranship.connectors.counting import Counted
 from tranship.connectors.fit import Notes
 from tranship.connectors.protocols.forms import ChunkMark, DirtyKey, Key, LaneMark, Scope, Span
 from tranship.connectors.protocols.progress import Progress
+from tranship.connectors.protocols.routing import RecordStore
 from tranship.connectors.protocols.target import Loaded
 from tranship.plans.streams import Stream
 
@@ -53,6 +54,10 @@ class MarkedTarget(Protocol):
     def empty(self, scope: Scope, streams: Sequence[Stream]) -> None:
         """Delete the rows of the streams. No load that has begun and no batch that was taken before can commit from
         here on. Idempotent."""
+
+    @property
+    def records(self) -> RecordStore:
+        """The routing records of this side."""
 
     def seal(self, scope: Scope) -> None:
         """From here on no batch can commit, also none that was sent before. Idempotent."""

@@ -22,6 +22,7 @@ from tranship.connectors.protocols.forms import (
     Tally,
     TouchedKey,
 )
+from tranship.connectors.protocols.routing import Opening, RecordStore
 from tranship.plans.streams import Stream
 
 if TYPE_CHECKING:
@@ -87,12 +88,17 @@ class Progress(Protocol):
     def lane_marks(self, scope: Scope) -> list[LaneMark]:
         """All lanes' marks; the exclusive lane swaps every one of them."""
 
-    def seal(self, scope: Scope, most_divergences: int) -> None:
+    @property
+    def records(self) -> RecordStore:
+        """The routing records of this side."""
+
+    def seal(self, scope: Scope, most_divergences: int, opening: Opening | None = None) -> None:
         """Seal the lanes: from here on no batch can commit, also none that was sent before (`rules.md` I5).
 
         In the same transaction it is seen that no dirty entry is left, parked ones included, that no touched key is but
         those on record as different, and that those on record are no more than stated. Raises `UnsettledError`
-        otherwise, and then nothing is sealed. Idempotent.
+        otherwise, and then nothing is sealed. With an `opening` this side's record becomes ready in it (`rules.md` J7);
+        `MarkMovedError` when it is not closed for this attempt. Idempotent.
         """
 
     def unseal(self, scope: Scope) -> None:

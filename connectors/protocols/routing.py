@@ -2,7 +2,7 @@
 
 Each side holds one record of a run. A cutover is a chain of swaps of these records, each of which compares state and
 version: of two that were sent exactly one wins, and a late copy of an earlier one changes nothing, for versions only
-grow.
+grow. Applications follow them by the published protocol (`docs/router-protocol.md`).
 """
 
 from __future__ import annotations
@@ -36,12 +36,46 @@ class RoutingRecord:
 @dataclass(frozen=True)
 class Owner:
     """Whose record it is: a run, known by its id and name, that moves to a target, named by its identity and the state
-    schema."""
+    schema. `plan`: the plan's name, by which routers find the record; empty in records of earlier versions."""
 
     id: str
     run: str
     target: str
     state_schema: str
+    plan: str = ""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a seal does to the target's record of a run: closed for the attempt of this version, it becomes ready."""
+
+    id: str
+    version: int
+
+    @property
+    def before(self) -> RoutingRecord:
+        """What it has to be."""
+        return RoutingRecord(Routing.CLOSED, self.version)
+
+    @property
+    def after(self) -> RoutingRecord:
+        """What it becomes."""
+        return RoutingRecord(Routing.READY, self.version)
+
+
+def moved(opening: Opening) -> str:
+    """Why nothing is sealed where the record is another one."""
+    return f"the target's routing record is not closed({opening.version}) any more; nothing was sealed"
+
+
+@dataclass(frozen=True)
+class LiveRouter:
+    """A process that writes by the records of a plan, and whose lease has not ended yet. `acknowledged`: the run and
+    version of the last fence behind which none of its writes was under way any more."""
+
+    instance: str
+    left_s: float
+    acknowledged: tuple[str, int] | None
 
 
 @runtime_checkable
@@ -64,11 +98,24 @@ class RecordStore(Protocol):
         old: RoutingRecord,
         new: RoutingRecord,
         *,
-        lasts_s: float | None = None,
+        deadline: float | None = None,
         in_time: bool = False,
     ) -> bool:
-        """Replace a record if it has still the old state and version, and `in_time` only before its deadline, judged by
-        the server's clock in the statement itself. `lasts_s`: seconds to the new one's deadline. Whether it did."""
+        """Replace a record if it has still the old state and version, and `in_time` only before its deadline.
+
+        `deadline`: of the new one, by `now`; behind it a swap that comes late changes nothing either. Both are judged
+        by the server's clock in the statement itself (`rules.md` I4, J0). Returns whether it was replaced.
+        """
+
+    def now(self) -> float:
+        """Seconds since 1970 by the server's clock."""
+
+    def hasten(self, id: str, poll_s: float | None) -> None:  # noqa: A002
+        """Ask routers to look at the record this often from now on; None: as often as they do by themselves. They have
+        heard of it after one of their intervals of before. Idempotent; of no record it does nothing."""
+
+    def routers(self, plan: str) -> list[LiveRouter]:
+        """The routers of a plan whose leases have not ended, by the server's clock."""
 
     def records(self) -> list[tuple[Owner, RoutingRecord]]:
         """The records of all runs on this side."""

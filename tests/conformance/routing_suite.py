@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from itertools import pairwise, product
 
-import pytest
-
 from tranship.connectors.protocols import Owner, RecordStore, Routing, RoutingRecord
 
 Open = Callable[[], RecordStore]
+Beat = Callable[[str, str, float, tuple[str, int] | None], None]
 
-ONE, TWO = (Owner(id, f"shop-{id}", "the target", "state") for id in "12")  # noqa: A001
+ONE, TWO = (Owner(id, f"shop-{id}", "the target", "state", "shop") for id in "12")  # noqa: A001
 
 
 def record(state: Routing, version: int) -> RoutingRecord:
@@ -35,12 +34,7 @@ CUTOVER = (
 
 
 class RoutingSuite:
-    """`open_records` opens another connection to the same records. `judges_deadlines`: whether the server has the time
-    in the middle of a statement; one that does not lets no such swap pass."""
-
-    @pytest.fixture
-    def judges_deadlines(self) -> bool:
-        return True
+    """`open_records` opens another connection to the same records; `beat` is what a router does."""
 
     def test_the_first_record_is_kept_once(self, open_records: Open) -> None:
         store = open_records()
@@ -92,12 +86,13 @@ class RoutingSuite:
             assert len(won) == 1
             assert open_records().read(owner.id) == won[0]
 
-    def test_a_deadline_is_judged_by_the_servers_clock(self, open_records: Open, judges_deadlines: bool) -> None:
+    def test_a_deadline_is_judged_by_the_servers_clock(self, open_records: Open) -> None:
         store = open_records()
         store.begin(ONE, START)
         first, second, third = record(Routing.FENCED, 1), record(Routing.FENCED, 2), record(Routing.HANDED_OVER, 2)
         assert not store.swap("1", START, first, in_time=True), "it has none"
-        assert store.swap("1", START, first, lasts_s=0.2)
+        assert not store.swap("1", START, first, deadline=store.now() - 0.1), "it comes behind its own deadline"
+        assert store.swap("1", START, first, deadline=store.now() + 0.2)
         found = store.read("1")
         assert found is not None
         assert found.left_s is not None
@@ -105,11 +100,43 @@ class RoutingSuite:
         while _left(store) >= 0:
             time.sleep(0.02)
         assert not store.swap("1", first, third, in_time=True)
-        assert store.swap("1", first, second, lasts_s=60.0), "without the question it is late, not lost"
+        assert store.swap("1", first, second, deadline=store.now() + 60), "without the question it is late, not lost"
         assert 50 < _left(store) <= 60
-        assert store.swap("1", second, third, in_time=True) == judges_deadlines
-        if judges_deadlines:
-            assert store.begin(ONE, START).left_s is None, "the next one has none"
+        assert store.swap("1", second, third, in_time=True)
+        assert store.begin(ONE, START).left_s is None, "the next one has none"
+
+    def test_the_time_is_the_servers(self, open_records: Open) -> None:
+        before = open_records().now()
+        time.sleep(0.02)
+        assert 0 < open_records().now() - before < 60
+
+    def test_routers_live_as_long_as_their_leases(self, open_records: Open, beat: Beat) -> None:
+        store = open_records()
+        assert store.routers("shop") == []
+        beat("shop", "one", 60.0, None)
+        beat("shop", "two", 60.0, ("1", 3))
+        beat("shop", "gone", 0.05, None)
+        beat("other", "three", 60.0, None)
+        time.sleep(0.1)
+        found = {one.instance: one for one in open_records().routers("shop")}
+        assert set(found) == {"one", "two"}
+        assert (found["one"].acknowledged, found["two"].acknowledged) == (None, ("1", 3))
+        assert 50 < found["one"].left_s <= 60
+        beat("shop", "one", 60.0, ("1", 5))
+        assert {one.acknowledged for one in store.routers("shop")} == {("1", 3), ("1", 5)}
+
+    def test_routers_are_asked_to_look_more_often(self, open_records: Open, poll_ms: Callable[[], int | None]) -> None:
+        store = open_records()
+        store.hasten("1", 0.02)
+        assert store.read("1") is None
+        store.begin(ONE, START)
+        assert poll_ms() is None
+        store.hasten("1", 0.02)
+        assert store.swap("1", START, CUTOVER[1])
+        assert poll_ms() == 20, "a swap does not end it"
+        store.hasten("1", None)
+        assert poll_ms() is None
+        assert store.read("1") == CUTOVER[1]
 
     def test_records_of_others_stay(self, open_records: Open) -> None:
         store = open_records()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.conformance.batch_target_suite import BatchTargetSuite
 from tests.conformance.fit_suite import FitSuite
 from tests.conformance.progress_suite import ProgressSuite
-from tests.conformance.routing_suite import Open, RoutingSuite
+from tests.conformance.routing_suite import Beat, Open, RoutingSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, key_of
 from tests.conformance.target_schema_suite import TargetSchemaSuite
 from tests.conformance.target_world import Hook
@@ -28,6 +30,7 @@ from tranship.connectors.memory import (
     MemoryTarget,
 )
 from tranship.connectors.memory.reader import no_hook
+from tranship.connectors.memory.routing import MemoryRecords
 from tranship.connectors.protocols import ChunkMark, Feed, Position, Scope, Span
 from tranship.plans.streams import Stream
 
@@ -133,10 +136,26 @@ class TestMemorySchema(_TargetWorldFixture, TargetSchemaSuite):
 class TestMemoryRecords(RoutingSuite):
     """The suite of all stores of routing records."""
 
-    @pytest.fixture
-    def open_records(self) -> Open:
+    @pytest.fixture(params=["source", "target"])
+    def records(self, request: pytest.FixtureRequest) -> MemoryRecords:
         store = MemoryStore()
-        return lambda: MemorySource(store).records
+        return MemorySource(store).records if request.param == "source" else MemoryProgress(store).records
+
+    @pytest.fixture
+    def open_records(self, records: MemoryRecords) -> Open:
+        return lambda: records
+
+    @pytest.fixture
+    def beat(self, records: MemoryRecords) -> Beat:
+        return records.beat
+
+    @pytest.fixture
+    def poll_ms(self, records: MemoryRecords) -> Callable[[], int | None]:
+        def asked() -> int | None:
+            poll_s = records.polls().get("1")
+            return None if poll_s is None else round(poll_s * 1000)
+
+        return asked
 
 
 class TestFates:

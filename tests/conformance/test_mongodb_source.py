@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from tests.conformance.routing_suite import Open, RoutingSuite
+from tests.conformance.routing_suite import Beat, Open, RoutingSuite
 from tests.conformance.source_suite import OTHERS, THINGS, SourceSuite, collect, key_of, mark, rows, until_marker
 from tests.integration.rawbytes import not_kept
 from tests.unit.mongodb.bson_strategies import IDS, PLAIN_IDS, pack_document
@@ -44,6 +44,7 @@ from tranship.orchestrator.sandbox.readiness import mongodb_answers, wait_until
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.rules import SWITCH_COLLECTION as SWITCHES
 from tranship.plans.streams import Column, Endpoint, LogicalType, Stream
+from tranship.router.sides import MongoSide
 
 OPEN = Span(None, None)
 
@@ -104,10 +105,15 @@ class TestMongoRecords(RoutingSuite):
         return lambda: world.connect(THINGS).records
 
     @pytest.fixture
-    def judges_deadlines(self, world: MongoWorld) -> bool:
-        """By the server's own answer: an embedded one finds nothing by a clock in an expression."""
-        world.db.others.insert_one({"_id": "far", "at": datetime(2100, 1, 1, tzinfo=UTC)})
-        return world.db.others.find_one({"_id": "far", "$expr": {"$gt": ["$at", "$$NOW"]}}) is not None
+    def beat(self, world: MongoWorld) -> Beat:
+        def beat(plan: str, instance: str, lasts_s: float, acknowledged: tuple[str, int] | None) -> None:
+            MongoSide(world.db, plan, instance, lasts_s).beat(acknowledged)
+
+        return beat
+
+    @pytest.fixture
+    def poll_ms(self, world: MongoWorld) -> Callable[[], int | None]:
+        return lambda: (world.db.tranship_switches.find_one({"_id": "1"}) or {}).get("poll_ms")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,243 @@
+"""The router: heartbeats in a thread of its own, and the gate that writes of all threads and tasks pass."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tranship.router.gate import Gate, NoRouteError, OutcomeUnknownError, Pass, Side
+from tranship.router.records import SOURCE, TARGET, Name, Open, Record, Shut, Verdict, judge, judge_alone
+from tranship.router.sides import Fence, MongoSide, PostgresSide, SideOfRouter
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import psycopg
+    from pymongo.database import Database
+
+log = logging.getLogger("tranship.router")
+
+LEASE_S = 1.0
+"""What a heartbeat asks the server for. A router that falls silent holds a cutover up for so long at most."""
+OWN_LEASE_S = 0.8
+"""For how long it takes its lease to last, from before the heartbeat was sent: shorter, for clocks do not run alike."""
+BEAT_S = 0.25
+"""Between two heartbeats, unless the record asks for more."""
+SHUT_BEAT_S = 0.02
+"""Between two heartbeats while writes wait."""
+
+
+class Router:
+    """Says where an application writes and reads, and lets writes wait while a cutover goes on.
+
+    One per process, shared by all threads and event loops; made after a fork. `plan`: the plan's name. `source`: a
+    database of `pymongo`, as the application uses it. `target`: makes a connection of `psycopg` for the router's own
+    heartbeats; give it a `connect_timeout`. `initial`: where writes go while the source has no routing record of the
+    plan, so before its first run: `"source"`. Without it they wait. `limit_s`: for how long a write waits at most.
+    `state_schema`: the plan's.
+    """
+
+    def __init__(
+        self,
+        plan: str,
+        *,
+        source: Database[Any],
+        target: Callable[[], psycopg.Connection[Any]],
+        initial: Name | None = None,
+        limit_s: float = 30.0,
+        state_schema: str = "tranship",
+    ) -> None:
+        self.instance = uuid.uuid4().hex
+        self.limit_s = limit_s
+        self._initial = initial
+        self._sides: dict[Name, SideOfRouter] = {
+            SOURCE: MongoSide(source, plan, self.instance, LEASE_S),
+            TARGET: PostgresSide(target, plan, self.instance, LEASE_S, state_schema),
+        }
+        self._gate = Gate(time.monotonic)
+        self._at: Name = SOURCE
+        self._acknowledged: dict[Name, Fence] = {}
+        self._began = 0.0
+        self._wake = threading.Event()
+        self._closing = False
+        self._process = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    # --- what applications call ---------------------------------------------------------------------------------------
+
+    def writing(self) -> Writing:
+        """A block (`with`, or `async with`) in which one write, or one transaction, is made on the side it is given.
+
+        Waits while a fence stands. Raises `NoRouteError` when it has waited `limit_s`, and then the block was not
+        entered; `OutcomeUnknownError` at its end when the lease had ended before it: only after this process, or its
+        way to the server, stood still for most of a second.
+        """
+        self._start()
+        return Writing(self, self._gate)
+
+    def reading(self) -> Side:
+        """The side to read from now: the one that takes the writes, or took them last. Waits only before the records
+        have been read for the first time. Raises `NoRouteError`."""
+        self._start()
+        last = self._gate.last
+        if last is None:
+            with self.writing() as last:
+                pass
+        return last
+
+    def close(self) -> None:
+        """Stop the heartbeats. Writes that are under way have ended before."""
+        with self._lock:
+            self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Router:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- heartbeats ---------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """A write has ended: a fence that waits for it is acknowledged at once."""
+        self._wake.set()
+
+    def _start(self) -> None:
+        if self._thread is not None and self._process == os.getpid():
+            return
+        with self._lock:
+            if self._process != os.getpid():
+                raise RuntimeError("a Router does not outlive a fork: make one in each process")
+            if self._closing:
+                raise RuntimeError("this Router is closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tranship-router", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.clear()
+            pause = self._beat()
+            self._wake.wait(pause)
+        for side in self._sides.values():
+            try:
+                side.leave()
+            except Exception as error:  # noqa: BLE001  its lease ends by itself
+                log.info("leaving: %s", error)
+
+    def _beat(self) -> float:
+        """One look at the records; returns after how many seconds the next one is due."""
+        try:
+            verdict = self._judge()
+        except Exception as error:  # noqa: BLE001  whatever a driver raises: the lease goes on for as long as it lasts
+            log.warning("the routing record cannot be read: %s", error)
+            self._gate.why = f"the routing record cannot be read ({type(error).__name__})"
+            return SHUT_BEAT_S * 5
+        self._gate.renew(self._began + OWN_LEASE_S)
+        if isinstance(verdict, Open):
+            self._at = verdict.side
+            # A run that is rolled back takes its record along: then writes go where they went.
+            self._initial = self._initial or verdict.side
+            self._gate.open(Side(verdict.side, verdict.version))
+            return verdict.poll_s or BEAT_S
+        self._gate.shut(verdict.why)
+        # Only now, being shut: none can begin any more.
+        return 0.0 if self._acknowledge(verdict) else SHUT_BEAT_S
+
+    def _acknowledge(self, shut: Shut) -> bool:
+        """Whether there is something new to say with the next heartbeat."""
+        if shut.fence is None or self._gate.under_way:
+            return False
+        side, run, version = shut.fence
+        if self._acknowledged.get(side) == (run, version):
+            return False
+        self._acknowledged[side] = (run, version)
+        return True
+
+    def _judge(self) -> Verdict:
+        self._began = time.monotonic()
+        try:
+            return judge(self._read, self._at, self._initial)
+        except Exception:
+            if self._at == TARGET:
+                raise
+            # The source cannot be asked: it may have handed over before, also while this process stood still.
+            alone = judge_alone(self._read(TARGET))
+            if alone is None:
+                raise
+            return alone
+
+    def _read(self, side: Name) -> Record | None:
+        return self._sides[side].beat(self._acknowledged.get(side))
+
+
+def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Set an event of a loop from another thread; a loop that has ended waits for nothing."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)
+
+
+class Writing:
+    """One write on its way; see `Router.writing`."""
+
+    def __init__(self, router: Router, gate: Gate) -> None:
+        self._router = router
+        self._gate = gate
+        self._pass: Pass | None = None
+
+    def __enter__(self) -> Side:
+        end = time.monotonic() + self._router.limit_s
+        while (entered := self._gate.enter()) is None:
+            opened = threading.Event()
+            self._gate.when_open(opened.set)
+            if (entered := self._gate.enter()) is not None:
+                break
+            if not opened.wait(max(0.0, end - time.monotonic())):
+                raise self._late()
+        return self._entered(entered)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        assert self._pass is not None
+        held = self._gate.leave(self._pass)
+        if not self._gate.under_way:
+            self._router.wake()
+        if not held and error is None:
+            raise OutcomeUnknownError(f"the write to the {self._pass.side} ended after its lease had")
+
+    async def __aenter__(self) -> Side:
+        end = time.monotonic() + self._router.limit_s
+        loop = asyncio.get_running_loop()
+        while (entered := self._gate.enter()) is None:
+            opened = asyncio.Event()
+            self._gate.when_open(partial(_set_in, loop, opened))
+            if (entered := self._gate.enter()) is not None:
+                break
+            try:
+                await asyncio.wait_for(opened.wait(), max(0.0, end - time.monotonic()))
+            except TimeoutError:
+                raise self._late() from None
+        return self._entered(entered)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _entered(self, entered: Pass) -> Side:
+        self._pass = entered
+        return entered.side
+
+    def _late(self) -> NoRouteError:
+        return NoRouteError(f"a write has waited {self._router.limit_s:g} s: {self._gate.why}. It was not begun")
