@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from tranship.orchestrator.pulse import Pulse
+
 
 class Clock(Protocol):
     """Paces waits."""
@@ -19,6 +21,9 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
+    def wait(self, pulse: Pulse, seen: int, seconds: float) -> None:
+        """Let time pass, but no longer than until the pulse beats once more than it was `seen` to."""
+
 
 class MonotonicClock:
     """The machine's monotonic clock."""
@@ -28,3 +33,6 @@ class MonotonicClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def wait(self, pulse: Pulse, seen: int, seconds: float) -> None:
+        pulse.wait(seen, seconds)

@@ -34,6 +34,7 @@ _INT64 = range(-(2**63), 2**63)
 SOURCE_SCHEMES = ("mongodb://", "mongodb+srv://")
 TARGET_SCHEMES = ("postgresql://", "postgres://")
 STATE_SCHEMA = "tranship"
+LATER_FENCES = ("auto", "write-block", "roles", "validators")
 
 
 def _address(*schemes: str) -> Any:
@@ -129,10 +130,13 @@ class ReconcilePlan(Form):
 
 
 class CutoverPlan(Form):
-    """When the switch may happen. `quiet` is for how long no write to a migrated collection may have come before it;
-    `final` is what is compared behind the last write: what was applied lately or is known to differ, or every row."""
+    """When the switch may happen. `fence` is what keeps writers from the source: they were stopped by hand
+    (`external`), or write through routers (`router`). `quiet` is for how long no write to a migrated collection may
+    have come before it, with an external fence; `deadline` is how long that is waited for, or for how long a fence may
+    stand. `final` is what is compared behind the last write: what was applied lately or is known to differ, or every
+    row."""
 
-    fence: Annotated[Literal["external"], Choice(later=("router", "database"))] = "external"
+    fence: Annotated[Literal["external", "router"], Choice(later=LATER_FENCES)] = "external"
     quiet: Annotated[Seconds, at_least("100ms", parse_duration)] = 5.0
     deadline: Annotated[Seconds, at_least("1s", parse_duration)] = 10.0
     # Capture looks at an idle source once a second: a smaller lag could not be told from a larger one.

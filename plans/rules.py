@@ -35,7 +35,9 @@ SWITCH_COLLECTION = "tranship_switches"
 """Where the routing records are kept."""
 ROUTER_COLLECTION = "tranship_routers"
 """Where routers say that they live; written by applications (`docs/router-protocol.md`)."""
-OWN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION, ROUTER_COLLECTION)
+WRITTEN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION)
+"""What tranship writes itself."""
+OWN_COLLECTIONS = (*WRITTEN_COLLECTIONS, ROUTER_COLLECTION)
 """Collections of the source database that are never a stream."""
 
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tranship.connectors.protocols import Finding
-from tranship.plans.rules import OWN_COLLECTIONS
+from tranship.plans.rules import WRITTEN_COLLECTIONS
 
 NEEDED = ("insert", "update", "remove", "dropCollection")
 
@@ -27,7 +27,7 @@ def findings(status: Mapping[str, Any], database: str) -> list[Finding]:
         return []
     privileges = told.get("authenticatedUserPrivileges")
     if privileges:
-        return [found for name in OWN_COLLECTIONS for found in _by_privileges(privileges, database, name)]
+        return [found for name in WRITTEN_COLLECTIONS for found in _by_privileges(privileges, database, name)]
     return _by_roles(told.get("authenticatedUserRoles", ()), database)
 
 
@@ -53,7 +53,7 @@ def _by_roles(roles: Iterable[Mapping[str, Any]], database: str) -> list[Finding
         return []
     if names <= _READS_ONLY:
         message = f"the user only has the roles {', '.join(sorted(map(str, names)))}, which let nothing be written"
-        return [Finding("source.unwritable", "error", message, _hint(" and ".join(OWN_COLLECTIONS)))]
+        return [Finding("source.unwritable", "error", message, _hint(" and ".join(WRITTEN_COLLECTIONS)))]
     return [_unknown()]
 
 

@@ -17,7 +17,7 @@ from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
 from tranship.connectors.mongodb.routing import MongoRecords
 from tranship.connectors.protocols import Finding, RecordStore
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
-from tranship.plans.rules import OWN_COLLECTIONS
+from tranship.plans.rules import WRITTEN_COLLECTIONS
 
 
 class MongoTraces(MongoConnection):
@@ -53,7 +53,7 @@ class MongoTraces(MongoConnection):
     def try_traces(self) -> list[Finding]:
         """By writes that meet no document: authorised, they change nothing."""
         found = []
-        for name in OWN_COLLECTIONS:
+        for name in WRITTEN_COLLECTIONS:
             try:
                 with translated(f"checking that {name} may be written"):
                     there = name in self._database.list_collection_names()

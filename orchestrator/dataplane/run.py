@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tranship.connectors.errors import RefusedError
 from tranship.connectors.protocols import BatchTarget, Feed, Position, Progress, Scope, TargetSchema
@@ -18,6 +18,7 @@ from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane import positions
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.dataplane.workers import Workers
+from tranship.orchestrator.pulse import Pulse
 from tranship.plans import Plan
 from tranship.plans.strategies import PhaseName
 from tranship.plans.streams import Stream
@@ -28,10 +29,26 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 
 
+class Guard(Protocol):
+    """Watches a fence for as long as it is not released, also when this process is gone."""
+
+    def release(self) -> None:
+        """It need not watch any more."""
+
+
+class Unguarded:
+    """Where there is no other process."""
+
+    def release(self) -> None:
+        """Nothing to end."""
+
+
 @dataclass(frozen=True)
 class Connect:
     """How to open connections to the two sides of a run, in one direction: that names which is source and which target.
     Nothing is opened before it is used. The engine's tests put the memory pair here.
+
+    `guard`: starts one that watches the source's record of a run, by its id, up to a deadline.
 
     `back`: how to open them in the other direction; None where a side cannot be what it would have to be.
     """
@@ -41,6 +58,7 @@ class Connect:
     progress: Callable[[], Progress]
     schema: Callable[[], TargetSchema]
     workers: Callable[[Scope], Workers]
+    guard: Callable[[str, float], Guard] = lambda _id, _deadline: Unguarded()
     back: Connect | None = None
 
     def toward(self, feed: Feed) -> Connect:
@@ -77,8 +95,10 @@ class Run:
     tick: Callable[[], None]
     lanes: int
     facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}
+    pulse: Pulse = field(default_factory=Pulse)
     work: Work = field(default_factory=lambda: Work(time.monotonic))
     _workers: list[Workers] = field(default_factory=list)
+    _guards: list[Guard] = field(default_factory=list)
 
     @property
     def by_name(self) -> Mapping[str, Stream]:
@@ -96,14 +116,31 @@ class Run:
         """The durable capture position. Only to be asked after the capture phase."""
         return positions.durable(self.progress, self.scope)
 
-    def wait(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
-        """Wait until the condition holds, ticking; `TimeoutError` says what did not come."""
+    def wait(self, condition: Callable[[], bool], limit_s: float, what: str, *, poll_s: float = POLL_S) -> None:
+        """Wait until the condition holds, ticking; `TimeoutError` says what did not come.
+
+        It is looked at again at each beat of the pulse, so when a service has done something, and after `poll_s`.
+        """
         end = self.clock.now() + limit_s
-        while not condition():
+        while True:
+            seen = self.pulse.count
+            if condition():
+                return
             if self.clock.now() >= end:
                 raise TimeoutError(f"waited {limit_s:g} s for {what}")
             self.tick()
-            self.clock.sleep(POLL_S)
+            self.clock.wait(self.pulse, seen, poll_s)
+
+    def guard(self, deadline: float) -> None:
+        """Start a process that lifts a fence of this run on the source behind its deadline, also when this one is gone.
+        Returns when it watches."""
+        self.release_guard()
+        self._guards.append(self.connect.guard(self.id, deadline))
+
+    def release_guard(self) -> None:
+        """The record is known to be behind the fence: nobody has to lift it."""
+        while self._guards:
+            self._guards.pop().release()
 
     def release_workers(self) -> None:
         """End the worker processes; they start again at the next use."""

@@ -37,6 +37,7 @@ from tranship.orchestrator.journal.steps import Close, Do, Reseed, Step, Stop, U
 from tranship.orchestrator.logs import without_secrets
 from tranship.orchestrator.phases import Diverged, Lift, Phase
 from tranship.orchestrator.phases.registry import LIFTS, PHASES
+from tranship.orchestrator.pulse import Pulse
 from tranship.orchestrator.retry import Outages, Patience
 from tranship.orchestrator.services import ServiceFailedError, Setting, Supervisor, applier, capture, reconciler
 from tranship.orchestrator.services.heartbeat import Heartbeat
@@ -78,6 +79,7 @@ class Engine:
 
     patience: Patience = field(init=False)
     work: Work = field(init=False)
+    pulse: Pulse = field(default_factory=Pulse, init=False)
     _book: Book | None = field(default=None, init=False)
     _run: Run | None = field(default=None, init=False)
     _supervisor: Supervisor | None = field(default=None, init=False)
@@ -185,8 +187,9 @@ class Engine:
             lanes=self.plan.limits.workers,
             facts=lambda phase: self.state.facts.get(phase, {}),
             work=self.work,
+            pulse=self.pulse,
         )
-        setting = Setting(connect, scope, self.streams, self.clock, self.patience)
+        setting = Setting(connect, scope, self.streams, self.clock, self.patience, self.pulse)
         self._supervisor = Supervisor(setting, dict(BODIES))
 
     def _close_run(self) -> None:

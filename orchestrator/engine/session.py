@@ -21,6 +21,7 @@ from tranship.orchestrator.journal.fold import fold_all
 from tranship.orchestrator.journal.state import ENDED, State
 from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.phases.preflight import refuse_errors
+from tranship.orchestrator.services.guard import GuardProcess, Watched
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Endpoint, Stream
@@ -198,4 +199,5 @@ def connections(plan: Plan, streams: tuple[Stream, ...], log_format: str) -> Con
         workers=lambda scope: ProcessWorkers(
             WorkerSetting(source, target, streams, scope, log_format), plan.limits.workers
         ),
+        guard=lambda id, deadline: GuardProcess(Watched(source, id, plan.name, deadline, log_format)),  # noqa: A006
     )

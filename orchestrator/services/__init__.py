@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +16,7 @@ from tranship.connectors.protocols import Scope
 from tranship.orchestrator.clock import Clock
 from tranship.orchestrator.dataplane.run import Connect
 from tranship.orchestrator.journal.state import ServiceName
+from tranship.orchestrator.pulse import Pulse
 from tranship.plans.streams import Stream
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Setting:
     streams: tuple[Stream, ...]
     clock: Clock
     patience: Patience
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 Body = Callable[[Setting, threading.Event], None]

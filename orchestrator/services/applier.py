@@ -68,8 +68,11 @@ def _serve(setting: Setting, progress: Progress, lanes: list[int], stop: threadi
         lane = _Lane(setting, progress, gate, number)
         try:
             while not stop.is_set() and not failures:
-                if setting.patience.call(lane.step, stop) == 0:
-                    stop.wait(IDLE_S)
+                seen = setting.pulse.count
+                if setting.patience.call(lane.step, stop):
+                    setting.pulse.beat()
+                else:
+                    setting.clock.wait(setting.pulse, seen, IDLE_S)
         except BaseException as error:  # noqa: BLE001  raised again by the service
             failures.append(error)
         finally:

@@ -62,7 +62,8 @@ def body(setting: Setting, stop: threading.Event) -> None:
             connection.append((source, Follower(source, progress, setting.scope, setting.streams)))
         source, follower = connection[0]
         try:
-            follower.step()
+            if follower.step() is not None:
+                setting.pulse.beat()
         except ConnectorError:
             connection.clear()
             source.close()

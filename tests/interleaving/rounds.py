@@ -45,6 +45,7 @@ from tranship.connectors.memory import (
     Postponed,
     TargetState,
 )
+from tranship.connectors.memory.routing import KeptRecords
 from tranship.connectors.protocols import (
     Feed,
     Key,
@@ -64,6 +65,7 @@ from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover.drain import Drain
 from tranship.orchestrator.phases.cutover.fence import Fence
 from tranship.orchestrator.phases.cutover.lift import LiftCutover
+from tranship.orchestrator.phases.cutover.open import Open
 from tranship.orchestrator.phases.cutover.seal import Seal
 from tranship.orchestrator.phases.cutover.switch import Switch
 from tranship.orchestrator.phases.cutover.verify import Verify
@@ -81,7 +83,7 @@ STREAM = Stream(
     columns=(Column("version", ("version",), LogicalType.INT64, "int32"),),
 )
 PHASES = (Fence, Drain, Verify, Seal, Switch)
-"""The strategy of each round; `Mover.open` follows, which also opens the other side's record."""
+"""The strategy of each round; `Mover.open` follows."""
 
 ROUNDS = 3
 MOST_PAUSES = 400
@@ -91,6 +93,10 @@ OWNER = Owner(RUN, RUN, "memory", "state")
 
 class SideStore(MemoryStore):
     """A side that applications write to and to which rows are moved: what a target commits is no event of theirs."""
+
+    def on_source(self, work: Callable[[KeptRecords], T]) -> T:
+        """It is one side, whose record is one, whichever it is called."""
+        return self.on_target(work)
 
     def _run(self, body: Callable[[TargetState], T]) -> T:
         result = super()._run(body)
@@ -114,7 +120,7 @@ class SideStore(MemoryStore):
     @property
     def routing(self) -> Routing:
         """What its record says."""
-        return self.documents.routing[RUN].record.state
+        return self.state.routing.records[RUN].record.state
 
 
 @dataclass
@@ -207,7 +213,7 @@ class Mover:
         way = self.ways[world.feed]
         run = self._run(way)
         if world.attempted and self._lift(run):
-            self.open(way)
+            self.open(run)
             return
         world.attempted = True  # the journal's intent, durable before anything is done
         try:
@@ -217,7 +223,7 @@ class Mover:
         except (RefusedToActError, TransientError, MarkMovedError, RefusedError):
             if not self._lift(run):
                 return
-        self.open(way)
+        self.open(run)
 
     def _lift(self, run: Run) -> bool:
         """Take the attempt back; whether it was too late for that."""
@@ -227,7 +233,7 @@ class Mover:
         self.world.attempted = False
         return False
 
-    def open(self, way: Way) -> None:
+    def open(self, run: Run) -> None:
         """Behind the pivot: what flows back may be applied, then the other side is the primary."""
         world = self.world
         feed = world.feed
@@ -237,14 +243,9 @@ class Mover:
         pause("before the other side opens")
         if world.feed is not feed or world.owner is not self:
             return  # somebody else has opened it
-        records = way.source.records, world.sides(feed)[1]
-        handed = records[0].read(RUN)
-        store = MemorySource(records[1]).records
-        found = store.begin(OWNER, RoutingRecord(Routing.CLOSED, 0))
-        assert handed is not None
-        version = max(found.version, handed.version) + 1
-        if store.swap(RUN, found, RoutingRecord(Routing.PRIMARY, version)):
-            world.turned()
+        for _ in Open().do(run):
+            pass
+        world.turned()
 
     def _run(self, way: Way) -> Run:
         return Run(
@@ -298,7 +299,8 @@ class Rounds:
             mark = progress.begin_chunk(way.scope, chunk)
             assert mark is not None
             ledger.settle_chunk(STREAM, mark, Loaded(0, 0, 0), Counted(STREAM))
-        self.first.documents.routing.clear()
+        for side in (self.first, self.second):
+            MemorySource(side).records.forget(RUN)
         MemorySource(self.first).records.begin(OWNER, RoutingRecord(Routing.PRIMARY, 0))
         MemorySource(self.second).records.begin(OWNER, RoutingRecord(Routing.CLOSED, 0))
 

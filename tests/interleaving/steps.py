@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tranship.orchestrator.dataplane.gate import Gate
+from tranship.orchestrator.pulse import Pulse
 
 _threads = ThreadPoolExecutor(32, "step")
 """Far more than ever are under way at once; threads are used again, because starting one takes longer than a step."""
@@ -124,3 +125,6 @@ class SteppedClock:
         """Each sleep is a long one: what waits for a time to be over must not take a thousand pauses."""
         self._now += max(seconds, LONG_S)
         pause("sleep")
+
+    def wait(self, pulse: Pulse, seen: int, seconds: float) -> None:  # noqa: ARG002  other steps go on meanwhile
+        self.sleep(seconds)

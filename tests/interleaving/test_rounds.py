@@ -16,7 +16,7 @@ from tranship.connectors.memory import Fate, MemoryLedger
 from tranship.connectors.memory.feed import FeedProgress
 from tranship.connectors.protocols import Key, Scope
 from tranship.orchestrator.journal.records import Record
-from tranship.orchestrator.phases.cutover import routing, switch
+from tranship.orchestrator.phases.cutover import fences, routing
 from tranship.orchestrator.phases.cutover.drain import Drain
 from tranship.orchestrator.phases.cutover.verify import Verify
 
@@ -110,8 +110,8 @@ def sealed_whatever_is_left(self: MemoryLedger, scope: Scope, _most_divergences:
     self._store.transact("seal", scope, lambda state: state.feed(scope).seal())
 
 
-def taken_back_in_any_case(_run: object) -> bool:
-    return True
+def taken_back_in_any_case(_records: object, _id: object) -> None:
+    return None
 
 
 MUTANTS: dict[str, tuple[tuple[Any, str, Callable[..., Any]], ...]] = {
@@ -120,7 +120,7 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Callable[..., Any]], ...]] = {
         (Drain, "do", nothing),
         (Verify, "do", nothing),
         (MemoryLedger, "seal", sealed_whatever_is_left),
-        (switch, "prove_still", lambda _run: None),
+        (fences, "prove_still", lambda _run: None),
     ),
     "a lift takes no notice of the pivot": ((routing, "take_back", taken_back_in_any_case),),
 }

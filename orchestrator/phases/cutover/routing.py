@@ -1,25 +1,51 @@
-"""The source's routing record on its way through a cutover."""
+"""The routing records of both sides on their way through a cutover (`rules.md` J).
+
+While the target is closed its record's version is that of the attempt that may make it ready: so a late copy of an
+earlier attempt's seal finds another one.
+"""
 
 from __future__ import annotations
 
 from tranship.connectors.errors import RefusedError
-from tranship.connectors.protocols import Owner, Routing, RoutingRecord
+from tranship.connectors.protocols import Opening, Owner, RecordStore, Routing, RoutingRecord
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.phases import RefusedToActError
 
 FIRST = RoutingRecord(Routing.PRIMARY, 0)
+FIRST_TARGET = RoutingRecord(Routing.CLOSED, 0)
+_NOT_OPEN = (Routing.CLOSED, Routing.READY, Routing.HANDED_OVER)
 
 
-def fence(run: Run) -> None:
-    """Fence the record with a version that no attempt had before."""
-    owner = Owner(run.id, run.scope.run, run.schema.identity(), run.plan.target.state_schema)
-    found = run.source.records.begin(owner, FIRST)
+def begin(run: Run) -> RoutingRecord:
+    """Keep the first records of both sides, where there are none; returns the source's."""
+    run.progress.records.begin(_owner(run), FIRST_TARGET)
+    return run.source.records.begin(_owner(run), FIRST)
+
+
+def fence(run: Run, deadline: float | None) -> int:
+    """Fence the source's record with a version that no attempt had before, and close the target's for this attempt.
+
+    `deadline`: by the source's clock. Returns the version.
+    """
+    found = begin(run)
     if found.state not in (Routing.PRIMARY, Routing.FENCED):
         raise RefusedError(
             f"the source's routing record of run {run.scope.run} says {found.state}; nothing was switched"
         )
-    if not run.source.records.swap(run.id, found, RoutingRecord(Routing.FENCED, found.version + 1)):
+    version = found.version + 1
+    if not run.source.records.swap(run.id, found, RoutingRecord(Routing.FENCED, version), deadline=deadline):
         raise RefusedToActError("somebody else has changed the source's routing record; nothing was switched")
+    close(run, version)
+    return version
+
+
+def close(run: Run, version: int) -> None:
+    """Let this be the attempt that may make the target ready (`rules.md` J4). Idempotent."""
+    records, after = run.progress.records, RoutingRecord(Routing.CLOSED, version)
+    while (found := records.read(run.id)) is not None and found != after:
+        if found.state not in _NOT_OPEN or found.version > version:
+            raise RefusedError(f"the target's routing record says {found.state}({found.version}); nothing was switched")
+        records.swap(run.id, found, after)
 
 
 def fenced(run: Run) -> int:
@@ -27,25 +53,49 @@ def fenced(run: Run) -> int:
     found = run.source.records.read(run.id)
     if found is None or found.state is not Routing.FENCED:
         raise RefusedToActError("the source's routing record is not fenced any more; nothing was switched")
+    if found.left_s is not None and found.left_s <= 0:
+        raise RefusedToActError("the deadline of the fence has passed; nothing was switched")
     return found.version
+
+
+def opening(run: Run) -> Opening:
+    """What the seal does to the target's record."""
+    return Opening(run.id, fenced(run))
 
 
 def hand_over(run: Run, version: int) -> None:
     """The pivot. Whether it has taken place, only the record says: raises `RefusedError` if that says it has not."""
+    records, before = run.source.records, RoutingRecord(Routing.FENCED, version)
     after = RoutingRecord(Routing.HANDED_OVER, version)
-    run.source.records.swap(run.id, RoutingRecord(Routing.FENCED, version), after)
-    if run.source.records.read(run.id) != after:
+    standing = records.read(run.id)
+    records.swap(run.id, before, after, in_time=standing is not None and standing.left_s is not None)
+    if records.read(run.id) != after:
         raise RefusedError("the source's routing record was not handed over")
 
 
-def take_back(run: Run) -> bool:
-    """Bring the record back to the source, unless it was handed over; whether the source is the primary now.
+def open_target(run: Run) -> None:
+    """Let the target be the primary, having read that the source has handed over to it (`rules.md` J9). Idempotent."""
+    handed = run.source.records.read(run.id)
+    if handed is None or handed.state is not Routing.HANDED_OVER:
+        raise RefusedError("the source's routing record does not say that it has handed over")
+    records, after = run.progress.records, RoutingRecord(Routing.PRIMARY, handed.version)
+    before = RoutingRecord(Routing.READY, handed.version)
+    if not records.swap(run.id, before, after) and records.read(run.id) != after:
+        raise RefusedError(f"the target's routing record says {records.read(run.id)}, and not that it is ready")
+
+
+def take_back(records: RecordStore, id: str) -> RoutingRecord | None:  # noqa: A002
+    """Bring the source's record back to it, unless it was handed over; returns what it says then, None without one.
 
     The version grows with it, also where the source is the primary already, so that a fence or a hand-over that is
     still on its way finds another one (`rules.md` J10).
     """
-    records = run.source.records
-    while (found := records.read(run.id)) is not None and found.state is not Routing.HANDED_OVER:
-        if records.swap(run.id, found, RoutingRecord(Routing.PRIMARY, found.version + 1)):
-            return True
-    return found is None
+    while (found := records.read(id)) is not None and found.state is not Routing.HANDED_OVER:
+        lifted = RoutingRecord(Routing.PRIMARY, found.version + 1)
+        if records.swap(id, found, lifted):
+            return lifted
+    return found
+
+
+def _owner(run: Run) -> Owner:
+    return Owner(run.id, run.scope.run, run.schema.identity(), run.plan.target.state_schema, run.plan.name)

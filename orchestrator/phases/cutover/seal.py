@@ -9,6 +9,7 @@ from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import RefusedToActError, Rehearsal
+from tranship.orchestrator.phases.cutover import routing
 from tranship.orchestrator.phases.cutover.member import Member
 from tranship.plans.strategies import PhaseName
 
@@ -24,7 +25,7 @@ class Seal(Member):
 
     def do(self, run: Run) -> Iterator[Record]:
         try:
-            run.progress.seal(run.scope, run.plan.reconcile.max_divergences)
+            run.progress.seal(run.scope, run.plan.reconcile.max_divergences, routing.opening(run))
         except UnsettledError as error:
             why = f"a write came to the source during the cutover; nothing was switched: {error}"
             raise RefusedToActError(why) from error

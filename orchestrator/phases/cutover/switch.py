@@ -9,7 +9,8 @@ from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.phases import Rehearsal
 from tranship.orchestrator.phases.cutover import routing
-from tranship.orchestrator.phases.cutover.checks import check_all, prove_still, refusing
+from tranship.orchestrator.phases.cutover.checks import check_all, refusing
+from tranship.orchestrator.phases.cutover.fences import fence_of
 from tranship.orchestrator.phases.cutover.member import Member
 from tranship.plans.strategies import PhaseName
 
@@ -23,8 +24,7 @@ class Switch(Member):
 
     def do(self, run: Run) -> Iterator[Record]:
         with refusing():
-            # Nothing is applied any more: whatever came since is dirty.
-            prove_still(run)
+            fence_of(run).prove_still(run)
         # Again: what came last may be kept aside (C6), and a comparison beside this run may have found something.
         check_all(run)
         version = routing.fenced(run)

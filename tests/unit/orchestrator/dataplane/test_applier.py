@@ -18,6 +18,7 @@ from tranship.connectors.protocols import ChunkMark, DirtyKey, Key, LaneMark, Po
 from tranship.orchestrator.dataplane.applier import Applier
 from tranship.orchestrator.dataplane.exclusive import TRIES
 from tranship.orchestrator.dataplane.gate import Gate
+from tranship.orchestrator.pulse import Pulse
 from tranship.plans.streams import Column, LogicalType, Stream
 
 RUN = "small-1"
@@ -57,6 +58,9 @@ class Patient:
         return 0.0
 
     def sleep(self, seconds: float) -> None:
+        """At once."""
+
+    def wait(self, pulse: Pulse, seen: int, seconds: float) -> None:
         """At once."""
 
 

@@ -150,7 +150,7 @@ def crashed_after(
     world: World, request: RequestKind, last: Kind, phase: PhaseName | None = None, *, keep_route: bool = False
 ) -> None:
     """The journal is as if the process had died right after a record that a request at the approval led to. The source
-    has the routing record of then, that of a fence or, with `keep_route`, that of the end."""
+    has the routing record of then, that of a fence, and the target that of a seal, or, with `keep_route`, that of the end."""
     thread = world.start()
     world.wait_for_approval()
     world.control.request(RUN, request, world.engine.state.asking)
@@ -159,9 +159,10 @@ def crashed_after(
     del world.control.entries[found.index((last, phase)) + 1 :]
     # Nor has it come to clean up the source.
     if not keep_route:
-        routing = world.store.documents.routing
-        fenced = RoutingRecord(Routing.FENCED, 1)
-        routing.update({id: replace(kept, record=fenced) for id, kept in routing.items()})  # noqa: A001
+        sides = (world.store.documents.routing, Routing.FENCED), (world.store.state.routing, Routing.READY)
+        for kept_records, state in sides:
+            routing, record = kept_records.records, RoutingRecord(state, 1)
+            routing.update({id: replace(kept, record=record) for id, kept in routing.items()})  # noqa: A001
     world.store.documents.markers.update(world.store.state.feed(scope_of(world.store, RUN)).markers)
     world.result.clear()
 

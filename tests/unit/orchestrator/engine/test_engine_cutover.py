@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -384,7 +382,7 @@ def test_a_fence_that_lands_behind_its_lift_changes_nothing(landed: bool) -> Non
     records.begin(Owner("1", "small-1", "target", "state"), primary)
     if landed:
         assert records.swap("1", primary, fenced)
-    assert routing.take_back(cast(Run, SimpleNamespace(id="1", source=SimpleNamespace(records=records))))
+    assert routing.take_back(records, "1") == records.read("1")
     assert not records.swap("1", primary, fenced)
     found = records.read("1")
     assert found is not None

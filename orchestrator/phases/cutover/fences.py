@@ -1,0 +1,120 @@
+"""What keeps writers from the source during a cutover: the plan's `cutover.fence`.
+
+`external`: the operator has stopped them, which is proven. `router`: the applications go through routers, which let
+writes wait by themselves; a writer that does not is not stopped, which is why it has to be asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tranship.orchestrator.dataplane.drain import pass_marker
+from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.phases import RefusedToActError
+from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, prove_still
+
+HASTE_S = 0.02
+"""How often routers are asked to look at the record while a fence may come."""
+HEARD_S = 0.3
+"""After so long they have heard of it: longer than they leave between two looks (`docs/router-protocol.md`)."""
+ACKNOWLEDGED_POLL_S = 0.005
+SHARE_FOR_ROUTERS = 0.5
+"""Of the fence's time, for routers to acknowledge: what is left is for all that comes behind it."""
+
+
+class FenceKind(Protocol):
+    """One way to keep writers away."""
+
+    stops_writers: bool
+    """Whether applications wait because of it, so that it needs a deadline and a guard."""
+
+    def prepare(self, run: Run) -> None:
+        """Before the fence is raised: nobody waits yet. Raises `RefusedToActError`."""
+
+    def stop_writers(self, run: Run, version: int) -> None:
+        """Behind the record's swap: return once no write can come any more that a marker from now on would not be
+        behind. Raises `RefusedToActError`."""
+
+    def prove_still(self, run: Run) -> None:
+        """Before the pivot, once more. Raises `RefusedToActError`."""
+
+    def lower(self, run: Run) -> None:
+        """Behind the attempt, however it ended. Idempotent."""
+
+
+class External:
+    """The writers were stopped by hand."""
+
+    stops_writers = False
+
+    def prepare(self, run: Run) -> None:
+        """Nothing to prepare."""
+
+    def stop_writers(self, run: Run, version: int) -> None:  # noqa: ARG002
+        """No event of a migrated collection for `cutover.quiet`, up to where capture has looked."""
+        wanted, limit = run.plan.cutover.quiet, run.plan.cutover.deadline
+        # Before it, capture may have looked last before a pause: the quiet time that it knows of would be that of then.
+        pass_marker(run, MARKER_LIMIT_S)
+
+        def quiet() -> bool:
+            backlog = run.progress.backlog(run.scope)
+            return backlog.quiet_s - backlog.capture_age_s >= wanted
+
+        try:
+            run.wait(quiet, limit + wanted, f"{wanted:g} s without a write to a migrated collection")
+        except TimeoutError as error:
+            raise RefusedToActError(
+                f"the source is still written to ({error}). Nothing was changed and the target keeps following. "
+                "Stop the writers, then approve the cutover again."
+            ) from error
+
+    def prove_still(self, run: Run) -> None:
+        # Nothing is applied any more: whatever came since is dirty.
+        prove_still(run)
+
+    def lower(self, run: Run) -> None:
+        """Nobody was stopped."""
+
+
+class ByRouter:
+    """Routers let writes wait."""
+
+    stops_writers = True
+
+    def prepare(self, run: Run) -> None:
+        records = run.source.records
+        if not records.routers(run.plan.name):
+            raise RefusedToActError(
+                f"no router of plan {run.plan.name} lives: `fence: router` stops only applications that write through "
+                "one (docs/router-protocol.md). Nothing was switched"
+            )
+        records.hasten(run.id, HASTE_S)
+        run.clock.sleep(HEARD_S)
+
+    def stop_writers(self, run: Run, version: int) -> None:
+        limit = SHARE_FOR_ROUTERS * run.plan.cutover.deadline
+
+        def missing() -> list[str]:
+            living = run.source.records.routers(run.plan.name)
+            return [one.instance for one in living if one.acknowledged != (run.id, version)]
+
+        try:
+            run.wait(lambda: not missing(), limit, "routers to let their writes end", poll_s=ACKNOWLEDGED_POLL_S)
+        except TimeoutError as error:
+            raise RefusedToActError(
+                f"{error}: {', '.join(missing())}; nothing was switched. A write of theirs takes longer than that"
+            ) from error
+
+    def prove_still(self, run: Run) -> None:
+        """The routers have said so, and what was written since the seal is shown behind the switch."""
+
+    def lower(self, run: Run) -> None:
+        run.source.records.hasten(run.id, None)
+
+
+_KINDS: dict[str, FenceKind] = {"external": External(), "router": ByRouter()}
+
+
+def fence_of(run: Run) -> FenceKind:
+    """What the plan says."""
+    return _KINDS[run.plan.cutover.fence]

@@ -1,0 +1,139 @@
+"""The guard: a process of its own that lifts a fence once its deadline has passed, when the orchestrator is gone.
+
+It is started before the fence and told by which moment of the source's clock that is to be over. No fence can be raised
+behind its own deadline, so behind it one look is enough. It ends when it is released, or has looked; until then it
+tries, also while the source is away. Of lifting and switching exactly one wins: both swap the same record, and the
+switch asks for the deadline (`rules.md` J3, J8, J10).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from tranship.connectors.errors import ConnectorError
+from tranship.connectors.protocols import RecordStore, Routing
+from tranship.connectors.registry import open_source
+from tranship.orchestrator import logs, stderr
+from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.phases.cutover.routing import take_back
+from tranship.plans.streams import Endpoint
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.5
+"""Between two looks at the source's clock, at the most."""
+AGAIN_S = 0.2
+GIVE_UP_S = 3600.0
+"""A source that is away for so long behind the deadline: whoever brings it back has to look after its writers."""
+READY, RELEASE = b"ready\n", b"release\n"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a guard is told, through a pipe: addresses have secrets in them."""
+
+    source: Endpoint
+    id: str
+    run: str
+    deadline: float
+    log_format: str
+
+
+class GuardProcess:
+    """A guard that watches."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # what ends the orchestrator's terminal or process group leaves it
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(base64.b64encode(pickle.dumps(watched)) + b"\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != READY:
+            raise RuntimeError(f"the guard of the fence could not be started (exit code {self._process.wait()})")
+
+    def release(self) -> None:
+        """The fence is known to be behind us."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.communicate(RELEASE, timeout=POLL_S * 4)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+
+def watch(records: RecordStore, watched: Watched, released: Callable[[float], bool]) -> None:
+    """Wait for the deadline, by the source's clock, then take back what still stands. `released`: waits so long at the
+    most, and says whether the guard is not needed any more."""
+    end = time.monotonic() + GIVE_UP_S + max(0.0, watched.deadline - time.time())
+    while time.monotonic() < end:
+        try:
+            left = watched.deadline - records.now()
+            if left < 0:
+                _lift(records, watched)
+                return
+            pause = min(left, POLL_S)
+        except ConnectorError as error:
+            log.warning("the guard cannot reach the source", reason=str(error))
+            pause = AGAIN_S
+        if released(pause):
+            return
+    log.error("the guard gives up: the source is away, and a fence may stand there", run=watched.run)
+
+
+def _lift(records: RecordStore, watched: Watched) -> None:
+    found = records.read(watched.id)
+    if found is None or found.state not in (Routing.FENCED, Routing.LIFTING):
+        return
+    reached("guard.before_lift")
+    lifted = take_back(records, watched.id)
+    reached("guard.after_lift")
+    log.warning("the deadline of the fence has passed: lifted by its guard", run=watched.run, record=str(lifted))
+
+
+def _released(limit_s: float) -> bool:
+    """Whether the orchestrator has said so; that its end of the pipe is gone says nothing."""
+    readable, _, _ = select.select([sys.stdin.buffer], [], [], limit_s)
+    if not readable:
+        return False
+    if os.read(sys.stdin.fileno(), len(RELEASE)) == RELEASE:
+        return True
+    time.sleep(limit_s)
+    return False
+
+
+def main() -> None:
+    """Watch what stdin says."""
+    stderr.tolerate()
+    line = bytearray()
+    while not line.endswith(b"\n"):  # unbuffered: what comes behind it is waited for by `select`
+        line += os.read(sys.stdin.fileno(), 1)
+    watched: Watched = pickle.loads(base64.b64decode(line))
+    logs.configure(watched.log_format, run=watched.run)
+    source = open_source(watched.source, ())
+    try:
+        source.records.now()  # the connection stands before the fence does
+        sys.stdout.buffer.write(READY)
+        sys.stdout.buffer.close()
+        watch(source.records, watched, _released)
+    finally:
+        source.close()
+
+
+if __name__ == "__main__":
+    main()
