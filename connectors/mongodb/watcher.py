@@ -162,6 +162,8 @@ class MongoWatcher(MongoConnection):
                     deadline = min(deadline, time.monotonic() + GATHER_S)
                 gathered.events += 1
                 _gather(bytes(event.raw), watched, gathered)
+                if gathered.markers:
+                    break  # somebody waits for it
             # All that the driver has handed out is in `gathered`, so its token covers just that, and at the end of the
             # driver's buffer also the time in which nothing happened.
             yield gathered.changes(_position(stream, session))

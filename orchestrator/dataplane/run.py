@@ -99,6 +99,7 @@ class Run:
     work: Work = field(default_factory=lambda: Work(time.monotonic))
     _workers: list[Workers] = field(default_factory=list)
     _guards: list[Guard] = field(default_factory=list)
+    _targets: list[BatchTarget] = field(default_factory=list)
 
     @property
     def by_name(self) -> Mapping[str, Stream]:
@@ -142,6 +143,13 @@ class Run:
         while self._guards:
             self._guards.pop().release()
 
+    @property
+    def target(self) -> BatchTarget:
+        """The target's rows, for the phases; opened at first use, so that it can be open before a fence."""
+        if not self._targets:
+            self._targets.append(self.connect.target(self.scope))
+        return self._targets[0]
+
     def release_workers(self) -> None:
         """End the worker processes; they start again at the next use."""
         while self._workers:
@@ -150,5 +158,7 @@ class Run:
     def close(self) -> None:
         """Close everything that this run opened."""
         self.release_workers()
+        while self._targets:
+            self._targets.pop().close()
         for connection in (self.source, self.progress, self.schema):
             connection.close()

@@ -93,16 +93,16 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
 def services(state: State) -> frozenset[ServiceName]:
     """Which services have to run, by the traits of the phases that have begun; none while undoing.
 
-    Capture once the source is followed, the applier from where changes are applied, the reconciler between the full
-    comparison and the group of the pivot. Behind the seal nothing is applied any more; capture goes on, to see writes
-    that should not come.
+    Capture once the source is followed, the applier from where changes are applied to the pivot, the reconciler between
+    the full comparison and the group of the pivot. Behind the seal nothing is applied any more, but while writers wait
+    no service is stopped; capture goes on, to see writes that should not come.
     """
     if state.status is not RunStatus.RUNNING or state.reseed:
         return frozenset()
     running = set()
     if state.following:
         running.add(ServiceName.CAPTURE)
-    if state.latest.begun(Trait.APPLIES) and not state.sealed:
+    if state.latest.begun(Trait.APPLIES) and not state.switched:
         running.add(ServiceName.APPLIER)
     waiting = state.latest.attempt is None and not state.switched
     if state.latest.is_at(Trait.COMPARES, PhaseStatus.VERIFIED) and waiting:

@@ -30,15 +30,13 @@ class Reconcile:
         wait_for_applier(run)
         # Before the first span is read: a key that is applied from now on is looked at again by the cutover.
         run.progress.forget_touched(run.scope)
-        target = run.connect.target(run.scope)
         try:
-            result = reconcile.full(run, target)
+            result = reconcile.full(run, run.target)
             reached("reconcile.after_full")
             found = len(result.divergences)
             if run.plan.reconcile.on_divergence == "repair" and result.divergences:
-                reconcile.repair(run, target, result)
+                reconcile.repair(run, run.target, result)
         finally:
-            target.close()
             run.release_workers()
         # A key that never stood still may move because somebody writes to the target's row, which no event tells. As a
         # dirty key it is applied, hence touched, hence looked at again behind the last write.

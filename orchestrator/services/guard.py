@@ -14,8 +14,10 @@ import pickle
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -70,11 +72,11 @@ class GuardProcess:
         """The fence is known to be behind us."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
-            self._process.communicate(RELEASE, timeout=POLL_S * 4)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        self._process.stdout.close()
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(RELEASE)
+        # It ends by itself; nobody waits for that, but somebody has to take its exit code.
+        threading.Thread(target=self._process.wait, name="guard", daemon=True).start()
 
 
 def watch(records: RecordStore, watched: Watched, released: Callable[[float], bool]) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, prove_still
 
@@ -18,6 +19,9 @@ HASTE_S = 0.02
 HEARD_S = 0.3
 """After so long they have heard of it: longer than they leave between two looks (`docs/router-protocol.md`)."""
 ACKNOWLEDGED_POLL_S = 0.005
+MOST_TOUCHED = 300
+"""Keys that may be left to compare behind the fence."""
+LOOKS = 10
 SHARE_FOR_ROUTERS = 0.5
 """Of the fence's time, for routers to acknowledge: what is left is for all that comes behind it."""
 
@@ -88,6 +92,7 @@ class ByRouter:
                 f"no router of plan {run.plan.name} lives: `fence: router` stops only applications that write through "
                 "one (docs/router-protocol.md). Nothing was switched"
             )
+        _look_beforehand(run)
         records.hasten(run.id, HASTE_S)
         run.clock.sleep(HEARD_S)
 
@@ -110,6 +115,22 @@ class ByRouter:
 
     def lower(self, run: Run) -> None:
         run.source.records.hasten(run.id, None)
+
+
+def _look_beforehand(run: Run) -> None:
+    """Compare touched keys while nobody waits for it, until few are left to be compared behind the fence."""
+    sides = Sides(run.source, run.target, run.progress, run.scope)
+    for _ in range(LOOKS):
+        for stream in run.streams:
+            for _ in sides.forget_equal(stream):
+                run.tick()
+        left = sum(len(run.progress.touched(run.scope, s, None, MOST_TOUCHED + 1)) for s in run.streams)
+        if left <= MOST_TOUCHED:
+            return
+    raise RefusedToActError(
+        f"more than {MOST_TOUCHED} keys change between two comparisons: writers would wait for too long behind a "
+        "fence. Nothing was switched; try again when less is written"
+    )
 
 
 _KINDS: dict[str, FenceKind] = {"external": External(), "router": ByRouter()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
 from tranship.orchestrator.dataplane import reconcile
 from tranship.orchestrator.dataplane.run import Run
@@ -33,15 +32,11 @@ class Verify(Member):
 
 def last_comparison(run: Run) -> reconcile.Reconciled:
     """Compare what the plan says is compared last, and put on record what is found."""
-    with closing(run.connect.target(run.scope)) as target:
-        try:
-            if run.plan.cutover.final == "full":
-                # Before the first span is read: what is applied from now on is touched, and refuses the seal.
-                run.progress.forget_touched(run.scope)
-                result = reconcile.full(run, target)
-            else:
-                result = reconcile.touched(run, target)
-        finally:
-            run.release_workers()
+    if run.plan.cutover.final == "full":
+        # Before the first span is read: what is applied from now on is touched, and refuses the seal.
+        run.progress.forget_touched(run.scope)
+        result = reconcile.full(run, run.target)
+    else:
+        result = reconcile.touched(run, run.target)
     result.note(run.progress, run.scope)
     return result

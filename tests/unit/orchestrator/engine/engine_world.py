@@ -150,7 +150,7 @@ def crashed_after(
     world: World, request: RequestKind, last: Kind, phase: PhaseName | None = None, *, keep_route: bool = False
 ) -> None:
     """The journal is as if the process had died right after a record that a request at the approval led to. The source
-    has the routing record of then, that of a fence, and the target that of a seal, or, with `keep_route`, that of the end."""
+    has the routing record of then, that of a fence, the target that of a seal; with `keep_route`, those of the end."""
     thread = world.start()
     world.wait_for_approval()
     world.control.request(RUN, request, world.engine.state.asking)

@@ -160,7 +160,7 @@ def test_the_switch_ends_its_phase_and_nothing_is_applied_after_the_seal() -> No
     with pytest.raises(IllegalTransitionError, match="cannot come now"):
         fold(state, SENT[-1])
     state = cut_over(*SEALED)
-    assert (next_step(state), services(state)) == (Do(PhaseName.SWITCH), {ServiceName.CAPTURE})
+    assert (next_step(state), services(state)) == (Do(PhaseName.SWITCH), {ServiceName.CAPTURE, ServiceName.APPLIER})
     with pytest.raises(IllegalTransitionError, match="no switch was sent"):
         fold(state, SWITCH[-1])
     state = cut_over(*SWITCHED)

@@ -1,0 +1,218 @@
+"""A migration of things that writers write all the time, through a router, before its cutover, in it and behind it.
+
+The judge is the writers' ledger: every key has what was acknowledged last, on the side where it was; nothing is there
+twice. It knows no code of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psycopg
+import pymongo
+import yaml
+from psycopg import sql
+
+from tests.cutover.writers import Done, Setting
+from tranship.orchestrator.engine.session import Session, open_session
+from tranship.orchestrator.journal.control import RequestKind
+from tranship.orchestrator.journal.state import State
+from tranship.orchestrator.sandbox import Servers
+from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_source, fresh_target
+from tranship.plans import load
+
+SCHEMA, COLLECTION = "shop", "things"
+SEEDED = 2_000
+POLL_S = 0.02
+LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the ledger says. `waits`: seconds of each write that was acknowledged."""
+
+    writes: int
+    failed: list[str]
+    lost: list[str]
+    both: int
+    waits: list[float]
+    longest_s: float
+    rate_before: float
+    """Acknowledged writes in the second before the longest wait began."""
+
+
+@dataclass
+class Cutover:
+    """One run with its writers."""
+
+    source: SourceDatabase
+    target: str
+    folder: Path
+    log: IO[bytes]
+    plan: Path
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With URIs, which no command line shows."""
+        return {**os.environ, "SOURCE_URI": self.source.uri, "TARGET_URI": self.target}
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """The plan, to look at its run from beside it."""
+        with open_session(load(self.plan, self.environment)) as session:
+            yield session
+
+    def run(self, **environment: str) -> subprocess.Popen[bytes]:
+        """`tranship run`."""
+        return self._start(["tranship", "run", str(self.plan)], environment)
+
+    def _start(self, words: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", *words],
+            env={**self.environment, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
+        self.children.append(child)
+        return child
+
+    def approve(self, session: Session, run: str) -> None:
+        """What `tranship approve` does."""
+        session.control.request(run, RequestKind.APPROVE, session.state(run).asking)
+
+
+def await_state(
+    session: Session, child: subprocess.Popen[bytes], what: str, condition: Any, limit_s: float = LIMIT_S
+) -> State:
+    """Wait until the newest run's state is as it should be."""
+    end = time.monotonic() + limit_s
+    while True:
+        run = session.latest()
+        state = session.state(run) if run is not None else None
+        if state is not None and condition(state):
+            return state
+        if child.poll() is not None:
+            raise AssertionError(f"the run ended with {child.returncode} before {what}")
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {limit_s:g} s for {what}")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
+    """A seeded source, an empty target, and a plan of one stream with `fence: router`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with fresh_source(servers) as source, fresh_target(servers) as target, (folder / "output.log").open("ab") as log:
+        with pymongo.MongoClient[dict[str, Any]](source.uri) as client:
+            seeds = [{"_id": f"s{n:06}", "thread": -1, "version": n} for n in range(SEEDED)]
+            client[source.name][COLLECTION].insert_many(seeds)
+        plan = folder / "plan.yaml"
+        plan.write_text(yaml.safe_dump(_plan(source.name) | changes, sort_keys=False))
+        made = Cutover(source, target, folder, log, plan)
+        try:
+            yield made
+        finally:
+            for child in made.children:
+                if child.poll() is None:
+                    os.killpg(child.pid, 9)
+                    child.wait()
+
+
+def _plan(database: str) -> dict[str, Any]:
+    columns = {"thread": "int32", "version": "int32"}
+    stream = {"key": {"_id": "text"}, "columns": columns, "order": ["_id", "thread", "version"]}
+    return {
+        "version": 1,
+        "plan": "shop",
+        "source": {"mongodb": "${env:SOURCE_URI}", "database": database},
+        "target": {"postgresql": "${env:TARGET_URI}", "schema": SCHEMA},
+        "streams": {COLLECTION: stream},
+        "cutover": {"fence": "router"},
+    }
+
+
+@contextmanager
+def writers(made: Cutover, processes: int, threads: int, rate: float, keys: int) -> Iterator[list[Done]]:
+    """Processes of writers at `rate` writes per second in all; the list is filled when the block has ended."""
+    done: list[Done] = []
+    children = []
+    for number in range(processes):
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tests.cutover.writers"],
+            env={**made.environment, "PYTHONPATH": os.getcwd()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=made.log,
+        )
+        setting = Setting(
+            "shop", made.source.uri, made.source.name, made.target, SCHEMA, number * threads, threads, keys,
+            rate / processes / threads,
+        )  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(asdict(setting)).encode() + b"\n")
+        child.stdin.flush()
+        children.append(child)
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    try:
+        yield done
+    finally:
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()
+        for child in children:
+            assert child.stdout is not None
+            done += [Done(**json.loads(line)) for line in child.stdout]
+            child.wait()
+
+
+def judge(made: Cutover, done: Sequence[Done]) -> Verdict:
+    """Compare the target with the ledger, and the source with it up to where it was the primary."""
+    last: dict[str, int | None] = {f"s{n:06}": n for n in range(SEEDED)}
+    on_source: dict[str, int | None] = dict(last)
+    for one in done:
+        for key, version, _, _, side in one.writes:
+            last[key] = version
+            if side == "source":
+                on_source[key] = version
+    lost = _differing("target", last, _rows(made)) + _differing("source", on_source, _documents(made))
+    writes = sorted((at, took) for one in done for _, _, at, took, _ in one.writes)
+    at, longest = max(writes, key=lambda write: write[1])
+    before = sum(at - 1 <= begun + took <= at for begun, took in writes)
+    sides = {side for one in done for *_, side in one.writes}
+    failed = [why for one in done for why in one.failed]
+    return Verdict(len(writes), failed, lost, len(sides), [took for _, took in writes], longest, before)
+
+
+def _differing(name: str, expected: dict[str, int | None], found: dict[str, int]) -> list[str]:
+    wanted = {key: version for key, version in expected.items() if version is not None}
+    return [
+        f"{name} {key}: {found.get(key)} instead of {wanted.get(key)}"
+        for key in sorted(wanted.keys() | found.keys())
+        if wanted.get(key) != found.get(key)
+    ]
+
+
+def _rows(made: Cutover) -> dict[str, int]:
+    with psycopg.connect(made.target) as connection:
+        table = sql.Identifier(SCHEMA, COLLECTION)
+        return dict(connection.execute(sql.SQL("SELECT _id, version FROM {}").format(table)).fetchall())
+
+
+def _documents(made: Cutover) -> dict[str, int]:
+    with pymongo.MongoClient[dict[str, Any]](made.source.uri) as client:
+        return {found["_id"]: found["version"] for found in client[made.source.name][COLLECTION].find()}
