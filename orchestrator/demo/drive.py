@@ -63,6 +63,10 @@ FULL = Size(documents=40_000, approval_wait_s=20.0, corruptions=12, chunk="1MiB"
 SHORT = Size(documents=4_000, approval_wait_s=5.0, corruptions=6, chunk="64KiB")
 KILL_POLL_S = 0.01
 MAX_LAG_S = 2.0
+MAX_WAIT_S = 1.0
+"""Of a write, by a cutover."""
+BEHIND_S = 3.0
+"""For how long the writers go on behind the cutover."""
 MOST_RESIDUE = 0.02
 """Residue is for what is rare: more of it would mean that the plan does not fit the data."""
 MOST_DESIGNED = 0.01
@@ -82,6 +86,8 @@ class Result:
     kills_survived: int = 0
     lost_writes: int = 0
     wrong_rows: int = 0
+    failed_writes: int = 0
+    longest_write_wait_s: float = 0.0
     max_lag_s_at_approval: float = 0.0
     corruptions_planted: int = 0
     corruptions_found: int = 0
@@ -148,9 +154,9 @@ def _design(stage: Scene, result: Result, say: Say) -> None:
 
 
 def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: Say) -> None:
-    plan = stage.write_plan(target={"schema": FIRST_SCHEMA}, limits=_limits(size), cutover={"quiet": "2s"})
+    plan = stage.write_plan(target={"schema": FIRST_SCHEMA}, limits=_limits(size), cutover={"fence": "router"})
     with stage.session(plan) as session:
-        with stage.writers(RATE) as writers:
+        with stage.writers(RATE):
             say(f"8 writers at {RATE:.0f} writes/s; the migration starts, and is killed in backfill and in catch-up")
             for phase in (PhaseName.BACKFILL, PhaseName.CATCH_UP):
                 _kill_in(stage, session, plan, phase, rng)
@@ -160,10 +166,14 @@ def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: 
             wait_until(lambda: _asks(session), PHASE_LIMIT_S, "it asked for approval", child)
             say(f"waiting {size.approval_wait_s:.0f} s at the approval, under writes")
             result.max_lag_s_at_approval = _watch_lag(session, size.approval_wait_s)
-            stage.stop_writers(writers)
-        say("writers stopped; approved")
-        stage.approve(session)
-        code = child.wait(PHASE_LIMIT_S)
+            say("approved; the writers go on, through the cutover and on PostgreSQL")
+            stage.approve(session)
+            code = child.wait(PHASE_LIMIT_S)
+            time.sleep(BEHIND_S)
+        said = stage.written[-1]
+        result.failed_writes = sum(said[how] for how in ("refused", "unknown", "waited"))
+        result.longest_write_wait_s = said["longest_s"]
+        say(f"switched: {result.failed_writes} writes failed, the longest waited {result.longest_write_wait_s:.3f} s")
         result.check(code == 0, f"the first migration ended with exit code {code}, not 0")
         verdict = stage.judge(FIRST_SCHEMA)
         result.documents, result.rows = verdict.documents, verdict.rows
@@ -171,6 +181,10 @@ def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: 
         result.rows_per_second = _backfill_rate(session)
         result.residue_rows, result.residue_rows_expected = verdict.residue, verdict.residue_expected
         result.quarantined = sum(stream.quarantined for stream in status_now(session).streams)
+    result.check(result.failed_writes == 0, f"{result.failed_writes} writes failed")
+    result.check(result.longest_write_wait_s < MAX_WAIT_S, f"a write waited {result.longest_write_wait_s} s")
+    written_there = sum(record.get("on") == "target" for record in read(stage.ledger))
+    result.check(written_there > 0, "nothing was written to PostgreSQL behind the cutover")
     result.check(verdict.equal, f"not equal to the ledger: {verdict.examples}")
     result.check(result.quarantined == 0, f"{result.quarantined} documents are in quarantine")
     share = result.residue_rows / max(1, result.rows)
@@ -242,7 +256,7 @@ def _corrupt(stage: Scene, size: Size, rng: random.Random, result: Result, say: 
     plan = stage.write_plan("shop-again", target={"schema": SECOND_SCHEMA}, limits=_limits(size))
     source_before = fingerprint.fingerprint(stage.source.uri, stage.source.name)
     target_before = targets.snapshot(stage.target_uri)
-    with stage.session(plan) as session, stage.writers(CALM_RATE):
+    with stage.session(plan) as session, stage.writers(CALM_RATE, "shop-again"):
         say("a second migration; rows of its target are corrupted behind its back")
         child = stage.run(plan)
         wait_until(lambda: _doing(session, PhaseName.CATCH_UP), PHASE_LIMIT_S, "catch-up began", child)

@@ -10,9 +10,12 @@ from tranship.orchestrator.demo.shop import SHARES
 
 Fingerprint: TypeAlias = dict[str, Any]
 
+APPLICATIONS = (*SHARES, "tranship_routers")
+"""What applications write: the shop, and that their routers live."""
+
 
 def fingerprint(uri: str, database: str) -> Fingerprint:
-    """Collections with their identity and options, their indexes, and the documents of all that are not the shop's.
+    """Collections with their identity and options, their indexes, and the documents that are not of applications.
 
     Two fingerprints are equal if nothing was left behind, dropped, recreated or changed in between, apart from the
     documents that the shop's writers write.
@@ -25,7 +28,7 @@ def fingerprint(uri: str, database: str) -> Fingerprint:
                 "options": info.get("options"),
                 "uuid": info.get("info", {}).get("uuid"),
                 "indexes": source[info["name"]].index_information() if info.get("type") == "collection" else None,
-                "documents": None if info["name"] in SHARES else list(source[info["name"]].find().sort("_id")),
+                "documents": None if info["name"] in APPLICATIONS else list(source[info["name"]].find().sort("_id")),
             }
             for info in source.list_collections()
         }

@@ -4,6 +4,7 @@ A line of JSON per record, in a file that is only appended to:
 
 - `{"try": n, "in": collection, "key": …, "after": …}` is written *before* the write is sent, with the whole document as
   it will be (null: deleted). Key and document are BSON in base64: types and field order count.
+  One that goes to PostgreSQL, behind a cutover, says `"on": "target"` as well.
 - `{"ack": n}` is written after the server acknowledged it, never earlier.
 - `{"refused": n}` is written when the server said that it did not do it.
 
@@ -27,6 +28,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 Document: TypeAlias = dict[str, Any]
 
+SOURCE = "source"
 
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
@@ -66,13 +68,12 @@ class Ledger:
         """A number greater than that of every record so far."""
         return self._next
 
-    def attempt(self, place: Place, after: bytes | None) -> int:
-        """Record that a write is about to be sent; returns its number."""
+    def attempt(self, place: Place, after: bytes | None, side: str = SOURCE) -> int:
+        """Record that a write is about to be sent to a side; returns its number."""
         with self._lock:
             number = self._next
-            self._append(
-                {"try": number, "in": place.collection, "key": _text(place.key), "after": after and _text(after)}
-            )
+            tried = {"try": number, "in": place.collection, "key": _text(place.key), "after": after and _text(after)}
+            self._append(tried if side == SOURCE else {**tried, "on": side})
             return number
 
     def acknowledge(self, number: int) -> None:
@@ -110,6 +111,16 @@ def read(path: Path) -> Iterator[Document]:
             yield json.loads(line)
         except ValueError as problem:
             raise LedgerError(f"{path}:{number} is not a record: {problem}") from None
+
+
+def of_source(records: Iterable[Document]) -> Iterator[Document]:
+    """The records of writes to the source: it stays as it was when the applications went on elsewhere."""
+    elsewhere: set[int] = set()
+    for record in records:
+        if record.get("on", SOURCE) != SOURCE:
+            elsewhere.add(record["try"])
+        elif record.get("ack", record.get("refused")) not in elsewhere:
+            yield record
 
 
 def replay(initial: States, records: Iterable[Document]) -> States:

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from tranship.orchestrator.demo import exactness
 from tranship.orchestrator.demo.expectations import EXPECTATIONS, Expectation, Table
-from tranship.orchestrator.demo.ledger import Place, States, decode, read, replay
+from tranship.orchestrator.demo.ledger import Place, States, decode, of_source, read, replay
 from tranship.orchestrator.demo.shop import SHARES, Shop
 
 Form: TypeAlias = Any
@@ -54,8 +54,13 @@ class Comparison:
 
 
 def expected_states(shop: Shop, ledger: Path) -> States:
-    """The possible states of every document after seeding and the ledger's writes."""
+    """The possible states of every document after seeding and the ledger's writes, wherever they went."""
     return replay(shop.states(), read(ledger))
+
+
+def expected_on_source(shop: Shop, ledger: Path) -> States:
+    """The same on the source, where writes came until the applications went on elsewhere."""
+    return replay(shop.states(), of_source(read(ledger)))
 
 
 def compare_source(uri: str, database: str, states: States) -> Comparison:

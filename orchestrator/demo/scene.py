@@ -6,6 +6,7 @@ oracle in the end.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,6 +51,8 @@ class Scene:
     folder: Path
     shop: Shop
     stderr: IO[bytes] | int
+    written: list[dict[str, Any]] = field(default_factory=list)
+    """What the writers that were stopped have said of themselves."""
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -85,10 +88,20 @@ class Scene:
     # --- child processes ------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writers(self, rate: float, max_s: float = 600.0) -> Iterator[subprocess.Popen[bytes]]:
-        """Writers at work for the length of the block; they finish what they began and then stop."""
+    def writers(self, rate: float, plan: str = "shop", max_s: float = 600.0) -> Iterator[subprocess.Popen[bytes]]:
+        """Writers at work for the length of the block, through a router of a plan; they finish what they began and then
+        stop."""
         command = ["--uri-env", "SOURCE_URI", "--database", self.source.name, "--ledger", str(self.ledger)]
-        command += ["--seed", str(self.shop.seed), "--documents", str(self.shop.documents), "--rate", str(rate)]
+        command += [
+            "--seed",
+            str(self.shop.seed),
+            "--documents",
+            str(self.shop.documents),
+            "--rate",
+            str(rate),
+            "--plan",
+            plan,
+        ]
         command += [f"--without={name}" for name in sorted(self.shop.without)]
         child = self._start(
             "tranship.orchestrator.demo.writers", [*command, "--max-seconds", str(max_s)], {}, talks=True
@@ -106,8 +119,9 @@ class Scene:
         if child.stdin is not None and not child.stdin.closed:
             child.stdin.close()
         code = child.wait(60)
-        if child.stdout is not None:
-            child.stdout.close()
+        if child.stdout is not None and not child.stdout.closed:
+            with child.stdout:
+                self.written.append(json.loads(child.stdout.readline() or b"{}"))
         if code != 0:
             raise SceneError("a writer failed; its message is above")
 
@@ -173,7 +187,8 @@ class Scene:
     def judge(self, schema: str) -> oracle.Comparison:
         """The oracle's verdict on PostgreSQL; `SceneError` when the source itself is not as the ledger says."""
         states = self.expected()
-        source = oracle.compare_source(self.source.uri, self.source.name, states)
+        on_source = oracle.expected_on_source(self.shop, self.ledger)
+        source = oracle.compare_source(self.source.uri, self.source.name, on_source)
         if not source.equal:
             raise SceneError(f"the source does not equal the ledger, so nothing can be judged: {source.examples}")
         return oracle.compare_target(self.target_uri, schema, states)
