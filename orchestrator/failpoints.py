@@ -1,9 +1,9 @@
 """Named crash sites for tests: each name stands at one place in the code, and each has a crash test.
 
-`TRANSHIP_FAILPOINT=name=action` or `name@n=action` (the n-th time the name is reached in one process) arms one site:
-`kill` ends the whole process group with SIGKILL, `stop` halts it with SIGSTOP until somebody continues it, `error`
-raises. Without the variable a site costs one dictionary look-up. The sites inside a connector's transactions come
-through the connector's `hook`, which is `reached` itself.
+`TRANSHIP_FAILPOINT=name=action` or `name@n=action` (the n-th time the name is reached in one process) arms one site,
+several are parted by commas: `kill` ends the whole process group with SIGKILL, `stop` halts it with SIGSTOP until
+somebody continues it, `error` raises. Without the variable a site costs one dictionary look-up. The sites inside a
+connector's transactions come through the connector's `hook`, which is `reached` itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ SITES: dict[str, str] = {
     "index.after_create": "indexes exist, nobody has written so",
     "constrain.after_create": "constraints exist, nobody has written so",
     "reconcile.after_full": "every span was compared once, suspects are in memory only",
-    "cutover.after_quiet": "no write came for the stated time, the marker is not yet written",
+    "fence.after_guard": "a guard watches, no fence is raised",
+    "fence.after_swap": "the source's record is fenced, nobody has stopped yet",
+    "cutover.after_quiet": "no write comes any more, the marker is not yet written",
     "drain.after_marker": "the marker is on the source",
     "seal.before_commit": "lanes are sealed, COMMIT is not sent",
     "seal.after_commit": "lanes are sealed, nobody has heard of it",
@@ -32,6 +34,9 @@ SITES: dict[str, str] = {
     "cutover.before_switch": "all is proven, the switch is not yet sent",
     "pivot.after_sent": "the journal says that the switch is sent, nothing is",
     "pivot.after_swap": "the source's record is handed over, the journal does not say so",
+    "open.after_swap": "the target is the primary, the journal does not say so",
+    "guard.before_lift": "the deadline has passed, the fence stands",
+    "guard.after_lift": "the guard has lifted the fence",
     "lift.before_unseal": "the source is the primary again, lanes are sealed still",
     "lift.after_unseal": "an attempt is taken back, the journal does not say so",
     "rehearsal.halfway": "a dry run has done half of a phase, nothing of that is undone",
@@ -65,12 +70,16 @@ class FailpointError(Exception):
 def reached(name: str) -> None:
     """Say that a site was reached; does what the environment asks for there."""
     armed = os.environ.get(VARIABLE)
-    if not armed or not armed.startswith(name):
+    if not armed or name not in armed:
         return
-    site, _, action = armed.partition("=")
-    site, _, nth = site.partition("@")
-    if site != name:
-        return
+    for one in armed.split(","):
+        site, _, action = one.partition("=")
+        site, _, nth = site.partition("@")
+        if site == name:
+            _act(name, nth, action)
+
+
+def _act(name: str, nth: str, action: str) -> None:
     _hits[name] += 1
     if _hits[name] != int(nth or 1):
         return

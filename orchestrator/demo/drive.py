@@ -171,7 +171,8 @@ def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: 
             code = child.wait(PHASE_LIMIT_S)
             time.sleep(BEHIND_S)
         said = stage.written[-1]
-        result.failed_writes = sum(said[how] for how in ("refused", "unknown", "waited"))
+        failed = {how: said[how] for how in ("failed", "unknown", "waited")}
+        result.failed_writes = sum(failed.values())
         result.longest_write_wait_s = said["longest_s"]
         say(f"switched: {result.failed_writes} writes failed, the longest waited {result.longest_write_wait_s:.3f} s")
         result.check(code == 0, f"the first migration ended with exit code {code}, not 0")
@@ -181,7 +182,7 @@ def _migrate(stage: Scene, size: Size, rng: random.Random, result: Result, say: 
         result.rows_per_second = _backfill_rate(session)
         result.residue_rows, result.residue_rows_expected = verdict.residue, verdict.residue_expected
         result.quarantined = sum(stream.quarantined for stream in status_now(session).streams)
-    result.check(result.failed_writes == 0, f"{result.failed_writes} writes failed")
+    result.check(result.failed_writes == 0, f"{result.failed_writes} writes failed: {failed}")
     result.check(result.longest_write_wait_s < MAX_WAIT_S, f"a write waited {result.longest_write_wait_s} s")
     written_there = sum(record.get("on") == "target" for record in read(stage.ledger))
     result.check(written_there > 0, "nothing was written to PostgreSQL behind the cutover")

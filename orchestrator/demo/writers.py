@@ -33,7 +33,7 @@ import bson
 import psycopg
 import pymongo
 from pymongo.database import Database
-from pymongo.errors import PyMongoError, WriteError
+from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
 from pymongo.write_concern import WriteConcern
 
 from tranship.orchestrator.demo import sqlwrites
@@ -67,6 +67,9 @@ class Tally:
 
     acknowledged: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    """By a unique index: values that the shop itself has twice for a moment."""
+    failed: int = 0
+    """Refused for any other reason."""
     unknown: int = 0
     waited: int = 0
     """Writes that were not begun, because where to write was not known in time."""
@@ -143,7 +146,8 @@ class Writer:
             if isinstance(error, psycopg.OperationalError):
                 return self._unknown(write)
             self._ledger.refuse(number)  # the server's word that it did nothing
-            self.tally.refused += 1
+            self.tally.refused += isinstance(error, DuplicateKeyError)
+            self.tally.failed += not isinstance(error, DuplicateKeyError)
             return True
         except (PyMongoError, OutcomeUnknownError):
             return self._unknown(write)
@@ -282,6 +286,7 @@ def _summary(writers: list[Writer], seconds: float) -> dict[str, object]:
     return {
         "acknowledged": operations.total(),
         "refused": sum(writer.tally.refused for writer in writers),
+        "failed": sum(writer.tally.failed for writer in writers),
         "unknown": sum(writer.tally.unknown for writer in writers),
         "waited": sum(writer.tally.waited for writer in writers),
         "longest_s": round(max(writer.tally.longest_s for writer in writers), 3),

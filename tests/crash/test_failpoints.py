@@ -15,6 +15,7 @@ import pytest
 
 import tranship.connectors
 import tranship.orchestrator
+from tests.crash import test_router_cutover
 from tests.crash.play import RATE, ROLLED_BACK, Play, ended
 from tests.integration.test_dry_run_kills import KILLED
 from tranship.connectors import postgresql
@@ -174,6 +175,9 @@ def test_every_site_is_killed() -> None:
         *SWITCHED,
         *EARLY_ROLLBACK,
         *LATE_ROLLBACK,
+        *test_router_cutover.LIFTED,
+        *test_router_cutover.SWITCHED,
+        *test_router_cutover.GUARD,
     ]
     dry_runs = {site for site in SITES if site.startswith("rehearsal.")}
     assert {site.partition("@")[0] for site in killed} == set(SITES) - dry_runs

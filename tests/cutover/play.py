@@ -176,7 +176,8 @@ def writers(made: Cutover, processes: int, threads: int, rate: float, keys: int)
             child.stdin.close()
         for child in children:
             assert child.stdout is not None
-            done += [Done(**json.loads(line)) for line in child.stdout]
+            with child.stdout:
+                done += [Done(**json.loads(line)) for line in child.stdout]
             child.wait()
 
 
