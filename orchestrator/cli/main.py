@@ -56,7 +56,7 @@ from tranship.orchestrator.reports import inspection, mapping
 from tranship.orchestrator.reports.advice import to_type
 from tranship.orchestrator.reports.endings import standing
 from tranship.orchestrator.reports.fit import unnamed
-from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of
+from tranship.orchestrator.reports.status import describe, equation, fit_lines, status_of, with_readiness
 from tranship.orchestrator.sandbox.cli import app as sandbox_app
 from tranship.plans import load_without_addresses, schema_text
 from tranship.plans.strategies import STAGES, Group, PhaseName, Stage, is_pivot
@@ -261,7 +261,7 @@ def status(
         if names:
             print_names(unnamed(session, run_of(session)), as_json=as_json)
             return
-        found = status_of(session, run_of(session))
+        found = with_readiness(session, status_of(session, run_of(session)))
         if as_json:
             typer.echo(json.dumps(found.as_dict(), indent=2))
         else:

@@ -64,6 +64,10 @@ def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) ->
         console.print(Text(line))
     if status.lag_s is not None:
         console.print(f"{dirty_keys(status.dirty_keys or 0)} dirty keys, lag {status.lag_s:.1f} s")
+    if status.waiting_for_approval and status.can_cut_over is not None:
+        console.print(f"can cut over now: {'yes' if status.can_cut_over else 'no'}")
+        for why in status.against_cutover:
+            console.print(Text(f"  {why}", style="yellow"))
     for sentence in status.waits:
         console.print(Text(sentence, style="yellow"))
     if status.next_command:

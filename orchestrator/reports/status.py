@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from tranship.orchestrator.journal.steps import Wait, next_step
 from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
+from tranship.orchestrator.reports.readiness import against_cutover
 from tranship.plans.strategies import GROUPS
 from tranship.plans.streams import Stream
 
@@ -66,7 +67,9 @@ class Status:
     `at_work`: whether an orchestrator holds its lease; `work`: what it has said last of what it does; `builds`: what
     the target tells of index builds. `waits`: who waits for whom; `next_command`: what a person types now.
     `parked_keys`: how many wait because rows of which table hold theirs. `dirty_keys` and `lag_s` are None while
-    nothing follows the source: before capture, and from the switch or the end of the run on. Times are UTC, ISO 8601.
+    nothing follows the source: before capture, and from the switch or the end of the run on. `can_cut_over`: whether
+    nothing is against a cutover now, and what is (`with_readiness`); None where that is no question, or was not asked.
+    Times are UTC, ISO 8601.
     """
 
     version: int
@@ -81,6 +84,8 @@ class Status:
     next_command: str | None
     phases: dict[str, str]
     waiting_for_approval: str | None
+    can_cut_over: bool | None
+    against_cutover: tuple[str, ...]
     switched: bool
     dirty_keys: int | None
     parked_keys: dict[str, int]
@@ -138,6 +143,8 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         next_command=next_command(state, session.file, at_work=at_work),
         phases={phase.value: state.of(phase).value for phase in state.phases},
         waiting_for_approval=_waiting(state),
+        can_cut_over=None,
+        against_cutover=(),
         switched=state.switched,
         dirty_keys=backlog.dirty if backlog else None,
         parked_keys=parked,
@@ -148,6 +155,13 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         divergences=tuple(describe(session.streams, d) for d in progress.divergences(scope)),
         facts={phase.value: dict(facts) for phase, facts in state.facts.items()},
     )
+
+
+def with_readiness(session: Session, status: Status) -> Status:
+    """A status that says whether the run can cut over now. It asks the source too, which a look at a run need not."""
+    against = against_cutover(session, status.run, lag_s=status.lag_s, at_work=status.at_work)
+    typed = tuple(to_type(why, session.file) for why in against or ())
+    return replace(status, can_cut_over=None if against is None else not typed, against_cutover=typed)
 
 
 def _work(said: tuple[dict[str, Any], float] | None) -> WorkStatus | None:

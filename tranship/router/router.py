@@ -115,11 +115,9 @@ class Router:
         self._wake.set()
 
     def _start(self) -> None:
-        if self._thread is not None and self._process == os.getpid():
-            return
+        if self._process != os.getpid():
+            raise RuntimeError("a Router does not outlive a fork: make one in each process")
         with self._lock:
-            if self._process != os.getpid():
-                raise RuntimeError("a Router does not outlive a fork: make one in each process")
             if self._closing:
                 raise RuntimeError("this Router is closed")
             if self._thread is None:

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
+from tranship.connectors.protocols import Progress, Scope, TargetSchema
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.record import against_switch, known_divergences
+from tranship.plans import Plan
+from tranship.plans.streams import Stream
 
 DRAIN_LIMIT_S = 60.0
 MARKER_LIMIT_S = 30.0
+
+
+class Subject(Protocol):
+    """A run as far as these checks look at it; `Run` is one."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def streams(self) -> tuple[Stream, ...]: ...
+
+    @property
+    def scope(self) -> Scope: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+    @property
+    def schema(self) -> TargetSchema: ...
 
 
 @contextmanager
@@ -23,7 +46,7 @@ def refusing() -> Iterator[None]:
         raise RefusedToActError(f"the cutover was not carried out: {error}; nothing was switched") from error
 
 
-def check_all(run: Run) -> None:
+def check_all(run: Subject) -> None:
     """Raise `RefusedToActError` for what is against a switch."""
     check_quarantine(run)
     check_record(run)
@@ -37,7 +60,7 @@ def prove_still(run: Run) -> None:
         raise RefusedToActError("a write came to the source during the cutover; nothing was switched")
 
 
-def objections(run: Run) -> list[str]:
+def objections(run: Subject) -> list[str]:
     """What would keep a cutover from happening now, beside writers and what fits the plan badly."""
     known = known_divergences(run.progress, run.scope, run.plan)
     found = [known] if known is not None else []
@@ -49,7 +72,7 @@ def objections(run: Run) -> list[str]:
     return found
 
 
-def check_quarantine(run: Run) -> None:
+def check_quarantine(run: Subject) -> None:
     kept = sum(run.progress.quarantine_count(run.scope).values())
     allowed = run.plan.cutover.max_quarantined
     if kept > allowed:
@@ -59,7 +82,7 @@ def check_quarantine(run: Run) -> None:
         )
 
 
-def check_strangers(run: Run) -> None:
+def check_strangers(run: Subject) -> None:
     """What others have hung on the tables since the run began holds rows, or may act on them."""
     parked = run.progress.parked(run.scope)
     if parked:
@@ -73,7 +96,7 @@ def check_strangers(run: Run) -> None:
         raise RefusedToActError("; ".join(f"{found.message}. {found.hint}" for found in errors))
 
 
-def check_record(run: Run) -> None:
+def check_record(run: Subject) -> None:
     known = against_switch(run.progress, run.scope, run.plan, run.streams)
     if known is not None:
         raise RefusedToActError(known)

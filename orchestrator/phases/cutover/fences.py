@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tranship.connectors.registry import Source
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.dataplane.touched import Sides
 from tranship.orchestrator.phases import RefusedToActError
-from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, prove_still
+from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, Subject, prove_still
 
 HASTE_S = 0.02
 """How often routers are asked to look at the record while a fence may come."""
@@ -32,6 +33,9 @@ class FenceKind(Protocol):
     stops_writers: bool
     """Whether applications wait because of it, so that it needs a deadline and a guard."""
 
+    def objections(self, run: Subject, source: Source) -> list[str]:
+        """What would keep it from being raised now; reads only."""
+
     def prepare(self, run: Run) -> None:
         """Before the fence is raised: nobody waits yet. Raises `RefusedToActError`."""
 
@@ -50,6 +54,10 @@ class External:
     """The writers were stopped by hand."""
 
     stops_writers = False
+
+    def objections(self, run: Subject, source: Source) -> list[str]:  # noqa: ARG002
+        """That the writers have stopped is seen once they have been."""
+        return []
 
     def prepare(self, run: Run) -> None:
         """Nothing to prepare."""
@@ -85,14 +93,19 @@ class ByRouter:
 
     stops_writers = True
 
+    def objections(self, run: Subject, source: Source) -> list[str]:
+        if source.records.routers(run.plan.name):
+            return []
+        return [
+            f"no router of plan {run.plan.name} lives: `fence: router` stops only applications that write through one "
+            "(docs/router-protocol.md)"
+        ]
+
     def prepare(self, run: Run) -> None:
-        records = run.source.records
-        if not records.routers(run.plan.name):
-            raise RefusedToActError(
-                f"no router of plan {run.plan.name} lives: `fence: router` stops only applications that write through "
-                "one (docs/router-protocol.md). Nothing was switched"
-            )
+        for why in self.objections(run, run.source):
+            raise RefusedToActError(f"{why}. Nothing was switched")
         _look_beforehand(run)
+        records = run.source.records
         records.hasten(run.id, HASTE_S)
         run.clock.sleep(HEARD_S)
 
@@ -136,6 +149,6 @@ def _look_beforehand(run: Run) -> None:
 _KINDS: dict[str, FenceKind] = {"external": External(), "router": ByRouter()}
 
 
-def fence_of(run: Run) -> FenceKind:
+def fence_of(run: Subject) -> FenceKind:
     """What the plan says."""
     return _KINDS[run.plan.cutover.fence]

@@ -43,6 +43,8 @@ def status(*streams: StreamStatus) -> Status:
         next_command=None,
         phases={},
         waiting_for_approval=None,
+        can_cut_over=None,
+        against_cutover=(),
         switched=False,
         dirty_keys=None,
         parked_keys={},
