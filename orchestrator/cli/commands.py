@@ -33,7 +33,7 @@ from tranship.orchestrator.engine.recognition import TargetRestoredError
 from tranship.orchestrator.engine.session import Session, open_session
 from tranship.orchestrator.journal.control import LeaseHeldError, LeaseLostError, RequestKind
 from tranship.orchestrator.journal.person import person
-from tranship.orchestrator.journal.records import JournalError
+from tranship.orchestrator.journal.records import JournalError, Kind
 from tranship.orchestrator.journal.state import ENDED, RunStatus, State
 from tranship.orchestrator.phases import PreflightError
 from tranship.orchestrator.reports import inspection
@@ -255,6 +255,20 @@ def _await(session: Session, run: str, number: int, wanted: RunStatus | None) ->
         if not waits and wanted is None:
             typer.echo("it is answered", err=True)
             return 0
+        if not session.control.is_led(run):
+            typer.echo(f"nobody works on {run} any more; `tranship run {session.file}` goes on", err=True)
+            return LEASE
+        time.sleep(WAIT_S)
+
+
+def rehearsed(session: Session, run: str, seen: int) -> int:
+    """Wait until a rehearsal that was asked for behind so many records is over; 0 when it came to where the switch
+    would have been. Says how long writers would have waited, or what was against it."""
+    while True:
+        for entry in session.control.journal(run)[seen:]:
+            if entry.record.kind in (Kind.APPROVAL_WITHDRAWN, Kind.IGNORED):
+                typer.echo(str(entry.record.data["reason"]), err=True)
+                return 0 if "rehearsed_s" in entry.record.data else 1
         if not session.control.is_led(run):
             typer.echo(f"nobody works on {run} any more; `tranship run {session.file}` goes on", err=True)
             return LEASE

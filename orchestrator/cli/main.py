@@ -34,6 +34,7 @@ from tranship.orchestrator.cli.commands import (
     open_plan,
     refuse,
     refuse_comparison,
+    rehearsed,
     report,
     run_of,
 )
@@ -210,6 +211,31 @@ def _stage(name: str) -> Stage:
     if stage is None:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(STAGES)}", param_hint="PHASE")
     return stage
+
+
+@app.command()
+def cutover(
+    plan: PlanFile,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="All of it up to the switch; then the fence is lifted.")
+    ] = False,
+) -> None:
+    """Rehearse the cutover that waits for its approval: how long would writers wait? Nothing is switched."""
+    with open_plan(plan) as session:
+        name = run_of(session)
+        state = session.state(name)
+        refuse(session, RequestKind.REHEARSE, state)
+        if not rehearse or not is_pivot(state.asked):
+            waits = "no cutover waits for an approval" if rehearse else "only --rehearse is done by this command"
+            typer.echo(f"run {name}: {waits}; `tranship approve {session.file}` lets it happen", err=True)
+            raise typer.Exit(BAD_PLAN)
+        known = inspection.unapprovable(session, name, Group.CUTOVER)
+        if known is not None:
+            typer.echo(to_type(f"run {name}: {known}. Nothing was rehearsed", session.file), err=True)
+            raise typer.Exit(1)
+        seen = state.records
+        _leave(session, name, RequestKind.REHEARSE, state.asking)
+        raise typer.Exit(rehearsed(session, name, seen))
 
 
 _LETS: Mapping[Stage, str] = {

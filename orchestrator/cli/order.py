@@ -24,6 +24,7 @@ EXAMPLES = {
     "schema diff": "tranship schema diff blog.yaml",
     "repair": "tranship repair blog.yaml",
     "approve": "tranship approve blog.yaml cutover",
+    "cutover": "tranship cutover --rehearse blog.yaml",
     "pause": "tranship pause blog.yaml",
     "resume": "tranship resume blog.yaml",
     "reseed": "tranship reseed blog.yaml",

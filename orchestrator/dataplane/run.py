@@ -95,6 +95,8 @@ class Run:
     tick: Callable[[], None]
     lanes: int
     facts: Callable[[PhaseName], Mapping[str, Any]] = lambda _phase: {}
+    fenced_at: float = 0.0
+    """When the fence of the attempt under way was raised, by the clock."""
     pulse: Pulse = field(default_factory=Pulse)
     work: Work = field(default_factory=lambda: Work(time.monotonic))
     _workers: list[Workers] = field(default_factory=list)

@@ -274,6 +274,8 @@ class Engine:
                 self._lift(group)
             case Wait(stage):
                 self._wait(stage)
+            case steps.Rehearsed(stage):
+                self._rehearsed(stage)
             case Reseed():
                 self._reseed()
             case Close(kind):
@@ -337,6 +339,12 @@ class Engine:
             self._tick()
             self._outages.forget()
             self.clock.sleep(POLL_S)
+
+    def _rehearsed(self, stage: Stage) -> None:
+        """All up to the pivot has held: the attempt is over, and lifting it is what comes next."""
+        by, waited = self.state.approved[stage].by, self.clock.now() - self._current.fenced_at
+        why = f"rehearsed by {by}: the switch would have come {waited:.3f} s behind the fence; it is lifted"
+        self.book.write(Record(Kind.APPROVAL_WITHDRAWN, stage, {"reason": why, "rehearsed_s": round(waited, 3)}))
 
     def _reseed(self) -> None:
         recognition.check_collections(self._current, self.state)

@@ -36,6 +36,9 @@ _INTERRUPTS = {
 }
 
 
+_APPROVALS = frozenset({RequestKind.APPROVE, RequestKind.REHEARSE})
+
+
 @dataclass(frozen=True)
 class Inbox:
     """Answers the requests to one run."""
@@ -67,9 +70,12 @@ class Inbox:
         refusal = self._refusal(request)
         if refusal is not None:
             self._ignore(request, refusal)
-        elif request.kind is RequestKind.APPROVE:
+        elif request.kind in _APPROVALS:
             state = self.book.state
-            self.book.write(Record(Kind.APPROVED, state.asked, {"by": request.by, "asked": state.asking}), request)
+            data = {"by": request.by, "asked": state.asking}
+            if request.kind is RequestKind.REHEARSE:
+                data["rehearsal"] = True
+            self.book.write(Record(Kind.APPROVED, state.asked, data), request)
         elif request.kind is RequestKind.WITHDRAW:
             phase = withdrawable(self.book.state)
             raise InterruptedRunError(Kind.APPROVAL_WITHDRAWN, f"withdrawn by {request.by}", request, phase)
@@ -85,7 +91,9 @@ class Inbox:
         state = self.book.state
         if state.status is not RunStatus.RUNNING and request.kind is not RequestKind.PAUSE:
             return f"the run is {state.status}"
-        if request.kind is RequestKind.APPROVE:
+        if request.kind in _APPROVALS:
+            if request.kind is RequestKind.REHEARSE and not is_pivot(state.asked):
+                return "only a cutover that waits for its approval can be rehearsed"
             if request.asking is not None and request.asking == state.asking:
                 return self._unapprovable(state.asked)
             return "what it answers is not asked any more" + (f"; {state.asked} is asked anew" if state.asked else "")

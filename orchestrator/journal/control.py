@@ -18,6 +18,7 @@ class RequestKind(StrEnum):
     """What other processes may ask of the engine."""
 
     APPROVE = "approve"
+    REHEARSE = "rehearse"
     WITHDRAW = "withdraw"
     PAUSE = "pause"
     ROLLBACK = "rollback"

@@ -14,6 +14,7 @@ from tranship.orchestrator.journal import earlier
 from tranship.orchestrator.journal.records import Kind, Record
 from tranship.orchestrator.journal.rounds import Approval, PhaseStatus, Round
 from tranship.orchestrator.journal.state import ENDED, IllegalTransitionError, RunStatus, State
+from tranship.orchestrator.journal.steps import is_rehearsal
 from tranship.plans.strategies import Group, PhaseName, Stage, Trait, begins, group_of, is_pivot, named
 
 _DONE = (PhaseStatus.DONE, PhaseStatus.VERIFIED)
@@ -126,7 +127,7 @@ def _approved(state: State, record: Record) -> State:
     stage, asking = _stage(state, record), record.data.get("asked", 0)  # version 1 named no asking
     if asking and state.latest.asked.get(stage) != asking:
         raise IllegalTransitionError(f"{stage} is not asked for by record {asking}")
-    approved = {**state.approved, stage: Approval(asking, record.data["by"])}
+    approved = {**state.approved, stage: Approval(asking, record.data["by"], record.data.get("rehearsal", False))}
     # The reason was why the phase refused to act before; it is tried again now.
     return state.in_round(replace(state.latest, approved=approved), reason="")
 
@@ -249,7 +250,7 @@ def _verified(state: State, record: Record) -> State:
 def _pivot_sent(state: State, record: Record) -> State:
     """Written before the pivot is sent to a server: from here on only the record there knows."""
     phase = _phase(state, record)
-    if not is_pivot(phase) or phase is not state.current or state.latest.attempt is None:
+    if not is_pivot(phase) or phase is not state.current or state.latest.attempt is None or is_rehearsal(state):
         raise IllegalTransitionError(f"{record.kind} cannot come now: {phase} is {state.of(phase)}")
     if not state.sealed:
         raise IllegalTransitionError("no switch while changes are still applied")

@@ -27,10 +27,13 @@ class PhaseStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Approval:
-    """A person's yes to one asking, which its number in the journal names; 0: of a journal that kept no numbers."""
+    """A person's yes to one asking, which its number in the journal names; 0: of a journal that kept no numbers.
+
+    `rehearsal`: to all but the pivot."""
 
     asking: int
     by: str
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)

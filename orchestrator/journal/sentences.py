@@ -91,7 +91,11 @@ _SENTENCES: Mapping[Kind, Callable[[str, Mapping[str, Any]], str]] = {
     Kind.VERIFIED: lambda phase, _: f"{phase} is verified",
     Kind.FAILED: lambda phase, data: f"{phase} did not verify: {data['reason']}",
     Kind.APPROVAL_ASKED: lambda phase, _: f"{phase} waits for an approval",
-    Kind.APPROVED: lambda phase, data: f"{phase} was approved by {data['by']}",
+    Kind.APPROVED: lambda phase, data: (
+        f"a rehearsal of {phase} was asked by {data['by']}"
+        if data.get("rehearsal")
+        else f"{phase} was approved by {data['by']}"
+    ),
     Kind.APPROVAL_WITHDRAWN: lambda phase, data: f"{phase} needs another approval: {data['reason']}",
     Kind.SERVICE_FAILED: lambda _, data: f"{data['service']} failed: {data['reason']}",
     Kind.PAUSED: lambda _, data: f"paused: {data['reason']}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tranship.orchestrator.journal.records import Kind
 from tranship.orchestrator.journal.state import PhaseStatus, RunStatus, ServiceName, State
-from tranship.plans.strategies import Group, PhaseName, Stage, Trait, stage_of
+from tranship.plans.strategies import Group, PhaseName, Stage, Trait, is_pivot, stage_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Rehearsed:
+    """A rehearsal has come to where the pivot would be: it ends there."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True)
 class Reseed:
     """The capture position was lost and a person asked to start anew from a full comparison."""
 
@@ -63,7 +70,7 @@ class Stop:
     status: RunStatus
 
 
-Step = Do | Verify | Undo | Lift | Wait | Reseed | Close | Stop
+Step = Do | Verify | Undo | Lift | Wait | Rehearsed | Reseed | Close | Stop
 
 
 def next_step(state: State) -> Step:
@@ -87,7 +94,16 @@ def _forward(state: State, phase: PhaseName | None) -> Step:
         return Verify(phase)
     if stage_of(phase) in state.approvals and stage_of(phase) not in state.approved:
         return Wait(stage_of(phase))
+    if is_pivot(phase) and is_rehearsal(state):
+        return Rehearsed(stage_of(phase))
     return Do(phase)
+
+
+def is_rehearsal(state: State) -> bool:
+    """Whether what is under way was approved up to its pivot only."""
+    phase = state.current
+    approval = state.approved.get(stage_of(phase)) if phase is not None else None
+    return approval is not None and approval.rehearsal
 
 
 def services(state: State) -> frozenset[ServiceName]:

@@ -88,6 +88,15 @@ class Cutover:
         self.children.append(child)
         return child
 
+    def command(self, *words: str) -> tuple[int, str]:
+        """Any `tranship` command; its exit code and all that it has said."""
+        said = subprocess.run(
+            [sys.executable, "-P", "-m", "tranship", *words, str(self.plan)],
+            env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
+        return said.returncode, said.stdout + said.stderr
+
     def approve(self, session: Session, run: str) -> None:
         """What `tranship approve` does."""
         session.control.request(run, RequestKind.APPROVE, session.state(run).asking)

@@ -42,6 +42,7 @@ class Fence(Member):
                 # Before the fence: a process that dies right behind it must not leave one that nobody lifts.
                 run.guard(deadline)
                 reached("fence.after_guard")
+            run.fenced_at = run.clock.now()
             version = routing.fence(run, deadline)
             reached("fence.after_swap")
             # The record first: routers stop by it, and only then it can be quiet.

@@ -374,6 +374,35 @@ def test_a_crash_before_the_swap_is_lifted_and_a_late_swap_changes_nothing(world
     assert world.finish(thread).switched
 
 
+def test_a_rehearsal_does_all_up_to_the_pivot_and_lifts(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    asked = world.engine.state.asking
+    world.control.request(RUN, RequestKind.REHEARSE, asked)
+    assert "rehearsed by test: the switch would have come" in withdrawn(world)
+    assert done_phases(world)[-1] is PhaseName.SEAL
+    found = MemorySource(world.store).records.read(world.engine.state.id)
+    assert found is not None
+    assert found.state is Routing.PRIMARY
+    world.put(7, "written behind it")
+    world.approve()
+    assert world.finish(thread).switched
+
+
+def test_a_rehearsal_answers_one_asking_only(world: World) -> None:
+    thread = world.start()
+    world.wait_for_approval()
+    world.control.request(RUN, RequestKind.REHEARSE, (world.engine.state.asking or 0) - 1)
+    world.wait(lambda: bool(records(world, Kind.IGNORED)))
+    assert "not asked any more" in records(world, Kind.IGNORED)[0]["reason"]
+    world.approve()
+    assert world.finish(thread).switched
+
+
+def done_phases(world: World) -> list[object]:
+    return [entry.record.phase for entry in world.control.entries if entry.record.kind is Kind.DONE]
+
+
 @pytest.mark.parametrize("landed", [False, True])
 def test_a_fence_that_lands_behind_its_lift_changes_nothing(landed: bool) -> None:
     """Sent by a process that died, and on its way when the next one lifts."""
