@@ -19,6 +19,7 @@ from tranship.connectors.postgresql.connections import connect, conninfo, no_tim
 from tranship.connectors.postgresql.epoch import register_backend
 from tranship.connectors.postgresql.errors import ConnectionLostError, committing, from_adbc, translating
 from tranship.connectors.postgresql.layout import quote
+from tranship.connectors.postgresql.routes import applying
 from tranship.connectors.postgresql.servers import Server, server_of
 from tranship.connectors.protocols import READING, Scope
 from tranship.plans.streams import Endpoint
@@ -119,6 +120,8 @@ class DataSession:
         self._making.clear()
         self.run(begin)
         self.run(no_timeouts(0 if self._recorded else READER_IDLE_S))
+        if begin is _WRITE:
+            self.run(applying(self._scope.run))
 
     def run(self, statement: str, parameters: Sequence[pa.Array] = ()) -> pa.Table:
         """Run one statement. Each parameter is an array with one element; its Arrow type is the parameter's type."""

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from tranship.connectors.batch import Quarantined
 from tranship.connectors.errors import ConnectorError, MarkMovedError, UnsettledError
 from tranship.connectors.fit import Cell, Fit
-from tranship.connectors.postgresql import ownership, strangers
+from tranship.connectors.postgresql import ownership, routes, strangers
 from tranship.connectors.postgresql.builds import builds
 from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.comparisons import Comparisons, Divergences
@@ -218,6 +218,7 @@ class PostgresProgress:
         there = [made[table.name] for table, _ in walk(streams, self._schema) if table.name in made]
         if there:
             strangers.refuse_referring(connection, self._endpoint, streams)
+            ddl(connection, routes.applying(scope.run))
             ddl(connection, f"TRUNCATE {', '.join(there)}")
 
     def _save_attempts(self, connection: Connection, scope: Scope, names: list[str]) -> None:
@@ -264,6 +265,8 @@ class PostgresProgress:
         # The lanes first: what is about to commit is waited for and then seen, what comes later meets another mark.
         close = update(lane).where(_of(lane, scope), ~lane.c.sealed).values(seq=lane.c.seq + 1, sealed=True)
         with self._sessions.write(scope) as connection:
+            if opening is not None:
+                routes.lock(connection, self._tables, opening.id)
             connection.execute(close)
             self._refuse_unsettled(connection, scope, most_divergences)
             if opening is not None and not opened(connection, self._tables.route, opening):

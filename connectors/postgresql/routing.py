@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from tranship.connectors.postgresql import routes
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.errors import committing, translating
 from tranship.connectors.postgresql.servers import server_of
@@ -61,6 +62,7 @@ class PostgresRecords:
             which &= now < moment
         change = update(table).where(which).values(state=new.state.value, version=new.version, deadline=moment)
         with self._transaction() as connection:
+            routes.lock(connection, self._tables, id)
             return connection.execute(change).rowcount == 1
 
     def now(self) -> float:

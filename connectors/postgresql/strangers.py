@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, text
 from tranship.connectors.errors import RefusedError
 from tranship.connectors.postgresql.layout import Layout
 from tranship.connectors.postgresql.naming import foreign_key
+from tranship.connectors.postgresql.routes import TRIGGER
 from tranship.connectors.postgresql.tables import walk
 from tranship.connectors.protocols import Finding
 from tranship.plans.streams import Endpoint, Stream
@@ -122,7 +123,8 @@ _ATTACHED: tuple[tuple[str, Literal["error", "warning"], str, str], ...] = (
     (
         "target.trigger",
         "warning",
-        "SELECT tgrelid AS relation, tgname AS name FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'",
+        "SELECT tgrelid AS relation, tgname AS name FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' "
+        f"AND tgname <> '{TRIGGER}'",
         "trigger {name} on table {table} acts on each row that is copied or applied",
     ),
     (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection, text
 
 from tranship.connectors.errors import NotOursError, RefusedError
-from tranship.connectors.postgresql import ownership
+from tranship.connectors.postgresql import ownership, routes
 from tranship.connectors.postgresql.catalog import (
     ddl,
     dependents,
@@ -92,6 +92,7 @@ def create(connection: Connection, tables: StateTables, schema: str, streams: Se
         if not relation_exists(connection, table.name):
             for statement in making(table):
                 ddl(connection, statement)
+            routes.guard(connection, tables, table.name, run)
             ownership.note(connection, tables, run, "table", table.name)
             made.append(f"{schema}.{table.table}")
     return made

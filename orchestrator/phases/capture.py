@@ -48,7 +48,6 @@ class Capture:
 
     def undo(self, run: Run) -> Iterator[Record]:
         run.progress.stop_capture(run.scope)
-        run.progress.records.forget(run.id)
         try:
             run.patience.call(lambda: _forget(run), limit_s=GONE_S)
         except (TransientError, RefusedError) as error:

@@ -12,6 +12,7 @@ from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Rehearsal, Verdict, observed, verdict
+from tranship.orchestrator.phases.cutover import routing
 from tranship.plans.strategies import PhaseName
 
 
@@ -23,6 +24,8 @@ class Expand:
     not_rehearsed: tuple[str, ...] = ()
 
     def do(self, run: Run) -> Iterator[Record]:
+        # Before the tables: their guard lets nobody write to them but who applies, from their first moment on.
+        routing.begin_target(run)
         made = run.schema.create_tables(run.scope, run.streams)
         reached("expand.after_tables")
         yield observed(self.name, created=made)
@@ -31,4 +34,6 @@ class Expand:
         return verdict(run.schema.table_differences(run.streams))
 
     def undo(self, run: Run) -> Iterator[Record]:
-        yield observed(self.name, dropped=run.schema.drop_tables(run.scope, run.streams))
+        dropped = run.schema.drop_tables(run.scope, run.streams)
+        run.progress.records.forget(run.id)
+        yield observed(self.name, dropped=dropped)

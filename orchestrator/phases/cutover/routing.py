@@ -16,9 +16,14 @@ FIRST_TARGET = RoutingRecord(Routing.CLOSED, 0)
 _NOT_OPEN = (Routing.CLOSED, Routing.READY, Routing.HANDED_OVER)
 
 
+def begin_target(run: Run) -> None:
+    """Keep the target's first record, where there is none: it is closed to all but who applies."""
+    run.progress.records.begin(_owner(run), FIRST_TARGET)
+
+
 def begin(run: Run) -> RoutingRecord:
     """Keep the first records of both sides, where there are none; returns the source's."""
-    run.progress.records.begin(_owner(run), FIRST_TARGET)
+    begin_target(run)
     return run.source.records.begin(_owner(run), FIRST)
 
 
