@@ -17,9 +17,19 @@ from tranship.orchestrator.sandbox import Servers
 from tranship.plans.strategies import Group
 
 FOLDER = Path(__file__).parents[1] / "cutover" / "node"
-MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
+NEEDED = (20, 19)
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)} (Node.js 20.19 or newer)")
+
+def _missing() -> str | None:
+    if absent := [name for name in ("node", "npm") if shutil.which(name) is None]:
+        return "no " + " and no ".join(absent)
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    return None if tuple(map(int, said.removeprefix("v").split(".")[:2])) >= NEEDED else f"Node.js {said}"
+
+
+MISSING = _missing()
+
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=f"{MISSING}: it needs Node.js 20.19 or newer, with npm")
 
 COMMANDS = (PYTHON, NODE, PYTHON)
 THREADS, RATE, KEYS = 2, 150.0, 10

@@ -9,7 +9,7 @@ const LEASE_MS = 1_000;
 // A server that says nothing must not keep the router from asking the other one.
 const ANSWER_MS = 2_000;
 
-// Nobody gives these states another meaning: the function comes with the first run, and goes with the schema.
+// The function comes with the first run and goes with the last one: where it is not, there is no record.
 const UNDEFINED_FUNCTION = "42883";
 const INVALID_SCHEMA_NAME = "3F000";
 
@@ -35,8 +35,14 @@ export class Beats {
     return side === SOURCE ? this.#onSource(acknowledged) : this.#onTarget(acknowledged);
   }
 
+  /** Takes the lease on the source back, so that nobody waits for it to end; if that fails, it ends by itself. */
   async close() {
-    await this.#drop();
+    this.#drop();
+    const options = { writeConcern: { w: "majority" }, timeoutMS: ANSWER_MS };
+    await this.#source
+      .collection("tranship_routers", options)
+      .deleteOne({ _id: this.#instance })
+      .catch(() => {});
   }
 
   #onSource(acknowledged) {
@@ -73,7 +79,7 @@ export class Beats {
       return rows.length === 0 ? null : record(rows[0].id, rows[0]);
     } catch (error) {
       if (error.code === UNDEFINED_FUNCTION || error.code === INVALID_SCHEMA_NAME) return null;
-      await this.#drop(); // whatever it was, the next beat begins with a new connection
+      this.#drop(); // whatever it was, the next beat begins with a new connection
       throw error;
     }
   }
@@ -84,7 +90,7 @@ export class Beats {
     await this.#target.connect();
   }
 
-  async #drop() {
+  #drop() {
     const target = this.#target;
     this.#target = null;
     // A server that is silent may not answer to a farewell either: nobody waits for it.

@@ -50,7 +50,7 @@ export class Router {
 
   /**
    * Runs `write(side)` once the gate lets it, and answers with what that answers. `side.name` says where to write; a
-   * transaction on the target begins with `side.statement`, unless that is null.
+   * transaction on the target begins with `side.statement`.
    */
   async writing(write) {
     await this.#wait(() => this.#open());
@@ -76,7 +76,7 @@ export class Router {
     return this.#verdict.writes ?? this.#last ?? this.#verdict.fence?.side ?? SOURCE;
   }
 
-  /** Lets the writes under way end, then sends no heartbeat any more: the leases end by themselves. */
+  /** Lets the writes under way end, then takes the lease on the source back; one on the target ends by itself. */
   async close() {
     this.#closed = true;
     this.#hurry();
@@ -175,7 +175,7 @@ export class Router {
 }
 
 function side({ writes, version }) {
-  const stated = writes === TARGET && version !== null;
-  const statement = stated ? `SELECT pg_catalog.set_config('tranship.version', '${version}', true)` : null;
+  const states = `SELECT pg_catalog.set_config('tranship.version', '${version}', true)`;
+  const statement = writes === TARGET ? states : null;
   return { name: writes, version, statement };
 }

@@ -98,6 +98,16 @@ test("once writes went to the source they go on to, when its record is gone", as
   assert.equal(await router.writing(to), "source");
 });
 
+test("once writes went to the target they go on to, when both records are gone", async () => {
+  const beats = routed({ initial: SOURCE }, new Records(is("handed_over", 3n), is("primary", 3n)));
+  assert.equal(await router.writing(to), "target");
+  beats.target = null;
+  beats.source = null;
+  const seen = beats.said.length;
+  await until(() => beats.said.length > seen + 2);
+  assert.equal(await router.writing(to), "target");
+});
+
 test("a router that knows no side lets writes wait, and reads from the source", async () => {
   routed({ limitMs: 100 }, new Records(null));
   await assert.rejects(router.writing(to), NotBegunError);

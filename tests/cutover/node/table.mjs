@@ -29,7 +29,7 @@ export async function look(begins, whenNone, read) {
     if (target?.state === "primary") return goes(TARGET, target.version);
     throw unreadable;
   }
-  if (source === null) return whenNone === null ? waits() : goes(whenNone, null);
+  if (source === null) return whenNone === null ? waits() : goes(whenNone, 0n);
   if (source.state === "primary") return goes(SOURCE, source.version);
   if (source.state === "fenced" || source.state === "lifting") return waits(SOURCE, source);
 

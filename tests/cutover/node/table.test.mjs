@@ -24,7 +24,7 @@ async function verdict(begins, source, target, whenNone = SOURCE_CONFIGURED) {
   };
   const { writes, version, fence } = await look(begins, whenNone, read);
   assert.equal(asked[0], begins);
-  if (writes !== null) return version === null ? writes : `${writes} ${version}`;
+  if (writes !== null) return `${writes} ${version}`;
   return fence === null ? "wait" : `wait, acknowledge ${fence.side} ${fence.version}`;
 }
 
@@ -37,7 +37,7 @@ const ROWS = [
   [TARGET, is("fenced"), is("ready"), "wait, acknowledge source 5"],
   [TARGET, is("handed_over"), is("ready"), "target 5"],
   // begins with the source, which alone decides
-  [SOURCE, null, UNASKED, "source"],
+  [SOURCE, null, UNASKED, "source 0"],
   [SOURCE, is("primary"), UNASKED, "source 5"],
   [SOURCE, is("fenced"), UNASKED, "wait, acknowledge source 5"],
   [SOURCE, is("lifting"), UNASKED, "wait, acknowledge source 5"],
@@ -72,7 +72,7 @@ for (const [begins, source, target, expected] of ROWS) {
 }
 
 test("without a record writes go where the application was configured to begin, or wait", async () => {
-  assert.equal(await verdict(SOURCE, null, UNASKED, TARGET), "target");
+  assert.equal(await verdict(SOURCE, null, UNASKED, TARGET), "target 0");
   assert.equal(await verdict(SOURCE, null, UNASKED, null), "wait");
 });
 
@@ -84,6 +84,7 @@ const NO_VERDICT = [
   [SOURCE, is("handed_over"), UNREADABLE],
   [SOURCE, is("ready"), UNREADABLE],
   [TARGET, null, UNREADABLE],
+  [TARGET, is("primary"), UNREADABLE],
   [TARGET, UNREADABLE, is("closed")],
 ];
 

@@ -70,7 +70,7 @@ class Writer {
     }
     await this.#target.query("BEGIN");
     try {
-      if (side.statement !== null) await this.#target.query(side.statement);
+      await this.#target.query(side.statement);
       await this.#put(key, version);
       await this.#target.query("COMMIT");
     } catch (error) {
