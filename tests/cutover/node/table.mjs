@@ -14,10 +14,12 @@ export const TARGET = "target";
  * acknowledged. Throws when there is no verdict, since a record could not be read: then what was known goes on.
  */
 export async function look(begins, whenNone, read) {
+  let denied = false; // the target, where writes went, says that they do not go there
   if (begins === TARGET) {
     const target = await read(TARGET);
     if (target?.state === "primary") return goes(TARGET, target.version);
     if (target?.state === "fenced") return waits(TARGET, target);
+    denied = target !== null;
   }
 
   let source;
@@ -29,7 +31,7 @@ export async function look(begins, whenNone, read) {
     if (target?.state === "primary") return goes(TARGET, target.version);
     throw unreadable;
   }
-  if (source === null) return whenNone === null ? waits() : goes(whenNone, 0n);
+  if (source === null) return whenNone === null || denied ? waits() : goes(whenNone, 0n);
   if (source.state === "primary") return goes(SOURCE, source.version);
   if (source.state === "fenced" || source.state === "lifting") return waits(SOURCE, source);
 

@@ -34,6 +34,7 @@ const ROWS = [
   [TARGET, UNASKED, is("fenced", 7), "wait, acknowledge target 7"],
   [TARGET, is("primary"), null, "source 5"],
   [TARGET, is("primary"), is("closed"), "source 5"],
+  [TARGET, null, is("closed"), "wait"],
   [TARGET, is("fenced"), is("ready"), "wait, acknowledge source 5"],
   [TARGET, is("handed_over"), is("ready"), "target 5"],
   // begins with the source, which alone decides
