@@ -64,9 +64,10 @@ class Session:
     def purge(self) -> list[str]:
         """Remove the state schema's tables and then the routing records of its runs from the source.
 
-        Returns the runs that have not ended: then nothing was removed. Raises `RefusedError` with the tables gone where
-        the records could not be removed.
+        Returns the runs that have not ended: then nothing was removed. Raises `RefusedError` while routers live, which
+        would lose the records that they go by, and with the tables gone where the records could not be removed.
         """
+        self._refuse_routers()
         switched = [state.id for state in map(self.state, self.runs()) if state.switched]
         unfinished = self.control.purge(self.unfinished)
         if unfinished or not switched:
@@ -81,6 +82,18 @@ class Session:
                 "begin from it to this target before they are removed from its collection tranship_switches"
             ) from None
         return []
+
+    def _refuse_routers(self) -> None:
+        if not self.control.installed():
+            return
+        with closing(self.connect.progress()) as progress:
+            living = progress.records.routers(self.plan.name)
+        if living:
+            raise RefusedError(
+                f"{len(living)} routers of plan {self.plan.name} live and write by these records: behind a purge a new "
+                "process would not know where to write. Nothing was purged. Give the applications "
+                '`initial="target"`, or take their routers out, then try again'
+            )
 
     def _changes(self, run: str) -> list[Finding]:
         if not run:

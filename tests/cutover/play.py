@@ -32,6 +32,8 @@ from tranship.plans import load
 
 SCHEMA, COLLECTION = "shop", "things"
 SEEDED = 2_000
+PYTHON = (sys.executable, "-P", "-m", "tests.cutover.writers")
+NODE = ("node", "tests/cutover/node/writers.mjs")
 POLL_S = 0.02
 LIMIT_S = 120.0
 
@@ -153,13 +155,22 @@ def _plan(database: str) -> dict[str, Any]:
 
 
 @contextmanager
-def writers(made: Cutover, processes: int, threads: int, rate: float, keys: int) -> Iterator[list[Done]]:
-    """Processes of writers at `rate` writes per second in all; the list is filled when the block has ended."""
+def writers(
+    made: Cutover,
+    processes: int,
+    threads: int,
+    rate: float,
+    keys: int,
+    *,
+    commands: Sequence[Sequence[str]] = (PYTHON,),
+) -> Iterator[list[Done]]:
+    """Processes of writers at `rate` writes per second in all; the list is filled when the block has ended. `commands`:
+    what the processes run, in turn."""
     done: list[Done] = []
     children = []
     for number in range(processes):
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tests.cutover.writers"],
+            commands[number % len(commands)],
             env={**made.environment, "PYTHONPATH": os.getcwd()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -185,8 +196,8 @@ def writers(made: Cutover, processes: int, threads: int, rate: float, keys: int)
             child.stdin.close()
         for child in children:
             assert child.stdout is not None
-            with child.stdout:
-                done += [Done(**json.loads(line)) for line in child.stdout]
+            with child.stdout as lines:
+                done += [Done(**json.loads(line)) for line in lines]
             child.wait()
 
 

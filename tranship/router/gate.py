@@ -90,10 +90,11 @@ class Gate:
         for wake in waiting:
             wake()
 
-    def shut(self, why: str) -> None:
-        """Let writes wait; those that are under way end by themselves."""
+    def shut(self, why: str, reads: Side) -> None:
+        """Let writes wait; those that are under way end by themselves. `reads`: where reads go if it never was open."""
         with self._lock:
             self._side, self.why = None, why
+            self._last = self._last or reads
 
     def enter(self) -> Pass | None:
         """Begin a write; None where it has to wait."""

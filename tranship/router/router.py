@@ -67,6 +67,7 @@ class Router:
         self._acknowledged: dict[Name, Fence] = {}
         self._began = 0.0
         self._wake = threading.Event()
+        self._known = threading.Event()
         self._closing = False
         self._process = os.getpid()
         self._thread: threading.Thread | None = None
@@ -85,14 +86,14 @@ class Router:
         return Writing(self, self._gate)
 
     def reading(self) -> Side:
-        """The side to read from now: the one that takes the writes, or took them last. Waits only before the records
-        have been read for the first time. Raises `NoRouteError`."""
+        """The side to read from now: the one that takes the writes, or took them last; of a process that starts while
+        writes wait, the one that is fenced, else the source. Waits only before the records have been read for the first
+        time. Raises `NoRouteError`."""
         self._start()
-        last = self._gate.last
-        if last is None:
-            with self.writing() as last:
-                pass
-        return last
+        if not self._known.wait(self.limit_s):
+            raise NoRouteError(f"waited {self.limit_s:g} s: {self._gate.why}")
+        assert self._gate.last is not None
+        return self._gate.last
 
     def close(self) -> None:
         """Stop the heartbeats. Writes that are under way have ended before."""
@@ -144,13 +145,19 @@ class Router:
             self._gate.why = f"the routing record cannot be read ({type(error).__name__})"
             return SHUT_BEAT_S * 5
         self._gate.renew(self._began + OWN_LEASE_S)
+        try:
+            return self._follow(verdict)
+        finally:
+            self._known.set()
+
+    def _follow(self, verdict: Verdict) -> float:
         if isinstance(verdict, Open):
             self._at = verdict.side
-            # A run that is rolled back takes its record along: then writes go where they went.
-            self._initial = self._initial or verdict.side
+            # A run that is rolled back, or purged, takes its record along: then writes go on where they went.
+            self._initial = verdict.side
             self._gate.open(Side(verdict.side, verdict.version))
             return verdict.poll_s or BEAT_S
-        self._gate.shut(verdict.why)
+        self._gate.shut(verdict.why, Side(verdict.fence[0], verdict.fence[2]) if verdict.fence else Side(SOURCE, 0))
         # Only now, being shut: none can begin any more.
         return 0.0 if self._acknowledge(verdict) else SHUT_BEAT_S
 

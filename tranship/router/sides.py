@@ -77,6 +77,7 @@ class PostgresSide:
 
     def beat(self, acknowledged: Fence | None) -> Record | None:
         from psycopg import Error
+        from psycopg.errors import InvalidSchemaName, UndefinedFunction
 
         run, version = acknowledged or (None, None)
         statement = f"SELECT id, state, version, poll_ms FROM {self._schema}.router_beat(%s, %s, %s, %s, %s)"
@@ -87,6 +88,8 @@ class PostgresSide:
             with self._connection.cursor() as cursor:
                 cursor.execute(statement, (self._plan, self._instance, self._lease_ms, run, version))
                 row = cursor.fetchone()
+        except (InvalidSchemaName, UndefinedFunction):  # before the first run, and once its state is purged
+            row = None
         except Error:
             self._close()
             raise

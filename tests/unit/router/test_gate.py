@@ -66,7 +66,7 @@ def test_a_write_that_outlives_its_lease_is_unknown(gate: Gate, time: Time, rene
 
 def test_who_waits_is_woken_when_it_opens(gate: Gate) -> None:
     woken: list[str] = []
-    gate.shut("a cutover is under way")
+    gate.shut("a cutover is under way", Side("source", 1))
     assert gate.enter() is None
     assert gate.why == "a cutover is under way"
     gate.when_open(lambda: woken.append("once"))
@@ -79,8 +79,11 @@ def test_who_waits_is_woken_when_it_opens(gate: Gate) -> None:
 
 
 def test_reads_go_where_writes_went_last(gate: Gate) -> None:
-    gate.shut("a cutover is under way")
+    gate.shut("a cutover is under way", Side("target", 1))
     assert gate.last == "source"
+    fresh = Gate(Time())
+    fresh.shut("a way back is under way", Side("target", 1))
+    assert fresh.last == "target"
 
 
 def test_only_a_write_to_the_target_states_its_version() -> None:
