@@ -49,17 +49,33 @@ def _spoil(connection: psycopg.Connection[Any], orders: sql.Identifier, _items: 
 PLANTS: tuple[Plant, ...] = (_change, _drop_child, _drop, _spoil)
 
 
-def plant(uri: str, schema: str, count: int, rng: random.Random, moving: Collection[Row]) -> set[Row]:
+def is_guarded(uri: str, schema: str) -> bool:
+    """Whether the tables refuse a write of somebody who just writes."""
+    orders = sql.Identifier(schema, "orders")
+    with psycopg.connect(uri) as connection:
+        try:
+            connection.execute(sql.SQL("update {} set status = status || '?'").format(orders))
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            return True
+        finally:
+            connection.rollback()
+    return False
+
+
+def plant(uri: str, tables: tuple[str, str], count: int, rng: random.Random, moving: Collection[Row]) -> set[Row]:
     """Corrupt `count` orders: changed, an element lost, lost, spoiled, and one never sent. Returns which.
 
-    `moving` rows are left alone: a write that is on its way to them would make them equal again.
+    `tables`: their schema, and the run that they are of, whose guard is deceived: a bug of the applier would not meet
+    it either. `moving` rows are left alone: a write that is on its way to them would make them equal again.
     """
+    schema, run = tables
     orders, items = sql.Identifier(schema, "orders"), sql.Identifier(schema, "order_items")
     with_items = sql.SQL(
         "select _id from {0} o where status is not null "
         "and exists (select from {1} i where i._root_id = o._id) order by _id"
     )
     with psycopg.connect(uri) as connection:
+        connection.execute("select set_config('tranship.applies', %s, true)", (run,))
         keys = [row[0] for row in connection.execute(with_items.format(orders, items))]
         chosen = rng.sample([key for key in keys if Row("orders", key) not in moving], count - 1)
         for number, key in enumerate(chosen):

@@ -98,7 +98,7 @@ def test_after_the_switch_only_resume_ends_a_held_run(route: Route) -> None:
 
 def _corrupt_and_repair(route: Route, plan: Path, run: Child) -> None:
     assert route.tranship("reconcile", plan)[0] == FINISHED
-    route.query(f"update {SCHEMA}.things set name = 'wrong' where _id = 't00007'")
+    route.tamper(f"update {SCHEMA}.things set name = 'wrong' where _id = 't00007'")
     code, said = route.tranship("reconcile", plan, "--json")
     found = json.loads(said[said.index("{\n") :])
     assert code == DIVERGED, said

@@ -160,7 +160,7 @@ def test_counts_are_those_of_a_recount(route: Route) -> None:
     _applied(route, plan)
     assert kept(route, plan) == recount(route)
 
-    route.query("update moved.things set name = 'changed by hand' where _id = '00018'")
+    route.tamper("update moved.things set name = 'changed by hand' where _id = '00018'")
     assert route.tranship("reconcile", plan)[0] == DIFFERS
     assert route.tranship("repair", plan)[0] == FINISHED
     route.await_status(plan, lambda status: not status.divergences, run)

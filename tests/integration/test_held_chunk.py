@@ -176,7 +176,7 @@ def test_reconcile_finds_nothing_to_say(route: Route, work: Direct) -> None:
     target = work.run.connect.target(work.run.scope)
     try:
         assert reconcile.full(work.run, target).divergences == []
-        route.query(f"update {SCHEMA}.things set number = 7 where _id = 't00000'")
+        route.tamper(f"update {SCHEMA}.things set number = 7 where _id = 't00000'")
         [found] = reconcile.full(work.run, target).divergences
     finally:
         target.close()

@@ -17,7 +17,7 @@ def test_a_finished_run_whose_last_records_are_gone_is_not_taken_up_again(route:
     assert route.tranship("run", plan)[0] == FINISHED
     before = "select max(seq) from tranship.journal where kind = 'intent' and phase = 'fence'"
     route.query(f"delete from tranship.journal where seq > ({before})")
-    route.query("update moved.things set name = 'of the application' where _id = 't00003'")
+    route.tamper("update moved.things set name = 'of the application' where _id = 't00003'")
     code, said = route.tranship(command, plan)
     assert (code, "its end was removed" in said) == (REFUSED, True), said
     assert ("t00003", "of the application") in route.rows("things", "_id", "name")

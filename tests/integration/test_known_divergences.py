@@ -16,7 +16,7 @@ def test_rows_that_are_known_to_differ_are_not_switched_over(route: Route) -> No
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS)
     run = route.run_to_approval(plan)
-    route.query("delete from moved.things where _id = 't00007'")
+    route.tamper("delete from moved.things where _id = 't00007'")
     code, said = route.tranship("reconcile", plan)
     assert (code, "t00007" in said) == (DIFFERS, True), said
 
@@ -38,7 +38,7 @@ def test_what_was_found_while_nobody_worked_counts_for_the_next_run(route: Route
     run = route.run_to_approval(plan)
     assert route.tranship("pause", plan)[0] == FINISHED
     assert run.wait() == PAUSED
-    route.query("update moved.things set name = 'wrong' where _id = 't00007'")
+    route.tamper("update moved.things set name = 'wrong' where _id = 't00007'")
     assert route.tranship("reconcile", plan)[0] == DIFFERS
     route.run_to_approval(plan)
     code, said = route.tranship("approve", plan)
@@ -49,7 +49,7 @@ def test_divergences_are_printed_a_few_at_a_time_and_as_they_are_typed(route: Ro
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS, rollback=PAUSING)
     route.run_to_approval(plan)
-    route.query("update moved.things set name = 'wrong' where _id < 't00030'")
+    route.tamper("update moved.things set name = 'wrong' where _id < 't00030'")
     code, said = route.tranship("reconcile", plan)
     assert (code, said.count("different in name"), "and 10 more: --limit 0 prints all" in said) == (
         DIFFERS,
@@ -68,7 +68,7 @@ def test_a_comparison_of_everything_at_the_cutover_finds_what_nobody_knew(route:
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS, cutover={"final": "full"}, rollback=PAUSING)
     run = route.run_to_approval(plan)
-    route.query("delete from moved.things where _id = 't00007'")
+    route.tamper("delete from moved.things where _id = 't00007'")
     assert route.tranship("approve", plan)[0] == FINISHED
     assert run.wait() == PAUSED, run.output
     status = json.loads(route.tranship("status", plan, "--json")[1])
@@ -83,7 +83,7 @@ def test_a_row_that_somebody_writes_to_in_the_target_is_not_switched_wrong(route
     plan = route.plan(THINGS, cutover={"final": final})
 
     def spoil(number: int) -> None:
-        route.query("update moved.things set name = %s where _id = 't00007'", f"wrong {number}")
+        route.tamper("update moved.things set name = %s where _id = 't00007'", f"wrong {number}")
 
     run = route.run_to(plan, lambda status: status.phases["catch-up"] != "pending")
     with written_to(spoil, 0.05):
@@ -91,6 +91,6 @@ def test_a_row_that_somebody_writes_to_in_the_target_is_not_switched_wrong(route
         facts = route.await_status(plan, asked, run).facts["reconcile"]
         assert (facts["moving"], facts["divergences"]) == (1, 0)
         wait_until(lambda: ("t00007", "name 7") not in route.rows("things", "_id", "name"), run)
-    route.query("update moved.things set name = 'wrong at last' where _id = 't00007'")
+    route.tamper("update moved.things set name = 'wrong at last' where _id = 't00007'")
     assert route.tranship("approve", plan)[0] == FINISHED
     assert run.wait() == ROLLED_BACK, run.output

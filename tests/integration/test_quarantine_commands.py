@@ -159,7 +159,7 @@ def keep_aside(route: Route, key: bytes, document: bytes) -> None:
 
 def take_from_the_rows(route: Route, identity: str) -> None:
     """A document is kept aside that fits, as if it had not when it was read."""
-    route.query(f"delete from {SCHEMA}.things where _id = %s", identity)
+    route.tamper(f"delete from {SCHEMA}.things where _id = %s", identity)
     keep_aside(route, from_typed(LogicalType.TEXT, identity), b"old bytes")
 
 

@@ -58,7 +58,7 @@ def test_a_journal_that_lost_its_end_together_with_its_head_is_found(route: Rout
     for table in tables:
         if table != "run":
             route.query(f"insert into {STATE}.{table} select * from public.{table}")
-    route.query(f"update {SCHEMA}.things set number = -1")  # by an application, after the switch
+    route.tamper(f"update {SCHEMA}.things set number = -1")  # by an application, after the switch
     for command in ("run", "resume", "rollback"):
         code, said = route.tranship(command, plan)
         assert (code, "run small-1 has switched to this target" in said) == (REFUSED, True), said

@@ -50,7 +50,7 @@ def played(route: Route) -> Iterator[tuple[str, str]]:
     yield typed("quarantine", "list", PLAN)
     yield typed("quarantine", "show", PLAN, "things", "odd")
     yield typed("quarantine", "export", PLAN, "--to", str(route.folder / "aside.jsonl"))
-    route.query("update moved.things set name = 'changed by hand' where _id = 't00007'")
+    route.tamper("update moved.things set name = 'changed by hand' where _id = 't00007'")
     yield typed("reconcile", PLAN, code=1)
     yield typed("schema", "diff", PLAN)
     yield typed("approve", PLAN, code=1)

@@ -47,9 +47,11 @@ def judge(read: Read, at: Name, initial: Name | None) -> Verdict:
     """Where writes go now, beginning with the side where they went last: whoever can write there can read the record
     that decides (`rules.md` J). Raises what `read` raises."""
     if at == TARGET:
-        found = _at_target(read)
+        target = read(TARGET)
+        found = _at_target(target)
         if found is not None:
             return found
+        initial = initial if target is None else None  # it says something else: then a source without a record is none
     return _at_source(read, initial)
 
 
@@ -87,8 +89,7 @@ def _between(source: Record, target: Record | None) -> Verdict:
     return Shut(f"the source's record says {source.state}, the target's {target.state}", _fence_of(target))
 
 
-def _at_target(read: Read) -> Verdict | None:
-    target = read(TARGET)
+def _at_target(target: Record | None) -> Verdict | None:
     if target is not None and target.state == "primary":
         return Open(TARGET, target.version, target.poll_s)
     if target is not None and target.state == "fenced":

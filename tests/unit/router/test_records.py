@@ -66,6 +66,11 @@ def test_without_a_record_writes_go_where_the_application_says() -> None:
     assert look(SOURCE, None, None, initial=None) is None
 
 
+def test_without_any_record_writes_go_on_where_they_went() -> None:
+    assert look(TARGET, None, None, initial=TARGET) == (TARGET, 0)
+    assert look(TARGET, None, ("closed", 2), initial=TARGET) is None
+
+
 def test_a_target_alone_decides_only_as_the_primary() -> None:
     assert judge_alone(Record("run", "primary", 3)) == Open(TARGET, 3)
     for state in ("ready", "closed", "fenced", "handed_over"):
