@@ -168,13 +168,13 @@ class Route:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def tamper(self, statement: str) -> None:
+    def tamper(self, statement: str, *parameters: object) -> None:
         """Change the target's rows as a bug of the applier might: their guard takes it for the applier."""
         with psycopg.connect(self.target_uri) as connection:
             runs = connection.execute("select run from tranship.route where state = 'closed'").fetchall()
             for (run,) in runs:
                 connection.execute("select set_config('tranship.applies', %s, true)", (run,))
-            connection.execute(statement.encode())
+            connection.execute(statement.encode(), parameters)
 
     def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         """Some columns of a migrated table, ordered by them."""

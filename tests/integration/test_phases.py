@@ -276,5 +276,5 @@ DAMAGE = {
 def test_verify_looks_at_the_world(route: Route, work: Direct, name: PhaseName) -> None:
     for earlier in (*phases_before(name), name):
         work.done(earlier)
-    route.query(DAMAGE[name])
+    route.tamper(DAMAGE[name])
     assert isinstance(work.verify(name), Diverged)

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.integration.route import STATE, THINGS, Child, Route, wait_until
+from tranship.connectors.postgresql.state import STATE_VERSION
 from tranship.orchestrator.journal.earlier import LAST
 from tranship.orchestrator.journal.records import Entry, Head, Kind, Record, sealed
 from tranship.orchestrator.journal.state import RunStatus
@@ -115,14 +116,14 @@ def killed_while_it_waits(route: Route, plan: Path) -> list[Entry]:
 def run_to_approval(route: Route, plan: Path) -> Child:
     """Go on; nobody can look before the state schema is up to date."""
     run = route.start("run", plan)
-    wait_until(lambda: route.query(f"SELECT number FROM {STATE}.version") == [(5,)], run, "the upgrade")
+    wait_until(lambda: route.query(f"SELECT number FROM {STATE}.version") == [(STATE_VERSION,)], run, "the upgrade")
     route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
     return run
 
 
 def journal_is_whole(route: Route, plan: Path) -> None:
     assert [entry.version for entry in entries_of(route, plan)] == sorted(e.version for e in entries_of(route, plan))
-    assert route.query(f"SELECT number FROM {STATE}.version") == [(5,)]
+    assert route.query(f"SELECT number FROM {STATE}.version") == [(STATE_VERSION,)]
 
 
 def test_one_that_waits_is_carried_on_to_its_end(route: Route, plan: Path) -> None:

@@ -79,7 +79,12 @@ def hand_over(run: Run, version: int) -> None:
 
 
 def open_target(run: Run) -> None:
-    """Let the target be the primary, having read that the source has handed over to it (`rules.md` J9). Idempotent."""
+    """Let the target be the primary, having read that the source has handed over to it (`rules.md` J9). Idempotent.
+
+    A target without a record is that of a run which an earlier version has switched: it was never closed.
+    """
+    if run.progress.records.read(run.id) is None:
+        return
     handed = run.source.records.read(run.id)
     if handed is None or handed.state is not Routing.HANDED_OVER:
         raise RefusedError("the source's routing record does not say that it has handed over")
