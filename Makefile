@@ -24,7 +24,7 @@ PROJECT := $(VENV)/project-$(shell printf '%s\n' $(SOURCES) | cksum | cut -d ' '
 SECANTUSD_RS := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
   cargo install --quiet --root $(VENV) --ignore-rust-version --version 0.5.3-beta.196 secantus-mdb
 
-.PHONY: help install check secantusd-rs test demo torture bench test-fidelity generate lock clean
+.PHONY: help install check secantusd-rs test demo torture bench bench-cutover test-fidelity generate lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -78,6 +78,9 @@ bench: install  ## backfill against what the two servers can do alone; what poll
 	$(BIN)/python -m tests.bench_init
 	$(BIN)/python -m tests.bench_rehearsal
 
+bench-cutover: install  ## ten cutovers under 1,000 writes per second that go through routers
+	$(BIN)/python -m tests.bench_cutover
+
 test-fidelity: install  ## the laws of the mapper over many generated documents, whole and broken
 	$(BIN)/python -m tests.fidelity
 
@@ -87,4 +90,4 @@ lock: install  ## resolve the locks anew, for all supported Pythons
 
 clean:  ## remove what the targets made, the sandbox's data too
 	@if [ -x $(BIN)/tranship ]; then $(BIN)/tranship sandbox down; fi
-	rm -rf $(VENV) .sandbox build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-result.json
+	rm -rf $(VENV) .sandbox build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-result.json cutover-result.json
