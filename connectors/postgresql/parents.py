@@ -15,6 +15,7 @@ from tranship.connectors.postgresql.catalog import ddl
 from tranship.connectors.postgresql.errors import ReferredError, translating
 from tranship.connectors.postgresql.layout import Layout, layout, quote
 from tranship.connectors.postgresql.naming import foreign_key
+from tranship.connectors.postgresql.routes import applying
 from tranship.connectors.postgresql.sessions import ControlSessions
 from tranship.connectors.postgresql.statements import adding, validating
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
@@ -30,6 +31,7 @@ def create(sessions: ControlSessions, scope: Scope, schema: str, streams: Sequen
             _add(connection, root)
         for table, parent in _children(root):
             with sessions.write(scope) as connection:
+                ddl(connection, applying(scope.run))  # orphans may have to go
                 _validate(connection, table, parent)
 
 

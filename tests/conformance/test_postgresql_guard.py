@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
-from tests.conformance.target_world import CUSTOMERS
+from tests.conformance.target_world import CUSTOMERS, ORDERS
 from tranship.connectors.errors import TransientError
+from tranship.connectors.postgresql.layout import layout
 from tranship.connectors.postgresql.routing import PostgresRecords
 from tranship.connectors.protocols import Feed, Owner, Routing, RoutingRecord, Scope
 
@@ -146,6 +147,20 @@ def test_a_snapshot_older_than_the_record_does_not_write_through(
         assert records.swap("1", RoutingRecord(Routing.PRIMARY, 1), RoutingRecord(Routing.FENCED, 2))
         with pytest.raises((REFUSED, psycopg.errors.SerializationFailure)):
             attempt(connection, postgres, WRITES[1])
+
+
+def test_orphans_of_a_closed_target_go_with_the_foreign_keys(postgres: PostgresWorld, records: PostgresRecords) -> None:
+    """Somebody who deceived the guard has deleted a root; that its children go is the run's own doing."""
+    schema, scope = postgres.schema(), Scope(RUN, Feed.FORWARD, postgres.take_over(RUN))
+    schema.create_tables(scope, [ORDERS])
+    says(records, Routing.CLOSED)
+    child = next(table for table, parent in layout(ORDERS, postgres.endpoint.schema).walk() if parent is not None)
+    with psycopg.connect(postgres.endpoint.uri) as connection:
+        connection.execute(f"SET LOCAL {APPLIES}")
+        names = ", ".join(f'"{name}"' for name in child.primary)
+        connection.execute(f"INSERT INTO {child.name} ({names}) VALUES ('orphan', 0)".encode())
+    schema.create_constraints(scope, [ORDERS])
+    assert postgres.sql(f"SELECT count(*) FROM {child.name}") == [(0,)]
 
 
 def test_a_table_whose_run_has_no_record_is_open(postgres: PostgresWorld, records: PostgresRecords) -> None:

@@ -18,8 +18,8 @@ class NoRouteError(Exception):
 
 
 class OutcomeUnknownError(Exception):
-    """The write came to its end after the lease had: it may have landed on a side that had handed over by then, and
-    been lost. The application has to look."""
+    """The write came to its end after the lease had, and since then the record has changed or cannot be read: it may
+    have landed on a side that had handed over by then, and been lost. The application has to look."""
 
 
 class Side(str):
@@ -49,6 +49,14 @@ class Pass:
     lapses: int
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A write that ended, at this time, after its lease had."""
+
+    side: Side
+    ended: float
+
+
 class Gate:
     """Safe for several threads."""
 
@@ -57,7 +65,7 @@ class Gate:
         self._lock = threading.Lock()
         self._side: Side | None = None
         self._last: Side | None = None
-        self._until = clock()
+        self._until = self._looked = clock()
         self._lapses = 0
         self._under_way = 0
         self._waiting: list[Callable[[], None]] = []
@@ -75,17 +83,22 @@ class Gate:
         with self._lock:
             return self._last
 
-    def renew(self, until: float) -> None:
-        """The lease lasts until then. If the one before had run out, what was under way is no more sure of anything."""
+    def renew(self, began: float, until: float) -> None:
+        """A look that began then has come to a verdict, which `open` or `shut` tells next: the lease lasts until then.
+        If the one before had run out, what was under way is no more sure of anything."""
         with self._lock:
             if self._clock() > self._until:
                 self._lapses += 1
-            self._until = until
+            self._looked, self._until = began, until
 
     def open(self, side: Side) -> None:
         """Let writes pass to a side, for as long as the lease lasts."""
         with self._lock:
             self._side = self._last = side
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
             waiting, self._waiting = self._waiting, []
         for wake in waiting:
             wake()
@@ -95,6 +108,7 @@ class Gate:
         with self._lock:
             self._side, self.why = None, why
             self._last = self._last or reads
+        self._tell()
 
     def enter(self) -> Pass | None:
         """Begin a write; None where it has to wait."""
@@ -104,13 +118,22 @@ class Gate:
             self._under_way += 1
             return Pass(self._side, self._lapses)
 
-    def leave(self, one: Pass) -> bool:
-        """End a write. Whether a lease lasted all the time."""
+    def leave(self, one: Pass) -> Doubt | None:
+        """End a write; None if a lease lasted all the time."""
         with self._lock:
             self._under_way -= 1
-            return one.lapses == self._lapses and self._clock() < self._until
+            now = self._clock()
+            return None if one.lapses == self._lapses and now < self._until else Doubt(one.side, now)
 
-    def when_open(self, wake: Callable[[], None]) -> None:
-        """Call it, from any thread, when the gate is opened next. Whoever waits tries to enter once more after this."""
+    def settle(self, doubt: Doubt) -> bool | None:
+        """Whether a write counts all the same: a look that began behind its end still finds the record that it was
+        chosen by. Versions only grow, so nothing was fenced or handed over in between. None before such a look."""
+        with self._lock:
+            if self._looked <= doubt.ended:
+                return None
+            return self._side is not None and (self._side, self._side.version) == (doubt.side, doubt.side.version)
+
+    def when_looked(self, wake: Callable[[], None]) -> None:
+        """Call it, from any thread, behind the next verdict. Whoever waits tries once more after this."""
         with self._lock:
             self._waiting.append(wake)

@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tranship.router.gate import Gate, NoRouteError, OutcomeUnknownError, Pass, Side
+from tranship.router.gate import Doubt, Gate, NoRouteError, OutcomeUnknownError, Pass, Side
 from tranship.router.records import SOURCE, TARGET, Name, Open, Record, Shut, Verdict, judge, judge_alone
 from tranship.router.sides import Fence, MongoSide, PostgresSide, SideOfRouter
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import psycopg
     from pymongo.database import Database
 
+T = TypeVar("T")
+
 log = logging.getLogger("tranship.router")
 
 LEASE_S = 1.0
@@ -31,6 +33,8 @@ OWN_LEASE_S = 0.8
 """For how long it takes its lease to last, from before the heartbeat was sent: shorter, for clocks do not run alike."""
 BEAT_S = 0.25
 """Between two heartbeats, unless the record asks for more."""
+DOUBT_S = 5.0
+"""For how long a write whose lease had ended waits for a look that may clear it."""
 SHUT_BEAT_S = 0.02
 """Between two heartbeats while writes wait."""
 
@@ -144,7 +148,7 @@ class Router:
             log.warning("the routing record cannot be read: %s", error)
             self._gate.why = f"the routing record cannot be read ({type(error).__name__})"
             return SHUT_BEAT_S * 5
-        self._gate.renew(self._began + OWN_LEASE_S)
+        self._gate.renew(self._began, self._began + OWN_LEASE_S)
         try:
             return self._follow(verdict)
         finally:
@@ -203,42 +207,65 @@ class Writing:
         self._pass: Pass | None = None
 
     def __enter__(self) -> Side:
-        end = time.monotonic() + self._router.limit_s
-        while (entered := self._gate.enter()) is None:
-            opened = threading.Event()
-            self._gate.when_open(opened.set)
-            if (entered := self._gate.enter()) is not None:
-                break
-            if not opened.wait(max(0.0, end - time.monotonic())):
-                raise self._late()
-        return self._entered(entered)
+        found = self._wait(self._gate.enter, self._router.limit_s)
+        if found is None:
+            raise self._late()
+        return self._entered(found)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        assert self._pass is not None
-        held = self._gate.leave(self._pass)
-        if not self._gate.under_way:
-            self._router.wake()
-        if not held and error is None:
-            raise OutcomeUnknownError(f"the write to the {self._pass.side} ended after its lease had")
+        doubt = self._left()
+        if doubt is not None and error is None:
+            self._judge(doubt, self._wait(lambda: self._gate.settle(doubt), DOUBT_S))
 
     async def __aenter__(self) -> Side:
-        end = time.monotonic() + self._router.limit_s
-        loop = asyncio.get_running_loop()
-        while (entered := self._gate.enter()) is None:
-            opened = asyncio.Event()
-            self._gate.when_open(partial(_set_in, loop, opened))
-            if (entered := self._gate.enter()) is not None:
-                break
-            try:
-                await asyncio.wait_for(opened.wait(), max(0.0, end - time.monotonic()))
-            except TimeoutError:
-                raise self._late() from None
-        return self._entered(entered)
+        found = await self._await(self._gate.enter, self._router.limit_s)
+        if found is None:
+            raise self._late()
+        return self._entered(found)
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        doubt = self._left()
+        if doubt is not None and error is None:
+            self._judge(doubt, await self._await(lambda: self._gate.settle(doubt), DOUBT_S))
+
+    def _wait(self, attempt: Callable[[], T | None], limit_s: float) -> T | None:
+        """What an attempt gives that is made again behind each verdict; None when it gave nothing in time."""
+        end = time.monotonic() + limit_s
+        while (found := attempt()) is None:
+            looked = threading.Event()
+            self._gate.when_looked(looked.set)
+            if (found := attempt()) is not None:
+                break
+            if not looked.wait(max(0.0, end - time.monotonic())):
+                return None
+        return found
+
+    async def _await(self, attempt: Callable[[], T | None], limit_s: float) -> T | None:
+        end = time.monotonic() + limit_s
+        loop = asyncio.get_running_loop()
+        while (found := attempt()) is None:
+            looked = asyncio.Event()
+            self._gate.when_looked(partial(_set_in, loop, looked))
+            if (found := attempt()) is not None:
+                break
+            try:
+                await asyncio.wait_for(looked.wait(), max(0.0, end - time.monotonic()))
+            except TimeoutError:
+                return None
+        return found
+
+    def _left(self) -> Doubt | None:
+        assert self._pass is not None
+        doubt = self._gate.leave(self._pass)
+        if doubt is not None or not self._gate.under_way:
+            self._router.wake()
+        return doubt
+
+    def _judge(self, doubt: Doubt, counts: bool | None) -> None:
+        if not counts:
+            raise OutcomeUnknownError(f"the write to the {doubt.side} ended after its lease had")
 
     def _entered(self, entered: Pass) -> Side:
         self._pass = entered

@@ -134,14 +134,35 @@ def test_a_server_that_is_away_for_less_than_a_lease_is_not_noticed(world: World
         assert side == SOURCE
 
 
-def test_behind_a_lapse_nobody_knows_what_became_of_a_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router_module, "OWN_LEASE_S", 0.05)
+@pytest.mark.parametrize("version", [0, 2])
+def test_behind_a_lapse_the_record_says_what_became_of_a_write(
+    world: World, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr(router_module, "OWN_LEASE_S", 0.3)
+    world.says(("primary", 0))
 
     def write() -> None:
         with world.router.writing():
             world.source.error = ConnectionError("away")
             time.sleep(0.6)
+            world.says(("primary", version))
             world.source.error = None
+
+    if version == 0:
+        write()
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            write()
+
+
+def test_behind_a_lapse_nobody_knows_while_nobody_can_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_module, "OWN_LEASE_S", 0.3)
+    monkeypatch.setattr(router_module, "DOUBT_S", 0.2)
+
+    def write() -> None:
+        with world.router.writing():
+            world.source.error = ConnectionError("away")
+            time.sleep(0.6)
 
     with pytest.raises(OutcomeUnknownError):
         write()
