@@ -30,7 +30,9 @@ from tranship.plans.rules import MARKER_COLLECTION as MARKERS
 from tranship.plans.streams import Stream
 
 KEYS_PER_CHANGES = 1000
-GATHER_S = 0.1
+GATHER_S = 0.2
+"""How long changes are gathered once one has come, unless a marker is among them: fewer and larger batches spare a slow
+source."""
 IDLE_S = 1.0
 _AWAIT_MS = 100
 _EVENTS_PER_REPLY = 100

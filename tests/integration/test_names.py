@@ -37,7 +37,7 @@ NAMES = [
 ]
 
 
-SCHEMAS = [("two-words", "UPPER"), ("select", "user"), (":name %s", "a::b 100%"), ('say "x"', "it's {brace} é$1\\")]
+SCHEMAS = [("select", "a::b 100% UPPER-it's {brace} é$1\\"), (':name %s "x" two-words', "user")]
 
 
 def _plan(route: Route, schema: str, state: str) -> Path:

@@ -80,7 +80,7 @@ class Terminal:
     def type(self, line: str) -> str:
         """What a command says; it has to end well."""
         process = self.start(line)
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=180)
         assert process.returncode == 0, f"{line}: exit code {process.returncode}\n{said}"
         return said
 
@@ -140,7 +140,7 @@ def test_a_stranger_moves_five_collections(shell: Terminal) -> None:
     assert "0 in quarantine" in shell.type(COMMANDS[6])
     assert "approval" in shell.type(COMMANDS[7])
     shell.type(COMMANDS[8])
-    said, _ = run.communicate(timeout=90)
+    said, _ = run.communicate(timeout=180)
     assert run.returncode == 0, said
     assert moved(shell.environment["TARGET_URI"]) == expected()
     for code in ("0", "4", "P101", "target.privilege"):
@@ -151,10 +151,10 @@ def test_a_stranger_takes_it_back(shell: Terminal) -> None:
     written(shell)
     run = waiting(shell)
     process = shell.start(COMMANDS[9])
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=180)
     assert (process.returncode, "--yes" in said) == (2, True), "nobody to ask, and it says so"
     shell.type(f"{COMMANDS[9]} --yes")
-    said, _ = run.communicate(timeout=90)
+    said, _ = run.communicate(timeout=180)
     assert run.returncode == 4, said
     with psycopg.connect(shell.environment["TARGET_URI"]) as connection:
         assert connection.execute("SELECT to_regnamespace('blog')").fetchone() == (None,)
@@ -208,12 +208,12 @@ def test_five_commands_from_nothing_to_a_verified_copy(tmp_path: Path) -> None:
             assert plain(shell.type(command)) == expected_of[command]
         process = waiting(shell)
         shell.type("tranship approve blog.yaml")
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=180)
         assert process.returncode == 0, said
         assert plain(said) == expected_of[run]
         assert moved(shell.environment["TARGET_URI"]) == expected()
     finally:
-        shell.start("tranship sandbox down --purge").communicate(timeout=90)
+        shell.start("tranship sandbox down --purge").communicate(timeout=180)
 
 
 # --- compared by hand -------------------------------------------------------------------------------------------------
