@@ -25,7 +25,8 @@ from tranship.orchestrator.dataplane.comparison import Comparison, compare
 from tranship.orchestrator.dataplane.positions import durable
 from tranship.plans.streams import Stream
 
-MOST_KEYS = 500
+MOST_KEYS = 100
+"""Of one read: while it goes on others have to wait, at a server that does one thing at a time."""
 
 
 class Sides:
