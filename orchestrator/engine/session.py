@@ -12,7 +12,7 @@ from tranship.connectors.protocols import Finding
 from tranship.connectors.registry import Source, open_progress, open_schema, open_source, open_target
 from tranship.connectors.registry import open_control as open_control_store
 from tranship.orchestrator import logs
-from tranship.orchestrator.dataplane.run import Connect
+from tranship.orchestrator.dataplane.run import Connect, Guard
 from tranship.orchestrator.dataplane.workers import ProcessWorkers, WorkerSetting
 from tranship.orchestrator.engine.recognition import lost_switch, lost_switches
 from tranship.orchestrator.failpoints import reached
@@ -21,7 +21,6 @@ from tranship.orchestrator.journal.fold import fold_all
 from tranship.orchestrator.journal.state import ENDED, State
 from tranship.orchestrator.journal.store import StoredControl
 from tranship.orchestrator.phases.preflight import refuse_errors
-from tranship.orchestrator.services.guard import GuardProcess, Watched
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Endpoint, Stream
@@ -212,5 +211,11 @@ def connections(plan: Plan, streams: tuple[Stream, ...], log_format: str) -> Con
         workers=lambda scope: ProcessWorkers(
             WorkerSetting(source, target, streams, scope, log_format), plan.limits.workers
         ),
-        guard=lambda id, deadline: GuardProcess(Watched(source, id, plan.name, deadline, log_format)),  # noqa: A006
+        guard=lambda id, deadline: _guarded(source, id, plan.name, deadline, log_format),  # noqa: A006
     )
+
+
+def _guarded(source: Endpoint, id: str, run: str, deadline: float, log_format: str) -> Guard:  # noqa: A002
+    from tranship.orchestrator.services.guard import GuardProcess, Watched  # only who raises a fence needs it
+
+    return GuardProcess(Watched(source, id, run, deadline, log_format))

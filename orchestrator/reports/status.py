@@ -17,7 +17,6 @@ from tranship.orchestrator.journal.steps import Wait, next_step
 from tranship.orchestrator.reports.advice import next_command, to_type, waits
 from tranship.orchestrator.reports.fit import StreamFit, lines, stream_fit
 from tranship.orchestrator.reports.keynames import key_values
-from tranship.orchestrator.reports.readiness import against_cutover
 from tranship.plans.strategies import GROUPS
 from tranship.plans.streams import Stream
 
@@ -159,6 +158,8 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
 
 def with_readiness(session: Session, status: Status) -> Status:
     """A status that says whether the run can cut over now. It asks the source too, which a look at a run need not."""
+    from tranship.orchestrator.reports.readiness import against_cutover  # with Arrow: a look at a run needs none
+
     against = against_cutover(session, status.run, lag_s=status.lag_s, at_work=status.at_work)
     typed = tuple(to_type(why, session.file) for why in against or ())
     return replace(status, can_cut_over=None if against is None else not typed, against_cutover=typed)
