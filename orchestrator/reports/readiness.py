@@ -59,8 +59,11 @@ def against_cutover(session: Session, run: str, *, lag_s: float | None, at_work:
 
 
 def _of_fence(session: Session, subject: _Subject) -> list[str]:
+    kind = fence_of(subject)
+    if not kind.stops_writers:  # whether they have been stopped, shows behind it; the source need not be asked
+        return []
     try:
         with closing(session.connect.source()) as source:
-            return fence_of(subject).objections(subject, source)
+            return kind.objections(subject, source)
     except ConnectorError as error:
         return [f"the source cannot be asked: {error}"]

@@ -158,7 +158,7 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
 
 def with_readiness(session: Session, status: Status) -> Status:
     """A status that says whether the run can cut over now. It asks the source too, which a look at a run need not."""
-    from tranship.orchestrator.reports.readiness import against_cutover  # with Arrow: a look at a run needs none
+    from tranship.orchestrator.reports.readiness import against_cutover  # with the phases: only a person asks
 
     against = against_cutover(session, status.run, lag_s=status.lag_s, at_work=status.at_work)
     typed = tuple(to_type(why, session.file) for why in against or ())
