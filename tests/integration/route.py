@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,8 @@ from bson.raw_bson import RawBSONDocument
 from psycopg import sql
 from pymongo.collection import Collection
 
+from tests.integration import forks
+from tests.integration.forks import Forked
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.protocols import Feed, Scope, Span
 from tranship.orchestrator.demo.targets import Snapshot, snapshot
@@ -39,6 +40,7 @@ LIMIT_S = 90.0
 """For the slowest wait on a busy machine; what works is there in a few seconds."""
 
 POLL_S = 0.1
+STEADY_S = "0.3"
 
 SCHEMA = "moved"
 STATE = "tranship"
@@ -58,14 +60,12 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 ASKING = ("rollback", "reseed", "purge")
 
-COMMAND = (sys.executable, "-P", "-m", "tranship")
-
 
 @dataclass
 class Child:
     """A `tranship` command that is under way."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked | subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -94,6 +94,8 @@ class Route:
     client: pymongo.MongoClient[dict[str, Any]]
     environment: dict[str, str] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
+    forked: bool = True
+    """Whether commands begin as forks of a process that has imported them, with a short wait for a steady lag."""
 
     def __post_init__(self) -> None:
         self.environment = {**os.environ, "SOURCE_URI": self.source.uri, "TARGET_URI": self.target_uri}
@@ -128,15 +130,10 @@ class Route:
         if arguments[0] in ASKING and "--yes" not in arguments:
             arguments = (*arguments, "--yes")
         log = self.folder / f"{len(self.children)}-{arguments[0]}.log"
+        environment = {forks.STEADY: STEADY_S, **self.environment, **environment}
+        words = list(map(str, arguments))
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*COMMAND, *map(str, arguments)],
-                env={**self.environment, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = (forks.start if self.forked else forks.begin)(words, environment, output)
         child = Child(process, log)
         self.children.append(child)
         return child

@@ -7,7 +7,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +17,9 @@ from pathlib import Path
 
 import pyte
 
-from tests.integration.route import COMMAND, LIMIT_S, Route, wait_until
+from tests.integration import forks
+from tests.integration.forks import Forked
+from tests.integration.route import LIMIT_S, STEADY_S, Route, wait_until
 
 SIZES = [(80, 24), (100, 30)]
 
@@ -27,7 +28,7 @@ SIZES = [(80, 24), (100, 30)]
 class Terminal:
     """A command whose input, output and errors are one terminal of so many columns and lines."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     columns: int
     lines: int
     keyboard: int
@@ -90,9 +91,10 @@ class Terminal:
 
     def _work(self) -> None:
         while True:
+            ended = self.process.poll() is not None  # before the look: what it has said last is there then
             ready, _, _ = select.select([self.keyboard], [], [], 0.1)
             if not ready:
-                if self.process.poll() is not None:
+                if ended:
                     return
                 continue
             try:
@@ -110,14 +112,8 @@ def terminal(route: Route, size: tuple[int, int], *arguments: str | Path, **envi
     keyboard, device = pty.openpty()
     ioctl(device, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     inherited = {name: value for name, value in route.environment.items() if name not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        env={**inherited, "TERM": "xterm-256color", **environment},
-        stdin=device,
-        stdout=device,
-        stderr=device,
-        start_new_session=True,
-    )
+    surroundings = {forks.STEADY: STEADY_S, **inherited, "TERM": "xterm-256color", **environment}
+    process = forks.on_terminal(list(map(str, arguments)), surroundings, device, device)
     os.close(device)
     made = Terminal(process, columns, lines, keyboard)
     made.read()

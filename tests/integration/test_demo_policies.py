@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.integration.route import COMMAND
+from tests.integration.forks import COMMAND
 from tranship.connectors.protocols import Tally
 from tranship.orchestrator.demo import oracle
 from tranship.orchestrator.demo.scene import Scene, scene, state_now, status_now, wait_until

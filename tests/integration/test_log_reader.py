@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.integration.route import COMMAND, THINGS, Route, things, wait_until
+from tests.integration.forks import COMMAND
+from tests.integration.route import THINGS, Route, things, wait_until
 from tranship.plans.strategies import Group
 
 FINISHED, ROLLED_BACK = 0, 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,14 @@ NAMES = [
 ]
 
 
-SCHEMAS = [("select", "a::b 100% UPPER-it's {brace} é$1\\"), (':name %s "x" two-words', "user")]
+CASES = [
+    (':name two-words say "x" %s', "UPPER it's {brace} a::b é$1\\ 100%", NAMES),
+    ("select", "user", ["user", "select", "two-words"]),
+]
+"""Schema and state schema, with all that is awkward beside each other in one run; a keyword is one only by itself."""
 
 
-def _plan(route: Route, schema: str, state: str) -> Path:
+def _plan(route: Route, schema: str, state: str, names: Sequence[str]) -> Path:
     """A plan in which everything that has a name has each of these, or one that begins with it."""
     streams = {
         f"{name}0": {
@@ -54,7 +59,7 @@ def _plan(route: Route, schema: str, state: str) -> Path:
             "children": {f"{name}3": {"path": "c", "columns": {f"{name}4": {"path": "d", "type": "text"}}}},
             "indexes": [{"columns": [f"{name}1"]}, {"columns": [f"{name}1", f"{name}2"]}],
         }
-        for number, name in enumerate(NAMES)
+        for number, name in enumerate(names)
     }
     target = {"postgresql": "${env:TARGET_URI}", "schema": schema, "state_schema": state}
     return route.plan(streams, target=target)
@@ -67,30 +72,32 @@ def _rows(route: Route, schema: str, table: str, *columns: str) -> list[tuple[An
         return connection.execute(statement).fetchall()
 
 
-def _moved(route: Route, schema: str) -> list[str]:
+def _moved(route: Route, schema: str, names: Sequence[str]) -> list[str]:
     """Under which names everything is as wanted."""
     return [
         name
-        for name in NAMES
+        for name in names
         if _rows(route, schema, name, "_id", f"{name}1", f"{name}2") == [("k0", "a0", 0), ("k1", "new", 1)]
         and _rows(route, schema, f"{name}3", "_root_id", f"{name}4") == [("k0", "x"), ("k0", "y"), ("k1", "x")]
     ]
 
 
-@pytest.mark.parametrize(("schema", "state"), SCHEMAS)
-def test_a_run_moves_and_is_taken_back_whatever_the_names(route: Route, schema: str, state: str) -> None:
-    collections = [route.documents(f"things {number}") for number in range(len(NAMES))]
+@pytest.mark.parametrize(("schema", "state", "names"), CASES)
+def test_a_run_moves_and_is_taken_back_whatever_the_names(
+    route: Route, schema: str, state: str, names: Sequence[str]
+) -> None:
+    collections = [route.documents(f"things {number}") for number in range(len(names))]
     for documents in collections:
         documents.insert_many({"_id": f"k{n}", "a": f"a{n}", "b": n, "c": [{"d": "x"}, {"d": "y"}]} for n in range(3))
     before = route.target()
-    plan = _plan(route, schema, state)
+    plan = _plan(route, schema, state, names)
     code, said = route.tranship("check", plan)
     assert code == FINISHED, said
     child = route.run_to_approval(plan)
     for documents in collections:
         documents.update_one({"_id": "k1"}, {"$set": {"a": "new"}, "$pop": {"c": 1}})
         documents.delete_one({"_id": "k2"})
-    wait_until(lambda: _moved(route, schema) == NAMES, child, "changes to be applied")
+    wait_until(lambda: _moved(route, schema, names) == names, child, "changes to be applied")
     assert route.tranship("reconcile", plan)[0] == FINISHED
     child.kill()
     assert route.tranship("rollback", plan)[0] == FINISHED
@@ -99,7 +106,7 @@ def test_a_run_moves_and_is_taken_back_whatever_the_names(route: Route, schema: 
     again = route.run_to_approval(plan)
     assert route.tranship("approve", plan)[0] == FINISHED
     assert again.wait() == FINISHED, again.output
-    assert _moved(route, schema) == NAMES
+    assert _moved(route, schema, names) == names
 
 
 def test_names_that_would_be_one_stay_apart(route: Route) -> None:
