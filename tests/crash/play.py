@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, TypeAlias, cast
 
+import psycopg
+
+from tests.integration import forks
+from tests.integration.forks import Forked
+from tests.integration.route import STEADY_S
 from tranship.orchestrator.demo.scene import Scene, run_name, state_now, wait_until
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.failpoints import VARIABLE
@@ -29,6 +36,9 @@ SCHEMA = "shop"
 FINISHED, ROLLED_BACK, LEASE, PAUSED = 0, 4, 6, 7
 
 
+Process: TypeAlias = "subprocess.Popen[bytes] | Forked"
+
+
 @dataclass(frozen=True)
 class Play:
     """A scene with its plan, and the plan's control store."""
@@ -36,18 +46,35 @@ class Play:
     stage: Scene
     plan: Path
     session: Session
+    quick: bool = False
+    """Whether commands begin as forks, with a short wait for a steady lag, and a dead one's lease is over at once:
+    for tests whose question is neither of them."""
+    forks: list[Forked] = field(default_factory=list)
 
-    def start(self, command: str = "run", *, at: str = "", action: str = "kill") -> subprocess.Popen[bytes]:
+    def start(self, command: str = "run", *, at: str = "", action: str = "kill") -> Process:
         """Start a process; `at` is the site (`name` or `name@n`) where it dies or stops."""
         words = f"{command} --yes" if command == "rollback" else command
-        return self.stage.run(self.plan, words, **({VARIABLE: f"{at}={action}"} if at else {}))
+        armed = {VARIABLE: f"{at}={action}"} if at else {}
+        if not self.quick:
+            return self.stage.run(self.plan, words, **armed)
+        environment = {**self.stage.environment, **armed, forks.STEADY: STEADY_S}
+        child = forks.start([*words.split(), str(self.plan)], environment, cast(IO[bytes], self.stage.stderr))
+        self.forks.append(child)
+        return child
 
     def kill_at(self, site: str, command: str = "run") -> None:
         """Start a process and see it die at a site. Nobody else kills it, so SIGKILL proves that it was reached."""
         child = self.start(command, at=site)
-        assert ended(child, f"it reached {site}") == -signal.SIGKILL, f"ended before it reached {site}"
+        self.assert_killed(child, site)
 
-    def finish(self, child: subprocess.Popen[bytes]) -> None:
+    def assert_killed(self, child: Process, site: str) -> None:
+        """See a process die at its site, and the end of its lease."""
+        assert ended(child, f"it reached {site}") == -signal.SIGKILL, f"ended before it reached {site}"
+        if self.quick:
+            with psycopg.connect(self.stage.target_uri) as connection:
+                connection.execute("update tranship.lease set expires_at = clock_timestamp()")
+
+    def finish(self, child: Process) -> None:
         """Approve the cutover and see the run to its end. The writers have stopped."""
         self.stage.approve(self.session)
         assert ended(child, "it finished") == FINISHED
@@ -60,15 +87,15 @@ class Play:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], bool], what: str, child: subprocess.Popen[bytes]) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, child: Process) -> None:
         """Wait for something while a process runs."""
         wait_until(condition, LIMIT_S, what, child)
 
-    def wait_for_approval(self, child: subprocess.Popen[bytes]) -> None:
+    def wait_for_approval(self, child: Process) -> None:
         """Wait until the run asks for approval of its cutover."""
         self.wait(lambda: self.state.asked is Group.CUTOVER, "it asked for approval", child)
 
-    def wait_for_intent(self, phase: PhaseName, child: subprocess.Popen[bytes]) -> None:
+    def wait_for_intent(self, phase: PhaseName, child: Process) -> None:
         """Wait until a phase has begun."""
 
         def begun() -> bool:
@@ -102,10 +129,17 @@ def play(stage: Scene) -> Iterator[Play]:
     """The plan of a stage's shop, and its control store."""
     plan = stage.write_plan(target={"schema": SCHEMA}, limits=LIMITS, cutover=CUTOVER)
     with stage.session(plan) as session:
-        yield Play(stage, plan, session)
+        made = Play(stage, plan, session)
+        try:
+            yield made
+        finally:
+            for child in made.forks:
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
 
 
-def ended(child: subprocess.Popen[bytes], what: str) -> int:
+def ended(child: Process, what: str) -> int:
     """A process's exit code."""
     try:
         return child.wait(LIMIT_S)

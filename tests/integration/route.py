@@ -253,13 +253,15 @@ class Route:
             child.kill()
 
 
-def wait_until(condition: Callable[[], bool], child: Child | None = None, what: str = "it") -> None:
+def wait_until(
+    condition: Callable[[], bool], child: Child | None = None, what: str = "it", limit_s: float = LIMIT_S
+) -> None:
     """Wait for a condition; a child that ends before, or time that runs out, is an error with all the child said."""
-    end = time.monotonic() + LIMIT_S
+    end = time.monotonic() + limit_s
     while not condition():
         said = f":\n{child.output}" if child else ""
         assert child is None or child.process.poll() is None, f"exit code {child.process.returncode}{said}"
-        assert time.monotonic() < end, f"waited {LIMIT_S:g} s for {what}{said}"
+        assert time.monotonic() < end, f"waited {limit_s:g} s for {what}{said}"
         time.sleep(POLL_S)
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conformance.answers import answering
-from tests.integration.hazards import HAZARDS, World
+from tests.integration.hazards import BESIDE_A_RUN, HAZARDS, World
 from tests.integration.route import Route
-from tests.integration.samples import SAMPLES
 from tranship.orchestrator.reports.findings import FINDINGS
-
-FINISHED, REFUSED = 0, 3
 
 BY_DRY_RUN = {"target.seen_outside", "target.row_width"}
 """Which `check` cannot find: `test_dry_run.py` provokes and mends them."""
@@ -32,8 +27,19 @@ def test_none_is_left_out() -> None:
     assert HAZARDS.keys() | BY_DRY_RUN == FINDINGS.keys()
 
 
-@pytest.mark.parametrize("code", HAZARDS)
+@pytest.mark.parametrize("code", [code for code in HAZARDS if code not in BESIDE_A_RUN])
 def test_a_finding_is_there_and_goes(world: World, code: str) -> None:
+    _is_there_and_goes(world, code)
+
+
+def test_findings_beside_a_run_are_there_and_go(world: World) -> None:
+    """One run for all of them, one after the other: each is mended before the next one is planted."""
+    world.route.run_to_approval(world.route.plan(world.streams, **world.parts))
+    for code in BESIDE_A_RUN:
+        _is_there_and_goes(world, code)
+
+
+def _is_there_and_goes(world: World, code: str) -> None:
     hazard = HAZARDS[code](world)
     next(hazard)
     planted = world.found()
@@ -47,29 +53,3 @@ def test_a_finding_is_there_and_goes(world: World, code: str) -> None:
 
 def test_nothing_is_found_where_nothing_is_odd(world: World) -> None:
     assert [finding for finding in world.found() if finding.severity != "info"] == []
-
-
-PLANTED = {"legacy": ("odd", {"_id": "nul"}, {"v": "a b"}, ("data.misfit", "error", "odd"))}
-"""The one value that PostgreSQL cannot hold, a text with U+0000: where, what it is mended to, how it is named."""
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_clean_database_has_nothing_to_warn_of(route: Route, name: str) -> None:
-    """Some thousand documents of six applications, by the plan that `init` makes, looked at and rehearsed."""
-    SAMPLES[name]().fill(route.client, route.source.name)
-    plan = route.folder / "made.yaml"
-    code, said = route.tranship("init", "--database", route.source.name, "-o", plan)
-    assert code == FINISHED, said
-    if name in PLANTED:
-        collection, which, mended, finding = PLANTED[name]
-        assert _above_info(route, "check", plan) == (REFUSED, {finding})
-        route.client[route.source.name][collection].update_one(which, {"$set": mended})
-    assert _above_info(route, "check", plan) == (FINISHED, set())
-    assert _above_info(route, "dry-run", plan) == (FINISHED, set())
-
-
-def _above_info(route: Route, command: str, plan: Path) -> tuple[int, set[tuple[str, str, str]]]:
-    code, said = route.tranship(command, plan, "--json")
-    report = json.loads(said[said.index('{\n  "version"') :])
-    found = {(one["code"], one["severity"], one["stream"]) for one in report["findings"]}
-    return code, {one for one in found if one[1] != "info"}

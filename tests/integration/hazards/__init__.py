@@ -8,7 +8,7 @@ from __future__ import annotations
 from tests.integration.hazards import documents, source, target
 from tests.integration.hazards.world import Hazard, World
 
-__all__ = ["HAZARDS", "World"]
+__all__ = ["BESIDE_A_RUN", "HAZARDS", "World"]
 
 HAZARDS: dict[str, Hazard] = {
     "plan.changed": target.plan_changed,
@@ -73,3 +73,13 @@ HAZARDS: dict[str, Hazard] = {
     "data.dangling": documents.dangling,
 }
 """Those that `check` finds."""
+
+BESIDE_A_RUN = (
+    "plan.changed",
+    "target.foreign_key",
+    "target.trigger",
+    "target.rule",
+    "target.policy",
+    "target.view",
+)
+"""Those that there are only beside a run whose tables are there."""
