@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import bson
+import psycopg
 import pytest
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, DuplicateKeyError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, WriteError
 
 from tranship.orchestrator.demo.holdings import deal
 from tranship.orchestrator.demo.ledger import Ledger, Place, read, replay
 from tranship.orchestrator.demo.operations import Desk
 from tranship.orchestrator.demo.shop import Shop
-from tranship.orchestrator.demo.writers import StrangeWriteError, Writer
+from tranship.orchestrator.demo.writers import Servers, StrangeWriteError, Writer
+from tranship.router import NoRouteError, OutcomeUnknownError, Router, Side
 
 SHOP = Shop(seed=1, documents=60)
 
@@ -49,12 +53,41 @@ class FakeServer:
     insert_one = update_one = replace_one = delete_one = _answer
 
 
-def run(path: Path, good: int, last: Exception | int) -> Writer:
+class FakeRouter:
+    """Lets so many writes pass to the source, and then tells what a test says: the other side, or an error."""
+
+    def __init__(self, good: int, then: Side | Exception, stop: threading.Event) -> None:
+        self._good, self._then, self._stop = good, then, stop
+
+    @contextmanager
+    def writing(self) -> Iterator[Side]:
+        self._good -= 1
+        if self._good >= 0:
+            yield SOURCE
+            return
+        self._stop.set()
+        if isinstance(self._then, Exception):
+            raise self._then
+        yield self._then
+
+
+SOURCE = Side("source", 0)
+
+
+def nowhere() -> psycopg.Connection[Any]:
+    raise AssertionError("nothing was to be sent to PostgreSQL")
+
+
+def run(
+    path: Path, good: int, last: Exception | int, *, routed: int = 10_000, then: Side | Exception = SOURCE
+) -> Writer:
     stop = threading.Event()
-    server = cast("Database[dict[str, Any]]", FakeServer(good, last, stop))
+    database = cast("Database[dict[str, Any]]", FakeServer(good, last, stop))
+    router = cast(Router, FakeRouter(routed, then, stop))
     [hand] = deal(SHOP.states(), 1)
     with Ledger(path) as ledger:
-        writer = Writer(Desk(hand, random.Random(4), SHOP, 0, 1, 1000), server, ledger)
+        desk = Desk(hand, random.Random(4), SHOP, 0, 1, 1000)
+        writer = Writer(desk, Servers(database, nowhere, "shop"), router, SOURCE, ledger)
         writer.run(0.0, stop)
     return writer
 
@@ -86,6 +119,29 @@ def test_a_refused_write_leaves_nothing_unknown(tmp_path: Path) -> None:
     assert outcomes(tmp_path / "ledger")[-1] == "refused"
     assert unknown(tmp_path / "ledger") == []
     assert (writer.tally.unknown, writer.tally.refused) == (0, 1)
+
+
+def test_a_write_that_a_server_refuses_for_another_reason_has_failed(tmp_path: Path) -> None:
+    writer = run(tmp_path / "ledger", 20, WriteError("not allowed"))
+    assert outcomes(tmp_path / "ledger")[-1] == "refused"
+    assert (writer.tally.failed, writer.tally.refused) == (1, 0)
+
+
+def test_a_write_that_was_chosen_for_the_other_side_is_not_sent(tmp_path: Path) -> None:
+    writer = run(tmp_path / "ledger", 100, 1, routed=20, then=Side("target", 1))
+    assert outcomes(tmp_path / "ledger") == ["try", "ack"] * 20
+    assert (writer.tally.unknown, writer.tally.failed, writer.tally.waited) == (0, 0, 0)
+
+
+def test_a_write_that_waited_in_vain_was_not_tried(tmp_path: Path) -> None:
+    writer = run(tmp_path / "ledger", 100, 1, routed=20, then=NoRouteError("a cutover is under way"))
+    assert outcomes(tmp_path / "ledger") == ["try", "ack"] * 20
+    assert writer.tally.waited == 1
+
+
+def test_a_write_whose_lease_has_ended_is_unknown(tmp_path: Path) -> None:
+    writer = run(tmp_path / "ledger", 100, 1, routed=20, then=OutcomeUnknownError("its lease had ended"))
+    assert writer.tally.unknown == 1
 
 
 def test_a_write_that_meets_no_document_is_never_acknowledged(tmp_path: Path) -> None:
