@@ -24,10 +24,10 @@ from tranship.orchestrator.journal.state import State
 from tranship.orchestrator.sandbox import Servers
 from tranship.plans.strategies import Group
 
-DEADLINE_S = 2.0
+DEADLINE_S = 5.0
 RATE = 60.0
-LIMIT_S = 120.0
-LONGEST_S = 15.0
+LIMIT_S = 240.0
+LONGEST_S = 25.0
 """No write waits longer: a deadline, the guard's look, and a machine that is busy with other things."""
 
 LIFTED = (
