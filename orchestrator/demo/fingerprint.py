@@ -10,8 +10,8 @@ from tranship.orchestrator.demo.shop import SHARES
 
 Fingerprint: TypeAlias = dict[str, Any]
 
-APPLICATIONS = (*SHARES, "tranship_routers")
-"""What applications write: the shop, and that their routers live."""
+ROUTERS = "tranship_routers"
+"""Where the shop's routers say that they live: the applications' own, which no run makes or removes."""
 
 
 def fingerprint(uri: str, database: str) -> Fingerprint:
@@ -28,9 +28,10 @@ def fingerprint(uri: str, database: str) -> Fingerprint:
                 "options": info.get("options"),
                 "uuid": info.get("info", {}).get("uuid"),
                 "indexes": source[info["name"]].index_information() if info.get("type") == "collection" else None,
-                "documents": None if info["name"] in APPLICATIONS else list(source[info["name"]].find().sort("_id")),
+                "documents": None if info["name"] in SHARES else list(source[info["name"]].find().sort("_id")),
             }
             for info in source.list_collections()
+            if info["name"] != ROUTERS
         }
 
 

@@ -9,6 +9,7 @@ import { look, SOURCE, TARGET } from "./table.mjs";
 const OWN_LEASE_MS = 800;
 const LOOK_MS = 250;
 const WAITING_MS = 20;
+const DOUBT_MS = 5_000;
 
 /** A write that waited for as long as the application lets it, and was not begun. */
 export class NotBegunError extends Error {}
@@ -27,6 +28,7 @@ export class Router {
   #last = null; // the side where writes went last
   #verdict = null; // of the last look that came to one
   #leaseEnd = -Infinity;
+  #looked = -Infinity; // when the last look began that came to a verdict
   #lapses = 0; // how often the lease had ended before it was renewed
   #underWay = 0;
   #acknowledged = { [SOURCE]: null, [TARGET]: null };
@@ -57,17 +59,32 @@ export class Router {
     // Nothing is awaited between the look at the gate and the count, so no fence can come between them.
     this.#underWay += 1;
     const lapses = this.#lapses;
+    const chosen = this.#verdict;
+    let result;
+    let held;
     try {
-      const result = await write(side(this.#verdict));
+      result = await write(side(chosen));
       // A lease that had ended may have been renewed since, after the write's side had handed over: hence the count.
-      if (lapses !== this.#lapses || now() >= this.#leaseEnd) {
-        throw new UnknownOutcomeError("the lease had ended when the write was answered: it may or may not count");
-      }
-      return result;
+      held = lapses === this.#lapses && now() < this.#leaseEnd;
     } finally {
       this.#underWay -= 1;
       if (this.#underWay === 0 && this.#unacknowledged()) this.#hurry();
     }
+    if (!held && !(await this.#stands(chosen, now()))) {
+      throw new UnknownOutcomeError("the lease had ended when the write was answered: it may or may not count");
+    }
+    return result;
+  }
+
+  /** Whether a look that was begun behind the answer still finds the record by which the write was chosen. */
+  async #stands(chosen, answered) {
+    this.#hurry();
+    try {
+      await this.#wait(() => this.#looked > answered, DOUBT_MS);
+    } catch {
+      return false;
+    }
+    return this.#verdict.writes === chosen.writes && this.#verdict.version === chosen.version;
   }
 
   /** The side to read from. Waits for nothing but the first look that comes to a verdict. */
@@ -89,12 +106,12 @@ export class Router {
     return !this.#closed && this.#verdict?.writes != null && now() < this.#leaseEnd;
   }
 
-  async #wait(ready) {
-    const end = now() + this.#limitMs;
+  async #wait(ready, limitMs = this.#limitMs) {
+    const end = now() + limitMs;
     while (!ready()) {
       if (this.#closed) throw new NotBegunError("the router is closed; nothing was begun");
       const left = end - now();
-      if (left <= 0) throw new NotBegunError(`waited ${this.#limitMs} ms; nothing was begun`, { cause: this.#trouble });
+      if (left <= 0) throw new NotBegunError(`waited ${limitMs} ms; nothing was begun`, { cause: this.#trouble });
       await new Promise((resolve) => {
         const done = () => {
           clearTimeout(timer);
@@ -150,6 +167,7 @@ export class Router {
   #conclude(began, verdict) {
     this.#verdict = verdict; // shuts the gate, or opens it, before the lease is renewed
     if (now() >= this.#leaseEnd) this.#lapses += 1;
+    this.#looked = began;
     this.#leaseEnd = began + OWN_LEASE_MS;
     this.#last = verdict.writes ?? this.#last;
     this.#wake();
