@@ -93,6 +93,11 @@ UNDER_WRITES = (
 )
 
 NEVER_REACHED = {
+    "fence.after_guard",
+    "fence.after_swap",
+    "open.after_swap",
+    "guard.before_lift",
+    "guard.after_lift",
     "cutover.after_quiet",
     "seal.before_commit",
     "seal.after_commit",
