@@ -86,10 +86,13 @@ def watch(records: RecordStore, watched: Watched, released: Callable[[float], bo
     while time.monotonic() < end:
         try:
             left = watched.deadline - records.now()
-            if left < 0:
+            found = records.read(watched.id)
+            stands = found is not None and found.state is Routing.FENCED and found.left_s is not None
+            fence_s = found.left_s if found is not None and found.left_s is not None and stands else left
+            if min(left, fence_s) <= 0:
                 _lift(records, watched)
                 return
-            pause = min(left, POLL_S)
+            pause = min(left, fence_s, POLL_S)
         except ConnectorError as error:
             log.warning("the guard cannot reach the source", reason=str(error))
             pause = AGAIN_S

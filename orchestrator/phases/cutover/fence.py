@@ -19,6 +19,9 @@ from tranship.orchestrator.phases.cutover.fences import fence_of
 from tranship.orchestrator.phases.cutover.member import Member
 from tranship.plans.strategies import PhaseName
 
+GUARD_START_S = 60.0
+"""For a guard to start, on a busy machine."""
+
 
 class Fence(Member):
     """Raises it, after a look at what would refuse the cutover anyway: nobody waits for that."""
@@ -38,10 +41,12 @@ class Fence(Member):
             kind.prepare(run)
             deadline = None
             if kind.stops_writers:
-                deadline = run.source.records.now() + run.plan.cutover.deadline
-                # Before the fence: a process that dies right behind it must not leave one that nobody lifts.
-                run.guard(deadline)
+                # Before the fence: a process that dies right behind it must not leave one that nobody lifts. How long a
+                # guard takes to start is no part of the fence's time, which begins behind it.
+                latest = run.source.records.now() + run.plan.cutover.deadline + GUARD_START_S
+                run.guard(latest)
                 reached("fence.after_guard")
+                deadline = min(run.source.records.now() + run.plan.cutover.deadline, latest)
             run.fenced_at = run.clock.now()
             version = routing.fence(run, deadline)
             reached("fence.after_swap")
