@@ -46,6 +46,8 @@ class Fence(Member):
                 latest = run.source.records.now() + run.plan.cutover.deadline + GUARD_START_S
                 run.guard(latest)
                 reached("fence.after_guard")
+                # Once more: while the guard started, the applications went on.
+                kind.look(run)
                 deadline = min(run.source.records.now() + run.plan.cutover.deadline, latest)
             run.fenced_at = run.clock.now()
             version = routing.fence(run, deadline)

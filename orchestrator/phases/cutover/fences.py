@@ -36,7 +36,10 @@ class FenceKind(Protocol):
         """What would keep it from being raised now; reads only."""
 
     def prepare(self, run: Run) -> None:
-        """Before the fence is raised: nobody waits yet. Raises `RefusedToActError`."""
+        """Before the guard starts, which takes a while: nobody waits yet. Raises `RefusedToActError`."""
+
+    def look(self, run: Run) -> None:
+        """Directly before the fence is raised: see to it that little is left behind it. Raises `RefusedToActError`."""
 
     def stop_writers(self, run: Run, version: int) -> None:
         """Behind the record's swap: return once no write can come any more that a marker from now on would not be
@@ -60,6 +63,9 @@ class External:
 
     def prepare(self, run: Run) -> None:
         """Nothing to prepare."""
+
+    def look(self, run: Run) -> None:
+        """However much is left: the writers stand still already, and not for us."""
 
     def stop_writers(self, run: Run, version: int) -> None:  # noqa: ARG002
         """No event of a migrated collection for `cutover.quiet`, up to where capture has looked."""
@@ -103,10 +109,12 @@ class ByRouter:
     def prepare(self, run: Run) -> None:
         for why in self.objections(run, run.source):
             raise RefusedToActError(f"{why}. Nothing was switched")
-        _look_beforehand(run)
-        records = run.source.records
-        records.hasten(run.id, HASTE_S)
+        self.look(run)
+        run.source.records.hasten(run.id, HASTE_S)
         run.clock.sleep(HEARD_S)
+
+    def look(self, run: Run) -> None:
+        _look_beforehand(run)
 
     def stop_writers(self, run: Run, version: int) -> None:
         limit = SHARE_FOR_ROUTERS * run.plan.cutover.deadline
