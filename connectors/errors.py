@@ -31,6 +31,10 @@ class NotOursError(RefusedError):
     """Something exists in the target that this run did not make; it is never overwritten or dropped."""
 
 
+class TakenOverError(RefusedError):
+    """Another process has taken over what this one was to do, or has undone what it goes by. Nothing of it is done."""
+
+
 class UnsettledError(ConnectorError):
     """Lanes cannot be sealed: something is left to be applied or to be looked at, which the text names."""
 

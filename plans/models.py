@@ -34,7 +34,6 @@ _INT64 = range(-(2**63), 2**63)
 SOURCE_SCHEMES = ("mongodb://", "mongodb+srv://")
 TARGET_SCHEMES = ("postgresql://", "postgres://")
 STATE_SCHEMA = "tranship"
-LATER_FENCES = ("auto", "write-block", "roles", "validators")
 
 
 def _address(*schemes: str) -> Any:
@@ -129,14 +128,33 @@ class ReconcilePlan(Form):
     on_divergence: Annotated[Literal["rollback", "repair"], Choice()] = "rollback"
 
 
+class WriterPlan(ShortForm):
+    """An application's user on the source, and the database that keeps it. `login`: its own URI, by which it is tried
+    whether a fence holds."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    short: ClassVar[str] = "user"
+
+    user: Name
+    database: Name = "admin"
+    login: Annotated[
+        Annotated[Address, _address(*SOURCE_SCHEMES), WithJsonSchema({"type": "string"})] | None, given
+    ] = None
+
+
+FenceName = Literal["external", "router", "auto", "write-block", "roles", "validators"]
+
+
 class CutoverPlan(Form):
     """When the switch may happen. `fence` is what keeps writers from the source: they were stopped by hand
-    (`external`), or write through routers (`router`). `quiet` is for how long no write to a migrated collection may
-    have come before it, with an external fence; `deadline` is how long that is waited for, or for how long a fence may
-    stand. `final` is what is compared behind the last write: what was applied lately or is known to differ, or every
-    row."""
+    (`external`), write through routers (`router`), or the source's server keeps them away (`write-block`, `roles`,
+    `validators`; `auto` takes the first of the two former that can be raised). `writers` are the users whose writes
+    that is about. `quiet` is for how long no write to a migrated collection may have come before it, with an external
+    fence; `deadline` is how long that is waited for, or for how long a fence may stand. `final` is what is compared
+    behind the last write: what was applied lately or is known to differ, or every row."""
 
-    fence: Annotated[Literal["external", "router"], Choice(later=LATER_FENCES)] = "external"
+    fence: Annotated[FenceName, Choice()] = "external"
+    writers: tuple[WriterPlan, ...] = Field(default=(), strict=False)
     quiet: Annotated[Seconds, at_least("100ms", parse_duration)] = 5.0
     deadline: Annotated[Seconds, at_least("1s", parse_duration)] = 10.0
     # Capture looks at an idle source once a second: a smaller lag could not be told from a larger one.

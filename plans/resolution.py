@@ -38,6 +38,14 @@ def source_endpoint(plan: Plan) -> Endpoint:
     return Endpoint("mongodb", plan.source.mongodb, database=plan.source.database)
 
 
+def writer_logins(plan: Plan) -> tuple[tuple[str, str, Endpoint | None], ...]:
+    """The writers that are declared: user, the database that keeps it, and its own login where that is given."""
+    return tuple(
+        (one.user, one.database, Endpoint("mongodb", one.login, database=plan.source.database) if one.login else None)
+        for one in plan.cutover.writers
+    )
+
+
 def target_endpoint(plan: Plan) -> Endpoint:
     """The target, with secrets put in."""
     target = plan.target

@@ -193,6 +193,22 @@ def workers_fit_memory(subject: Subject) -> Iterator[Problem]:
         yield Problem("P115", ("limits", "memory"), message, f"{limits.memory >> 20}MiB")
 
 
+def writers_are_declared(subject: Subject) -> Iterator[Problem]:
+    """P120: a fence by roles is of users that are declared, each once; where nobody fences users, none are."""
+    cutover = subject.plan.cutover
+    if cutover.fence == "roles" and not cutover.writers:
+        message = "with `fence: roles` the users that lose their writing have to be declared"
+        yield Problem("P120", ("cutover", "writers"), message, "none")
+    if cutover.writers and cutover.fence in ("external", "router"):
+        message = f"`fence: {cutover.fence}` takes nothing from users: name another fence, or leave this out"
+        yield Problem("P120", ("cutover", "writers"), message, str(len(cutover.writers)))
+    seen = set[tuple[str, str]]()
+    for position, writer in enumerate(cutover.writers):
+        if (writer.user, writer.database) in seen:
+            yield Problem("P120", ("cutover", "writers", position), "this user is declared already", writer.user)
+        seen.add((writer.user, writer.database))
+
+
 RULES: tuple[Rule, ...] = (
     identifier_fits,
     tables_differ,
@@ -213,4 +229,5 @@ RULES: tuple[Rule, ...] = (
     indexes_are_narrow,
     conditions_can_be_asked,
     unique_values_can_pass,
+    writers_are_declared,
 )

@@ -159,6 +159,10 @@ class MemorySource:
     def records(self) -> MemoryRecords:
         return MemoryRecords(self._store.on_source, self._store.clock)
 
+    @property
+    def fences(self) -> None:
+        """Nobody can be kept from writing here."""
+
     def close(self) -> None:
         """Nothing to release; the store lives on."""
 

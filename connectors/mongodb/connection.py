@@ -19,6 +19,7 @@ from pymongo.write_concern import WriteConcern
 from tranship.connectors.addresses import address_of, is_unambiguous
 from tranship.connectors.errors import ConnectorError, RefusedError
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
+from tranship.connectors.mongodb.fencing.trial import Trial
 from tranship.connectors.protocols import Position
 from tranship.plans.streams import Endpoint, Stream
 
@@ -46,9 +47,11 @@ class MongoConnection:
         self._endpoint = endpoint
         self._opened: dict[str, MongoClient[dict[str, Any]]] = {}
         self._mappers: dict[str, Mapper] = {}
+        self._trial = Trial(_client, endpoint.database)
 
     def close(self) -> None:
         """Close all connections to the server."""
+        self._trial.close()
         for client in self._opened.values():
             client.close()
 

@@ -15,7 +15,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
+from tranship.connectors.errors import RefusedError
 from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.fencing.register import NO_COMMAND, NO_FENCE
 from tranship.connectors.protocols import LiveRouter, Owner, RecordStore, Routing, RoutingRecord
 from tranship.plans.rules import ROUTER_COLLECTION, SWITCH_COLLECTION
 
@@ -72,6 +74,11 @@ class MongoRecords:
                 conditions.append(_to_come({"$literal": moment}))
             if conditions:
                 which["$expr"] = {"$and": conditions}
+            # A command that is on its way could undo what the swap says, and a fence that stands denies it.
+            if new.state in (Routing.FENCED, Routing.HANDED_OVER):
+                which.update(NO_COMMAND)
+            if new.state in (Routing.FENCED, Routing.PRIMARY):
+                which.update(NO_FENCE)
             return self._records.update_one(which, change).modified_count == 1
 
     def now(self) -> float:
@@ -94,7 +101,12 @@ class MongoRecords:
 
     def forget(self, id: str) -> None:  # noqa: A002
         with translated("removing the routing record"):
-            self._records.delete_many({"_id": id})
+            self._records.delete_many({"_id": id, **NO_FENCE})
+            if self._records.find_one({"_id": id}) is not None:
+                raise RefusedError(
+                    f"the fence of run {id} still stands on the source, and its passport is in the routing record: "
+                    "`tranship unfence` lowers it"
+                )
             if self._records.find_one() is None:
                 self._records.drop()
 

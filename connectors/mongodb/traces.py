@@ -14,6 +14,7 @@ from tranship.connectors.errors import RefusedError
 from tranship.connectors.mongodb import rights
 from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
+from tranship.connectors.mongodb.fencing import MongoFences
 from tranship.connectors.mongodb.routing import MongoRecords
 from tranship.connectors.protocols import Finding, RecordStore
 from tranship.plans.rules import MARKER_COLLECTION as MARKERS
@@ -40,6 +41,10 @@ class MongoTraces(MongoConnection):
     @property
     def records(self) -> RecordStore:
         return MongoRecords(self._database)
+
+    @property
+    def fences(self) -> MongoFences:
+        return MongoFences(self._database, self._trial)
 
     def _remove(self, name: str, which: dict[str, Any]) -> None:
         collection = self._database[name]

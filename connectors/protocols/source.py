@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tranship.connectors.fit import Notes
+from tranship.connectors.protocols.fencing import Fences
 from tranship.connectors.protocols.forms import Changes, Finding, Key, Position, Span
 from tranship.connectors.protocols.routing import RecordStore
 from tranship.plans.streams import Stream
@@ -132,3 +133,7 @@ class ChangeSource(Protocol):
     @property
     def records(self) -> RecordStore:
         """The routing records on this source. They outlive a target that loses its journal."""
+
+    @property
+    def fences(self) -> Fences | None:
+        """The fences that this source's server can keep; None where it has none."""

@@ -46,6 +46,7 @@ from tranship.orchestrator.cli.order import InOrder
 from tranship.orchestrator.cli.page import divergence_line, print_names, print_status
 from tranship.orchestrator.cli.quarantine import app as quarantine_app
 from tranship.orchestrator.cli.schema import app as schema_app
+from tranship.orchestrator.cli.unfence import unfence
 from tranship.orchestrator.cli.view import told
 from tranship.orchestrator.dataplane.work import Work
 from tranship.orchestrator.demo.cli import demo
@@ -74,7 +75,7 @@ app.add_typer(plan_app, name="plan", cls=InOrder)
 app.add_typer(schema_app, name="schema", cls=InOrder)
 app.add_typer(quarantine_app, name="quarantine", cls=InOrder)
 app.add_typer(sandbox_app, name="sandbox", cls=InOrder)
-for command in (check, demo, dry_run, explain, history, init, runs):
+for command in (check, demo, dry_run, explain, history, init, runs, unfence):
     app.command()(command)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

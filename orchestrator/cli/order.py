@@ -25,6 +25,7 @@ EXAMPLES = {
     "repair": "tranship repair blog.yaml",
     "approve": "tranship approve blog.yaml cutover",
     "cutover": "tranship cutover --rehearse blog.yaml",
+    "unfence": "tranship unfence --database blog",
     "pause": "tranship pause blog.yaml",
     "resume": "tranship resume blog.yaml",
     "reseed": "tranship reseed blog.yaml",

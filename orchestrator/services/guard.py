@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import structlog
 
 from tranship.connectors.errors import ConnectorError
-from tranship.connectors.protocols import RecordStore, Routing
+from tranship.connectors.protocols import Routing
 from tranship.connectors.registry import open_source
 from tranship.orchestrator import logs, stderr
 from tranship.orchestrator.failpoints import reached
-from tranship.orchestrator.phases.cutover.routing import take_back
+from tranship.orchestrator.phases.cutover.routing import Fenceable, take_back
 from tranship.plans.streams import Endpoint
 
 log = structlog.get_logger(__name__)
@@ -79,18 +79,18 @@ class GuardProcess:
         threading.Thread(target=self._process.wait, name="guard", daemon=True).start()
 
 
-def watch(records: RecordStore, watched: Watched, released: Callable[[float], bool]) -> None:
+def watch(source: Fenceable, watched: Watched, released: Callable[[float], bool]) -> None:
     """Wait for the deadline, by the source's clock, then take back what still stands. `released`: waits so long at the
     most, and says whether the guard is not needed any more."""
     end = time.monotonic() + GIVE_UP_S + max(0.0, watched.deadline - time.time())
     while time.monotonic() < end:
         try:
-            left = watched.deadline - records.now()
-            found = records.read(watched.id)
+            left = watched.deadline - source.records.now()
+            found = source.records.read(watched.id)
             stands = found is not None and found.state is Routing.FENCED and found.left_s is not None
             fence_s = found.left_s if found is not None and found.left_s is not None and stands else left
             if min(left, fence_s) <= 0:
-                _lift(records, watched)
+                _lift(source, watched)
                 return
             pause = min(left, fence_s, POLL_S)
         except ConnectorError as error:
@@ -101,12 +101,12 @@ def watch(records: RecordStore, watched: Watched, released: Callable[[float], bo
     log.error("the guard gives up: the source is away, and a fence may stand there", run=watched.run)
 
 
-def _lift(records: RecordStore, watched: Watched) -> None:
-    found = records.read(watched.id)
+def _lift(source: Fenceable, watched: Watched) -> None:
+    found = source.records.read(watched.id)
     if found is None or found.state not in (Routing.FENCED, Routing.LIFTING):
         return
     reached("guard.before_lift")
-    lifted = take_back(records, watched.id)
+    lifted = take_back(source, watched.id)
     reached("guard.after_lift")
     log.warning("the deadline of the fence has passed: lifted by its guard", run=watched.run, record=str(lifted))
 
@@ -135,7 +135,7 @@ def main() -> None:
         source.records.now()  # the connection stands before the fence does
         sys.stdout.buffer.write(READY)
         sys.stdout.buffer.close()
-        watch(source.records, watched, _released)
+        watch(source, watched, _released)
     finally:
         source.close()
 

@@ -1,18 +1,24 @@
 """What keeps writers from the source during a cutover: the plan's `cutover.fence`.
 
 `external`: the operator has stopped them, which is proven. `router`: the applications go through routers, which let
-writes wait by themselves; a writer that does not is not stopped, which is why it has to be asked for.
+writes wait by themselves; a writer that does not is not stopped, which is why it has to be asked for. The others are
+kept by the source's server, which refuses writes; routers that live let theirs wait before, so that none is refused.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from tranship.connectors.errors import TakenOverError
+from tranship.connectors.protocols.fencing import Fenced, Writer
+from tranship.connectors.protocols.fencing import FenceKind as ServerFence
 from tranship.connectors.registry import Source
 from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, Subject, prove_still
+from tranship.plans.resolution import writer_logins
 
 HASTE_S = 0.02
 """How often routers are asked to look at the record while a fence may come."""
@@ -117,24 +123,94 @@ class ByRouter:
         _look_beforehand(run)
 
     def stop_writers(self, run: Run, version: int) -> None:
-        limit = SHARE_FOR_ROUTERS * run.plan.cutover.deadline
-
-        def missing() -> list[str]:
-            living = run.source.records.routers(run.plan.name)
-            return [one.instance for one in living if one.acknowledged != (run.id, version)]
-
-        try:
-            run.wait(lambda: not missing(), limit, "routers to let their writes end", poll_s=ACKNOWLEDGED_POLL_S)
-        except TimeoutError as error:
-            raise RefusedToActError(
-                f"{error}: {', '.join(missing())}; nothing was switched. A write of theirs takes longer than that"
-            ) from error
+        await_routers(run, version)
 
     def prove_still(self, run: Run) -> None:
         """The routers have said so, and what was written since the seal is shown behind the switch."""
 
     def lower(self, run: Run) -> None:
         run.source.records.hasten(run.id, None)
+
+
+class ByServer:
+    """The source's server refuses what applications write."""
+
+    stops_writers = True
+
+    def __init__(self, *kinds: ServerFence) -> None:
+        self._kinds = kinds
+
+    def objections(self, run: Subject, source: Source) -> list[str]:
+        chosen, found = self._choose(run, source)
+        return [] if chosen is not None else found
+
+    def prepare(self, run: Run) -> None:
+        for why in self.objections(run, run.source):
+            raise RefusedToActError(f"{why}. Nothing was switched")
+        self.look(run)
+        run.source.records.hasten(run.id, HASTE_S)
+        run.clock.sleep(HEARD_S)
+
+    def look(self, run: Run) -> None:
+        _look_beforehand(run)
+
+    def stop_writers(self, run: Run, version: int) -> None:
+        # Theirs first: what waits is not refused.
+        await_routers(run, version)
+        chosen, found = self._choose(run, run.source)
+        fences = run.source.fences
+        if chosen is None or fences is None:
+            raise RefusedToActError(f"{'; '.join(found)}. Nothing was switched")
+        try:
+            command = fences.register_raise(run.id, version, chosen, fenced_of(run))
+            reached("raise.after_register")
+            fences.send(command)
+        except TakenOverError as error:
+            raise RefusedToActError(f"{error}; nothing was switched") from error
+        reached("raise.after_command")
+        if passing := fences.try_writers(chosen, fenced_of(run)):
+            raise RefusedToActError(f"the fence ({chosen}) does not hold: {'; '.join(passing)}. Nothing was switched")
+
+    def prove_still(self, run: Run) -> None:
+        """What a fence lets through, deletes behind validators, would be seen here."""
+        prove_still(run)
+
+    def lower(self, run: Run) -> None:
+        run.source.records.hasten(run.id, None)
+
+    def _choose(self, run: Subject, source: Source) -> tuple[ServerFence | None, list[str]]:
+        """The first kind that nothing is against, or all that is against each of them."""
+        if source.fences is None:
+            return None, ["the source's server keeps no fences"]
+        found = []
+        for kind in self._kinds:
+            against = source.fences.objections(kind, fenced_of(run))
+            if not against:
+                return kind, []
+            found += [f"fence {kind}: {why}" for why in against]
+        return None, found
+
+
+def fenced_of(run: Subject) -> Fenced:
+    """Whom and what a fence of the source's server is about."""
+    writers = (Writer(user, database, login) for user, database, login in writer_logins(run.plan))
+    return Fenced(tuple(writers), run.streams)
+
+
+def await_routers(run: Run, version: int) -> None:
+    """Return once every router that lives has let its writes end. Raises `RefusedToActError`."""
+    limit = SHARE_FOR_ROUTERS * run.plan.cutover.deadline
+
+    def missing() -> list[str]:
+        living = run.source.records.routers(run.plan.name)
+        return [one.instance for one in living if one.acknowledged != (run.id, version)]
+
+    try:
+        run.wait(lambda: not missing(), limit, "routers to let their writes end", poll_s=ACKNOWLEDGED_POLL_S)
+    except TimeoutError as error:
+        raise RefusedToActError(
+            f"{error}: {', '.join(missing())}; nothing was switched. A write of theirs takes longer than that"
+        ) from error
 
 
 def _look_beforehand(run: Run) -> None:
@@ -155,7 +231,12 @@ def _look_beforehand(run: Run) -> None:
     )
 
 
-_KINDS: dict[str, FenceKind] = {"external": External(), "router": ByRouter()}
+_KINDS: dict[str, FenceKind] = {
+    "external": External(),
+    "router": ByRouter(),
+    "auto": ByServer(ServerFence.WRITE_BLOCK, ServerFence.ROLES),
+    **{kind.value: ByServer(kind) for kind in ServerFence},
+}
 
 
 def fence_of(run: Subject) -> FenceKind:

@@ -50,7 +50,7 @@ class LiftCutover:
 
 
 def _lower(run: Run) -> RoutingRecord | None:
-    found = routing.take_back(run.source.records, run.id)
+    found = routing.take_back(run.source, run.id)
     fence_of(run).lower(run)
     return found
 

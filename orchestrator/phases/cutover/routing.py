@@ -6,14 +6,32 @@ earlier attempt's seal finds another one.
 
 from __future__ import annotations
 
-from tranship.connectors.errors import RefusedError
+from typing import Protocol
+
+import structlog
+
+from tranship.connectors.errors import RefusedError, TakenOverError
 from tranship.connectors.protocols import Opening, Owner, RecordStore, Routing, RoutingRecord
+from tranship.connectors.protocols.fencing import Fences
 from tranship.orchestrator.dataplane.run import Run
+from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import RefusedToActError
+
+log = structlog.get_logger(__name__)
 
 FIRST = RoutingRecord(Routing.PRIMARY, 0)
 FIRST_TARGET = RoutingRecord(Routing.CLOSED, 0)
 _NOT_OPEN = (Routing.CLOSED, Routing.READY, Routing.HANDED_OVER)
+
+
+class Fenceable(Protocol):
+    """A source as far as a fence is about it."""
+
+    @property
+    def records(self) -> RecordStore: ...
+
+    @property
+    def fences(self) -> Fences | None: ...
 
 
 def begin_target(run: Run) -> None:
@@ -37,6 +55,8 @@ def fence(run: Run, deadline: float | None) -> int:
         raise RefusedError(
             f"the source's routing record of run {run.scope.run} says {found.state}; nothing was switched"
         )
+    if left := in_the_way(run.source, run.id):
+        raise RefusedToActError(f"{left}; nothing was switched")
     version = found.version + 1
     if not run.source.records.swap(run.id, found, RoutingRecord(Routing.FENCED, version), deadline=deadline):
         raise RefusedToActError("somebody else has changed the source's routing record; nothing was switched")
@@ -94,17 +114,62 @@ def open_target(run: Run) -> None:
         raise RefusedError(f"the target's routing record says {records.read(run.id)}, and not that it is ready")
 
 
-def take_back(records: RecordStore, id: str) -> RoutingRecord | None:  # noqa: A002
+def take_back(source: Fenceable, id: str) -> RoutingRecord | None:  # noqa: A002
     """Bring the source's record back to it, unless it was handed over; returns what it says then, None without one.
 
     The version grows with it, also where the source is the primary already, so that a fence or a hand-over that is
-    still on its way finds another one (`rules.md` J10).
+    still on its way finds another one. A fence that the server keeps is lowered between two swaps: before the first one
+    a hand-over could overtake, and behind the second one nobody would look after it (`rules.md` J10).
     """
+    records = source.records
     while (found := records.read(id)) is not None and found.state is not Routing.HANDED_OVER:
-        lifted = RoutingRecord(Routing.PRIMARY, found.version + 1)
-        if records.swap(id, found, lifted):
+        if found.state is Routing.LIFTING or _stands(source, id):
+            lifted = _lowered(source, id, found)
+        else:
+            lifted = RoutingRecord(Routing.PRIMARY, found.version + 1)
+            lifted = lifted if records.swap(id, found, lifted) else None
+        if lifted is not None:
             return lifted
     return found
+
+
+def in_the_way(source: Fenceable, id: str) -> str | None:  # noqa: A002
+    """What an earlier attempt has left at the source's server, because of which no fence may be raised."""
+    left = source.fences.passport(id) if source.fences is not None else None
+    if left is None:
+        return None
+    what = f"a fence ({left.kind}) of an earlier attempt stands" if left.kind else "commands of an earlier attempt"
+    return f"{what} on the source; their server has not answered to: " + ", ".join(
+        f"{one.deed} ({one.version})" for one in left.commands
+    )
+
+
+def _stands(source: Fenceable, id: str) -> bool:  # noqa: A002
+    return source.fences is not None and source.fences.passport(id) is not None
+
+
+def _lowered(source: Fenceable, id: str, found: RoutingRecord) -> RoutingRecord | None:  # noqa: A002
+    lifting = found
+    if found.state is not Routing.LIFTING:
+        lifting = RoutingRecord(Routing.LIFTING, found.version + 1)
+        if not source.records.swap(id, found, lifting):
+            return None
+    if source.fences is not None:
+        lower(source.fences, id, lifting.version)
+    lifted = RoutingRecord(Routing.PRIMARY, lifting.version)
+    return lifted if source.records.swap(id, lifting, lifted) else None
+
+
+def lower(fences: Fences, id: str, version: int) -> None:  # noqa: A002
+    """Lower the fence of a run whose record is lifting(version), or was handed over with it. Where another process does
+    the same, one of the two does it."""
+    try:
+        command = fences.register_lower(id, version)
+        reached("lower.after_register")
+        fences.send(command)
+        reached("lower.after_command")
+    except TakenOverError:
+        log.info("another process lowers the fence")
 
 
 def _owner(run: Run) -> Owner:

@@ -265,8 +265,6 @@ LATER = {
     "rollback: {phases: {soak: pause}}": "6:21: P007 rollback.phases.soak: soak is not available yet; "
     f"allowed: {PHASES}",
     "reconcile: {mode: sampled}": "6:13: P007 reconcile.mode: sampled is not available yet; allowed: full",
-    "cutover: {fence: auto}": "6:11: P007 cutover.fence: auto is not available yet; allowed: external, router",
-    "cutover: {fence: roles}": "6:11: P007 cutover.fence: roles is not available yet; allowed: external, router",
 }
 
 

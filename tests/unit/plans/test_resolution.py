@@ -221,6 +221,7 @@ def test_the_defaults_of_a_plan(tmp_path: Path) -> None:
     assert plan.reconcile.model_dump() == {"mode": "full", "max_divergences": 0, "on_divergence": "rollback"}
     assert plan.cutover.model_dump() == {
         "fence": "external",
+        "writers": (),
         "quiet": 5.0,
         "deadline": 10.0,
         "max_lag": 2.0,

@@ -100,6 +100,11 @@ GOOD: dict[str, tuple[str, ...]] = {
         streams("a: {columns: {j: json}, indexes: [{columns: [_id], where: {j: present, _id: absent}}]}"),
     ),
     "P119": (streams("a: {columns: {x: text}, indexes: [{columns: [_id, x], unique: true}, {columns: [_id]}]}"),),
+    "P120": (
+        HEAD + STREAMS + "cutover: {fence: roles, writers: [shop, {user: shop, database: shop}]}\n",
+        HEAD + STREAMS + "cutover: {fence: auto}\n",
+        HEAD + STREAMS + "cutover: {fence: validators}\n",
+    ),
     "P115": (
         HEAD + STREAMS + "limits: {workers: 4, memory: 1GiB}\n",
         HEAD + STREAMS + "limits: {workers: 64}\n",
@@ -356,6 +361,23 @@ BAD: dict[str, tuple[Case, ...]] = {
             (
                 "5:107: P119 streams.a.indexes[0].unique: a unique index over nothing but key columns: values could "
                 "not pass between rows; allowed: false, a column outside of the key beside them",
+            ),
+        ),
+    ),
+    "P120": (
+        Case(
+            HEAD + STREAMS + "cutover: {fence: roles}\n",
+            (
+                "6:1: P120 cutover.writers: with `fence: roles` the users that lose their writing have to be declared "
+                "(found none)",
+            ),
+        ),
+        Case(
+            HEAD + STREAMS + "cutover: {fence: router, writers: [shop, shop]}\n",
+            (
+                "6:26: P120 cutover.writers: `fence: router` takes nothing from users: name another fence, or leave "
+                "this out (found 2)",
+                "6:42: P120 cutover.writers[1]: this user is declared already (found shop)",
             ),
         ),
     ),

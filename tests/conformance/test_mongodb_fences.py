@@ -1,0 +1,276 @@
+"""Fences that a MongoDB server keeps, on one that knows users and roles.
+
+The judge is the server: what an application's own login may do, what `usersInfo` and `list_collections` tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.errors import OperationFailure, WriteError
+
+from tests.integration.private import PrivateMongo, private_mongo
+from tranship.connectors.errors import RefusedError, TakenOverError
+from tranship.connectors.mongodb import MongoSource
+from tranship.connectors.protocols import Owner, Routing, RoutingRecord
+from tranship.connectors.protocols.fencing import Command, Deed, Fenced, FenceKind, Writer
+from tranship.orchestrator.phases.cutover.routing import take_back
+from tranship.plans.streams import Endpoint, Stream
+
+Document = dict[str, Any]
+ID = "run-1"
+ROLES = [{"role": "readWrite", "db": "shop"}, {"role": "readWrite", "db": "other"}]
+LEAST = [
+    {"resource": {"db": "admin", "collection": ""}, "actions": ["viewUser", "viewRole", "createRole", "dropRole"]},
+    {"resource": {"db": "admin", "collection": ""}, "actions": ["grantRole", "revokeRole"]},
+    {"resource": {"db": "shop", "collection": ""}, "actions": ["viewUser", "viewRole", "grantRole", "collMod"]},
+    {"resource": {"db": "other", "collection": ""}, "actions": ["grantRole"]},
+    {"resource": {"db": "", "collection": ""}, "actions": ["revokeRole"]},
+    {"resource": {"cluster": True}, "actions": ["killAnySession"]},
+]
+
+
+class Locked:
+    """A server with users: an administrator, an application, and tranship."""
+
+    def __init__(self, server: PrivateMongo) -> None:
+        self.server = server
+        self.opened: list[pymongo.MongoClient[Document]] = []
+        with pymongo.MongoClient[Document](server.uri) as first:
+            first.admin.command("createUser", "root", pwd="r", roles=["root"])
+        self.root = self.client("root", "r")
+        self.root.admin.command("createUser", "app", pwd="a", roles=ROLES)
+        fencer: Document = {"role": "readWrite", "db": "shop"}
+        self.root.admin.command("createRole", "fencer", privileges=LEAST, roles=[fencer])
+        self.root.admin.command("createUser", "tranship", pwd="t", roles=["fencer"])
+        self.app = self.client("app", "a")
+
+    def uri(self, user: str, password: str) -> str:
+        return self.server.uri.replace("//", f"//{user}:{password}@") + "&authSource=admin"
+
+    def client(self, user: str, password: str) -> pymongo.MongoClient[Document]:
+        self.opened.append(pymongo.MongoClient(self.uri(user, password)))
+        return self.opened[-1]
+
+    def roles(self, user: str = "app") -> list[Document]:
+        found = self.root.admin.command("usersInfo", {"user": user, "db": "admin"})["users"][0]["roles"]
+        return sorted(found, key=lambda role: (role["db"], role["role"]))
+
+    def made_roles(self) -> list[str]:
+        """Roles that tranship has made."""
+        found = self.root.admin.command("rolesInfo", 1)["roles"]
+        return [one["role"] for one in found if one["role"].startswith("tranship_")]
+
+    def may(self) -> dict[str, bool]:
+        """What the application can do, by doing it."""
+        shop, other = self.app.shop, self.app.other
+        return {
+            "read": done(lambda: shop.things.find_one({"_id": 1})),
+            "insert": done(lambda: shop.things.insert_one({"at": 1})),
+            "update": done(lambda: shop.things.update_one({"_id": 1}, {"$inc": {"n": 1}})),
+            "delete": done(lambda: shop.things.delete_many({"at": 1})),
+            "beat": done(lambda: shop.tranship_routers.update_one({"_id": "r"}, {"$set": {"a": 1}}, upsert=True)),
+            "elsewhere": done(lambda: other.things.insert_one({"at": 1})),
+        }
+
+
+ALL = {"read": True, "insert": True, "update": True, "delete": True, "beat": True, "elsewhere": True}
+BEHIND_ROLES = ALL | {"insert": False, "update": False, "delete": False}
+BEHIND_VALIDATORS = ALL | {"insert": False, "update": False}
+
+
+def done(act: Any) -> bool:
+    try:
+        act()
+    except (OperationFailure, WriteError) as error:
+        if error.code not in (13, 121):
+            raise
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+    with private_mongo(Path(tmp_path_factory.mktemp("locked")), "--auth") as server:
+        made = Locked(server)
+        yield made
+        for client in made.opened:
+            client.close()
+
+
+@pytest.fixture
+def source(locked: Locked) -> Iterator[MongoSource]:
+    locked.root.drop_database("shop")
+    locked.root.admin.command("updateUser", "app", roles=ROLES)
+    for role in locked.made_roles():
+        locked.root.admin.command("dropRole", role)
+    locked.root.shop.things.insert_one({"_id": 1, "n": 0})
+    endpoint = Endpoint("mongodb", locked.uri("tranship", "t"), database="shop")
+    with closing(MongoSource(endpoint)) as made:
+        yield made
+
+
+def fenced(locked: Locked, *users: str) -> Fenced:
+    writers = []
+    for user in users or ("app",):
+        login = Endpoint("mongodb", locked.uri(user, "a"), database="shop") if user == "app" else None
+        writers.append(Writer(user, "admin", login))
+    return Fenced(tuple(writers), (Stream("things", "things", "things", (), ()),))
+
+
+def begin(source: MongoSource, version: int = 1) -> None:
+    """A record that is fenced by this version."""
+    found = source.records.begin(Owner(ID, "r", "t", "s", "p"), RoutingRecord(Routing.PRIMARY, 0))
+    assert source.records.swap(ID, found, RoutingRecord(Routing.FENCED, version))
+
+
+def raised(source: MongoSource, locked: Locked, kind: FenceKind, version: int = 1) -> Command:
+    begin(source, version)
+    assert source.fences.objections(kind, fenced(locked)) == []
+    command = source.fences.register_raise(ID, version, kind, fenced(locked))
+    source.fences.send(command)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("kind", "behind"), [(FenceKind.ROLES, BEHIND_ROLES), (FenceKind.VALIDATORS, BEHIND_VALIDATORS)]
+)
+def test_a_fence_stops_writes_and_nothing_else_and_is_taken_away(
+    locked: Locked, source: MongoSource, kind: FenceKind, behind: dict[str, bool]
+) -> None:
+    locked.root.shop.command("collMod", "things", validator={"n": {"$ne": -1}}, validationLevel="moderate")
+    options = locked.root.shop.things.options()
+    assert locked.may() == ALL
+    raised(source, locked, kind)
+    assert locked.may() == behind
+    assert source.fences.try_writers(kind, fenced(locked)) == []
+    told = source.fences.passport(ID)
+    assert told is not None
+    assert (told.kind, told.version, told.commands) == (kind, 1, ())
+    lifted = take_back(source, ID)
+    assert lifted == RoutingRecord(Routing.PRIMARY, 2)
+    assert locked.may() == ALL
+    assert source.fences.passport(ID) is None
+    assert (locked.roles(), locked.made_roles()) == (sorted(ROLES, key=lambda r: r["db"]), [])
+    assert locked.root.shop.things.options() == options
+
+
+def test_a_fence_that_does_not_hold_is_found_by_the_writers_own_logins(locked: Locked, source: MongoSource) -> None:
+    raised(source, locked, FenceKind.ROLES)
+    locked.root.admin.command("grantRolesToUser", "app", roles=[{"role": "readWrite", "db": "shop"}])
+    before = list(locked.root.shop.things.find())
+    assert source.fences.try_writers(FenceKind.ROLES, fenced(locked)) == [
+        "user admin.app could insert in things",
+        "user admin.app could delete in things",
+    ]
+    assert list(locked.root.shop.things.find()) == before
+
+
+def test_a_transaction_from_before_is_not_committed_behind_it(locked: Locked, source: MongoSource) -> None:
+    begin(source)
+    with locked.app.start_session() as session:
+        session.start_transaction()
+        locked.app.shop.things.insert_one({"_id": "late"}, session=session)
+        source.fences.send(source.fences.register_raise(ID, 1, FenceKind.ROLES, fenced(locked)))
+        with pytest.raises(OperationFailure):
+            session.commit_transaction()
+    assert locked.root.shop.things.find_one({"_id": "late"}) is None
+
+
+def test_no_fence_is_registered_for_another_record(locked: Locked, source: MongoSource) -> None:
+    begin(source)
+    with pytest.raises(TakenOverError):
+        source.fences.register_raise(ID, 2, FenceKind.ROLES, fenced(locked))
+    take_back(source, ID)
+    with pytest.raises(TakenOverError):
+        source.fences.register_raise(ID, 1, FenceKind.ROLES, fenced(locked))
+    assert (source.fences.passport(ID), locked.made_roles(), locked.may()) == (None, [], ALL)
+
+
+def test_a_command_that_comes_late_does_nothing(locked: Locked, source: MongoSource) -> None:
+    """The one who was to raise the fence is stopped behind its registration, another one lifts, and then it goes on."""
+    begin(source)
+    late = source.fences.register_raise(ID, 1, FenceKind.ROLES, fenced(locked))
+    (passport,) = (locked.root.shop.tranship_switches.find_one({"_id": ID}) or {})["passport"]["saved"]["users"]
+    assert take_back(source, ID) == RoutingRecord(Routing.PRIMARY, 2)
+    with pytest.raises(TakenOverError):
+        source.fences.send(late)
+    # What it would have sent, had it looked before: the server itself refuses it.
+    made = {"role": f"tranship_{late.token}_0", "db": "admin"}
+    with pytest.raises(OperationFailure) as refused:
+        locked.root.admin.command("updateUser", "app", roles=[*passport["kept"], made])
+    assert refused.value.code == 31
+    assert (locked.may(), locked.made_roles()) == (ALL, [])
+
+
+def test_a_lowering_that_comes_late_does_not_lower_the_next_fence(locked: Locked, source: MongoSource) -> None:
+    raised(source, locked, FenceKind.ROLES)
+    assert source.records.swap(ID, RoutingRecord(Routing.FENCED, 1), RoutingRecord(Routing.LIFTING, 2))
+    late = source.fences.register_lower(ID, 2)
+    assert take_back(source, ID) == RoutingRecord(Routing.PRIMARY, 2)
+    assert source.records.swap(ID, RoutingRecord(Routing.PRIMARY, 2), RoutingRecord(Routing.FENCED, 3))
+    source.fences.send(source.fences.register_raise(ID, 3, FenceKind.ROLES, fenced(locked)))
+    with pytest.raises(TakenOverError):
+        source.fences.send(late)
+    made = {"role": f"tranship_{late.token}_0", "db": "admin"}
+    with pytest.raises(OperationFailure) as refused:
+        locked.root.admin.command("updateUser", "app", roles=[*ROLES, made])
+    assert refused.value.code == 31
+    assert locked.may() == BEHIND_ROLES
+
+
+def test_a_command_without_an_answer_blocks_the_next_fence_and_no_lift(locked: Locked, source: MongoSource) -> None:
+    """Of a validator's command nobody can prove that it is not on its way any more."""
+    begin(source)
+    silent = source.fences.register_raise(ID, 1, FenceKind.VALIDATORS, fenced(locked))
+    assert take_back(source, ID) == RoutingRecord(Routing.PRIMARY, 2)
+    assert locked.may() == ALL
+    told = source.fences.passport(ID)
+    assert told is not None
+    assert told.commands == (silent,)
+    before = RoutingRecord(Routing.PRIMARY, 2)
+    assert not source.records.swap(ID, before, RoutingRecord(Routing.FENCED, 3))
+    assert silent.deed is Deed.RAISE
+
+
+def test_nothing_is_handed_over_while_a_command_is_open(locked: Locked, source: MongoSource) -> None:
+    begin(source)
+    command = source.fences.register_raise(ID, 1, FenceKind.ROLES, fenced(locked))
+    before, after = RoutingRecord(Routing.FENCED, 1), RoutingRecord(Routing.HANDED_OVER, 1)
+    assert not source.records.swap(ID, before, after)
+    source.fences.send(command)
+    assert source.records.swap(ID, before, after)
+    with pytest.raises(RefusedError):
+        source.records.forget(ID)
+    assert locked.may() == BEHIND_ROLES
+
+
+def test_whom_a_fence_would_not_hold_is_said_before(locked: Locked, source: MongoSource) -> None:
+    locked.root.admin.command("createUser", "mighty", pwd="m", roles=["readWriteAnyDatabase"])
+    locked.root.admin.command("createUser", "owner", pwd="m", roles=[{"role": "dbOwner", "db": "shop"}])
+    try:
+        against = source.fences.objections(FenceKind.ROLES, fenced(locked, "mighty", "owner", "nobody"))
+    finally:
+        for user in ("mighty", "owner"):
+            locked.root.admin.command("dropUser", user)
+    assert [why.split(":")[0] for why in against] == [
+        "user admin.mighty may write to all databases, which cannot be taken from it for one of them",
+        "user admin.owner may grant roles, so it could give itself back what the fence takes",
+        "the source has no user admin.nobody",
+    ]
+    (why,) = source.fences.objections(FenceKind.WRITE_BLOCK, fenced(locked))
+    assert "it has no write block" in why
+
+
+def test_a_writer_that_was_dropped_behind_the_fence_does_not_keep_it_up(locked: Locked, source: MongoSource) -> None:
+    locked.root.admin.command("createUser", "gone", pwd="m", roles=[{"role": "readWrite", "db": "shop"}])
+    begin(source)
+    source.fences.send(source.fences.register_raise(ID, 1, FenceKind.ROLES, fenced(locked, "gone", "app")))
+    locked.root.admin.command("dropUser", "gone")
+    assert take_back(source, ID) == RoutingRecord(Routing.PRIMARY, 2)
+    assert locked.may() == ALL
