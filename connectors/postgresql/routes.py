@@ -24,6 +24,8 @@ BEAT = "router_beat"
 GUARD = "guard"
 LOCK_S = 1
 """For how long a change of the record waits for writes that are under way."""
+SILENT_S = 2
+"""For how long a transaction that changes it may wait for its process: every write waits with it."""
 TRIGGER = "tranship_guard"
 """On each table of a run; the name is how others' triggers are told from it."""
 APPLIES = "tranship.applies"
@@ -94,9 +96,11 @@ def lock(connection: Connection, tables: StateTables, id: str) -> None:  # noqa:
     """Wait until no write that the guard of a record has let through is under way, and keep others waiting, up to the
     end of the transaction. Before any other lock: writers hold theirs while they take the rest.
 
-    Raises `LockTimeoutError`: one session that idles in its transaction would else delay every write behind it.
+    Raises `LockTimeoutError`: one session that idles in its transaction would else delay every write behind it. So
+    would the caller's, whose process may be stopped or cut off: the server ends it when it is silent from here on.
     """
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_S}s'")
+    connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENT_S}s'")
     run = f"(SELECT run FROM {in_text(tables.route)} WHERE id = :id)"
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_lock(run)})"), {"id": id})
 

@@ -1,5 +1,5 @@
-"""`tranship unfence`: what of a fence stands on a source, and how it is taken away when nobody else can. It needs nothing
-but the source: the passport of a fence is kept there."""
+"""`tranship unfence`: what of a fence stands on a source, and how it is taken away when nobody else can. It needs the
+source alone: the passport of a fence is kept there."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The guard: a process of its own that lifts a fence once its deadline has passed, when the orchestrator is gone.
 
 It is started before the fence and told by which moment of the source's clock that is to be over. No fence can be raised
-behind its own deadline, so behind it one look is enough. It ends when it is released, or has looked; until then it
-tries, also while the source is away. Of lifting and switching exactly one wins: both swap the same record, and the
-switch asks for the deadline (`rules.md` J3, J8, J10).
+behind its own deadline, so behind it one look is enough; one to last longer is a later one's. It ends when it is
+released, or has looked; until then it tries, also while the source is away. Of lifting and switching exactly one wins:
+both swap the same record, and the switch asks for the deadline (`rules.md` J3, J8, J10).
 """
 
 from __future__ import annotations
@@ -89,8 +89,10 @@ def watch(source: Fenceable, watched: Watched, released: Callable[[float], bool]
             found = source.records.read(watched.id)
             stands = found is not None and found.state is Routing.FENCED and found.left_s is not None
             fence_s = found.left_s if found is not None and found.left_s is not None and stands else left
-            if min(left, fence_s) <= 0:
+            if fence_s <= 0:
                 _lift(source, watched)
+                return
+            if left <= 0:  # its own fence would be over: what stands is a later attempt's, which has its own guard
                 return
             pause = min(left, fence_s, POLL_S)
         except ConnectorError as error:

@@ -14,7 +14,10 @@ import pytest
 from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.target_world import CUSTOMERS, ORDERS
 from tranship.connectors.errors import TransientError
+from tranship.connectors.postgresql.connections import CONTROL_IDLE_S
+from tranship.connectors.postgresql.errors import translating
 from tranship.connectors.postgresql.layout import layout
+from tranship.connectors.postgresql.routes import lock
 from tranship.connectors.postgresql.routing import PostgresRecords
 from tranship.connectors.protocols import Feed, Owner, Routing, RoutingRecord, Scope
 
@@ -134,6 +137,22 @@ def test_a_transaction_that_idles_holds_a_change_up_for_a_moment_only(
         with pytest.raises(TransientError):
             records.swap("1", RoutingRecord(Routing.PRIMARY, 1), RoutingRecord(Routing.FENCED, 2))
         assert records.read("1") == RoutingRecord(Routing.PRIMARY, 1)
+
+
+def test_a_process_that_is_silent_over_a_change_holds_writes_up_for_a_moment_only(
+    postgres: PostgresWorld, records: PostgresRecords
+) -> None:
+    """One that was stopped, or cut off from the server, between its change and its COMMIT."""
+    says(records, Routing.READY)
+    with postgres.engine.connect() as silent:
+        silent.begin()
+        lock(silent, postgres.tables, "1")
+        began = time.monotonic()
+        write(postgres, WRITES[1], "tranship.version = '1'")
+        assert time.monotonic() - began < CONTROL_IDLE_S / 2
+        with pytest.raises(TransientError), translating():
+            silent.exec_driver_sql("SELECT 1")
+        silent.invalidate()
 
 
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])

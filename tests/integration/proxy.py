@@ -1,8 +1,10 @@
-"""A way to a server that a test can cut, close and open again, or on which some bytes become others."""
+"""A way to a server that a test can cut, close and open again, on which some bytes become others, or which keeps a
+client's message back until long after that client has died."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -12,6 +14,27 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 BLOCK = 65536
+LATE_S = 30.0
+"""For the server to answer what comes late."""
+
+
+@dataclass
+class Hold:
+    """Keeps back the last of some messages that a client sends one after the other, and all behind it. The server's end
+    of that connection stays open, whatever becomes of the client, as on a network that has lost it."""
+
+    steps: tuple[re.Pattern[bytes], ...]
+    came: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    answer: bytes = b""
+    """What the server said to it; nothing if it had ended the connection by then."""
+
+    def release(self) -> bytes:
+        """Let it go on to the server; returns the answer."""
+        self.free.set()
+        assert self.over.wait(LATE_S), "the server has answered nothing"
+        return self.answer
 
 
 @dataclass
@@ -23,6 +46,9 @@ class Proxy:
     closed: threading.Event = field(default_factory=threading.Event)
     exchange: Mapping[bytes, bytes] = field(default_factory=dict)
     pooling: bool = False
+    messages: Callable[[socket.socket], Iterator[bytes]] | None = None
+    """Parts what a client sends; needed to hold something."""
+    holds: list[Hold] = field(default_factory=list)
     pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -50,6 +76,14 @@ class Proxy:
         """Let connections through again."""
         self.closed.clear()
 
+    def hold(self, *steps: bytes) -> Hold:
+        """Keep back the first message that fits the last one of these expressions, behind such as fit those before it
+        on the same connection."""
+        assert self.messages is not None
+        made = Hold(tuple(re.compile(step, re.DOTALL) for step in steps))
+        self.holds.append(made)
+        return made
+
     def serve(self) -> None:
         """Accept connections until the listener is closed."""
         while True:
@@ -65,12 +99,45 @@ class Proxy:
                 self.pairs.append((client, server))
             back = {wanted: kept for kept, wanted in self.exchange.items()}
             blocks_of = _pooled if self.pooling else _blocks
-            for blocks, sink in (
-                (_exchanged(client, back), server),
-                (_exchanged(server, self.exchange) if self.exchange else blocks_of(server), client),
-            ):
+            requests = _exchanged(client, back)
+            answers = _exchanged(server, self.exchange) if self.exchange else blocks_of(server)
+            if self.messages is not None:
+                held: list[Hold] = []
+                requests = self._kept_back(self.messages(client), held)
+                answers = _noted(answers, held)
+            for blocks, sink in ((requests, server), (answers, client)):
                 ends = (client, server)
                 threading.Thread(target=_forward, args=(blocks, sink, ends), daemon=True).start()
+
+    def _kept_back(self, messages: Iterator[bytes], held: list[Hold]) -> Iterator[bytes]:
+        seen: dict[int, int] = {}
+        for message in messages:
+            for number, hold in enumerate(self.holds):
+                step = seen.get(number, 0)
+                if hold.came.is_set() or not hold.steps[step].search(message):
+                    continue
+                seen[number] = step + 1
+                if seen[number] == len(hold.steps):
+                    held.append(hold)
+                    hold.came.set()
+                    hold.free.wait()
+            yield message
+        for hold in held:  # the client has gone, its server is to answer all the same
+            hold.over.wait(LATE_S)
+
+
+def _noted(answers: Iterator[bytes], held: list[Hold]) -> Iterator[bytes]:
+    """A server's answers, the first one behind the release of a message to that. The end of them is one, too."""
+    try:
+        for block in answers:
+            for hold in held:
+                if hold.free.is_set() and not hold.over.is_set():
+                    hold.answer = block
+                    hold.over.set()
+            yield block
+    finally:
+        for hold in held:
+            hold.over.set()
 
 
 def _forward(blocks: Iterator[bytes], sink: socket.socket, ends: tuple[socket.socket, socket.socket]) -> None:
@@ -117,6 +184,17 @@ def _messages(source: socket.socket) -> Iterator[bytes]:
             del buffer[:size]
 
 
+def _statements(source: socket.socket) -> Iterator[bytes]:
+    """Whole messages of PostgreSQL's protocol: of all but the first the length stands behind a byte of kind."""
+    buffer, kind = bytearray(), 0
+    while block := source.recv(BLOCK):
+        buffer += block
+        while len(buffer) >= kind + 4 and len(buffer) >= (size := kind + struct.unpack_from("!i", buffer, kind)[0]):
+            yield bytes(buffer[:size])
+            del buffer[:size]
+            kind = 1
+
+
 def _end(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
@@ -125,10 +203,14 @@ def _end(end: socket.socket) -> None:
 
 @contextmanager
 def _proxy(
-    connect: Callable[[], socket.socket], exchange: Mapping[bytes, bytes] | None = None, *, pooling: bool = False
+    connect: Callable[[], socket.socket],
+    exchange: Mapping[bytes, bytes] | None = None,
+    *,
+    pooling: bool = False,
+    messages: Callable[[socket.socket], Iterator[bytes]] | None = None,
 ) -> Iterator[Proxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = Proxy(connect, listener, exchange=exchange or {}, pooling=pooling)
+        made = Proxy(connect, listener, exchange=exchange or {}, pooling=pooling, messages=messages)
         thread = threading.Thread(target=made.serve, daemon=True)
         thread.start()
         try:
@@ -137,29 +219,35 @@ def _proxy(
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
             made.cut()
+            for hold in made.holds:
+                hold.free.set()
+                hold.over.set()
 
 
 @contextmanager
-def mongodb_proxy(uri: str, exchange: Mapping[bytes, bytes] | None = None) -> Iterator[tuple[Proxy, str]]:
+def mongodb_proxy(
+    uri: str, exchange: Mapping[bytes, bytes] | None = None, *, holding: bool = False
+) -> Iterator[tuple[Proxy, str]]:
     """A proxy before a MongoDB on one host, and the URI that leads through it.
 
     `exchange`: what the server keeps, and what its clients see instead; as long as each other. So a test shows them
-    documents that the server at hand refuses to keep.
+    documents that the server at hand refuses to keep. `holding`: a test may keep messages back.
     """
     assert all(len(kept) == len(wanted) for kept, wanted in (exchange or {}).items())
     address = urlsplit(uri)
     place = (address.hostname or "127.0.0.1", address.port or 27017)
-    with _proxy(lambda: socket.create_connection(place), exchange) as made:
+    messages = _messages if holding else None
+    with _proxy(lambda: socket.create_connection(place), exchange, messages=messages) as made:
         user, _, _ = address.netloc.rpartition("@")
         netloc = f"{user}@127.0.0.1:{made.port}" if user else f"127.0.0.1:{made.port}"
         yield made, address._replace(netloc=netloc, query="directConnection=true").geturl()
 
 
 @contextmanager
-def postgresql_proxy(uri: str, *, pooling: bool = False) -> Iterator[tuple[Proxy, str]]:
+def postgresql_proxy(uri: str, *, pooling: bool = False, holding: bool = False) -> Iterator[tuple[Proxy, str]]:
     """A proxy before a PostgreSQL, on a unix socket or a port, and the URI that leads through it.
 
-    `pooling`: its clients are told process ids of its own, as by PgBouncer.
+    `pooling`: its clients are told process ids of its own, as by PgBouncer. `holding`: a test may keep messages back.
     """
     address = urlsplit(uri)
     [folder] = parse_qs(address.query).get("host", [""])
@@ -171,8 +259,8 @@ def postgresql_proxy(uri: str, *, pooling: bool = False) -> Iterator[tuple[Proxy
         end.connect(f"{folder}/.s.PGSQL.5432")
         return end
 
-    with _proxy(connect, pooling=pooling) as made:
+    with _proxy(connect, pooling=pooling, messages=_statements if holding else None) as made:
         user, _, _ = address.netloc.rpartition("@")
-        # An answer to a question for encryption is no message, which `_pooled` could not tell.
-        query = "sslmode=disable&gssencmode=disable" if pooling else ""
+        # A question for encryption, and its answer, are no messages like the others.
+        query = "sslmode=disable&gssencmode=disable" if pooling or holding else ""
         yield made, address._replace(netloc=f"{user}@127.0.0.1:{made.port}", query=query).geturl()
