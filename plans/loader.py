@@ -17,8 +17,12 @@ from tranship.plans.problems import Path as PlanPath
 from tranship.plans.rules import check
 from tranship.plans.translation import in_order, located, translate
 
-_ADDRESSES: Mapping[PlanPath, str] = {("source", "mongodb"): "mongodb://", ("target", "postgresql"): "postgresql://"}
-"""Where a plan holds URIs, and ones that lead nowhere."""
+_ADDRESSES: Mapping[PlanPath, str] = {
+    ("source", "mongodb"): "mongodb://",
+    ("target", "postgresql"): "postgresql://",
+    ("cutover", "writers", "login"): "mongodb://",
+}
+"""Where a plan holds URIs, whichever of a list, and ones that lead nowhere."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,7 @@ def load_with_warnings(path: Path, env: Mapping[str, str] = os.environ) -> Loade
 def load_without_addresses(path: Path) -> Loaded:
     """As `load_with_warnings`, only to look at the plan: its URIs are not read, so that no secret has to be there."""
     document = read_document(_read(path), str(path))
-    for (section, key), nowhere in _ADDRESSES.items():
-        declared = document.data.get(section) if isinstance(document.data, dict) else None
-        if isinstance(declared, dict) and key in declared:
-            declared[key] = nowhere
+    _lead_nowhere(document.data, ())
     return _loaded(document, Surroundings({}, path.parent))
 
 
@@ -74,6 +75,18 @@ def _read(path: Path) -> str:
     raise PlanError([Problem(Code.SYNTAX, (), message, file=str(path))])
 
 
+def _lead_nowhere(value: object, path: PlanPath) -> None:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if (*path, key) in _ADDRESSES:
+                value[key] = _ADDRESSES[*path, key]
+            else:
+                _lead_nowhere(part, (*path, key))
+    elif isinstance(value, list):
+        for part in value:
+            _lead_nowhere(part, path)
+
+
 def _misplaced_references(value: object, path: PlanPath) -> Iterator[Problem]:
     """References to secrets anywhere but in a URI: they would be taken as they are written."""
     if isinstance(value, dict):
@@ -82,5 +95,9 @@ def _misplaced_references(value: object, path: PlanPath) -> Iterator[Problem]:
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from _misplaced_references(part, (*path, index))
-    elif isinstance(value, str) and ("${env:" in value or "${file:" in value) and path not in _ADDRESSES:
+    elif isinstance(value, str) and ("${env:" in value or "${file:" in value) and not _is_address(path):
         yield Problem(Code.SECRET, path, "references stand only in the URI of an endpoint: write the value itself")
+
+
+def _is_address(path: PlanPath) -> bool:
+    return tuple(part for part in path if not isinstance(part, int)) in _ADDRESSES

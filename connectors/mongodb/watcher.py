@@ -44,7 +44,10 @@ _WRITES = frozenset({"insert", "update", "replace", "delete"})
 _HARMLESS = frozenset({"create", "createIndexes", "dropIndexes"})
 """Events that change no document. Any other kind, also one that is not known yet, stops the run: `rules.md` B7."""
 
-_WANTED = ("operationType", "ns", "to", "documentKey", "clusterTime")
+_VALIDATION = frozenset({b"validator", b"validationLevel", b"validationAction"})
+"""What a `modify` may have changed: no document is another one by it. A fence may have done so, ours as well."""
+
+_WANTED = ("operationType", "ns", "to", "documentKey", "clusterTime", "operationDescription")
 
 
 @dataclass
@@ -185,12 +188,21 @@ def _gather(raw: bytes, watched: Mapping[str, Sequence[str]], gathered: _Gathere
             gathered.keys.update(dict.fromkeys((name, key) for name in watched[collection]))
         elif collection == MARKERS and operation != "delete" and kind == bsonwalk.STRING:
             gathered.markers.append(value[4:-1].decode())
+    elif operation == "modify" and _is_validation(raw, event.get(b"operationDescription")):
+        return
     elif operation not in _HARMLESS and not (collection == MARKERS and target not in watched):
         where = " and ".join(name for name in (collection, target) if name) or "the database"
         raise SourceChangedError(
             f"the source was changed by more than writes: event {operation} of {where}; what was copied is no longer "
             "the whole of it, so the run cannot go on"
         )
+
+
+def _is_validation(raw: bytes, description: _Place | None) -> bool:
+    if description is None or description[0] != bsonwalk.DOCUMENT:
+        return False
+    names = {name for _, name, _, _ in bsonwalk.split(raw, description[1], description[2])}
+    return bool(names) and names <= _VALIDATION
 
 
 _Place = tuple[int, int, int]

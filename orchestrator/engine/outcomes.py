@@ -95,7 +95,7 @@ def _advice(error: BaseException) -> str:
         )
     if isinstance(error, errors.SourceChangedError):
         return (
-            f"{error}. `tranship rollback` undoes the run. If the collection still is what the plan means (a TTL or a "
-            "validator was changed, say), `tranship reseed` takes a new position and compares every row."
+            f"{error}. `tranship rollback` undoes the run. If the collection still is what the plan means (its "
+            "TTL or another option was changed, say), `tranship reseed` takes a new position and compares every row."
         )
     return str(error)

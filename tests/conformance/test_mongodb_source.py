@@ -367,7 +367,10 @@ class TestWatching:
             (lambda db: db.things.drop(), "drop of things"),
             (lambda db: db.things.rename("gone"), "rename of things"),
             (lambda db: db.create_collection("new").rename("things", dropTarget=True), "things"),
-            (lambda db: db.command("collMod", "things", validator={"x": 1}), "modify of things"),
+            (
+                lambda db: db.command("collMod", "things", changeStreamPreAndPostImages={"enabled": True}),
+                "modify of things",
+            ),
             (lambda db: db.client.drop_database(db.name), "drop"),
         ],
         ids=["drop", "rename", "rename over", "collMod", "dropDatabase"],

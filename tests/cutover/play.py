@@ -62,11 +62,14 @@ class Cutover:
     log: IO[bytes]
     plan: Path
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    writes_to: str | None = None
+    """The source's address as the writers know it, where that is another one."""
 
     @property
     def environment(self) -> dict[str, str]:
         """With URIs, which no command line shows."""
-        return {**os.environ, "SOURCE_URI": self.source.uri, "TARGET_URI": self.target}
+        app = self.writes_to or self.source.uri
+        return {**os.environ, "SOURCE_URI": self.source.uri, "TARGET_URI": self.target, "APP_URI": app}
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -127,10 +130,9 @@ def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
     folder.mkdir(parents=True, exist_ok=True)
     with fresh_source(servers) as source, fresh_target(servers) as target, (folder / "output.log").open("ab") as log:
         with pymongo.MongoClient[dict[str, Any]](source.uri) as client:
-            seeds = [{"_id": f"s{n:06}", "thread": -1, "version": n} for n in range(SEEDED)]
-            client[source.name][COLLECTION].insert_many(seeds)
+            client[source.name][COLLECTION].insert_many(seeds())
         plan = folder / "plan.yaml"
-        plan.write_text(yaml.safe_dump(_plan(source.name) | changes, sort_keys=False))
+        plan.write_text(yaml.safe_dump(declared(source.name) | changes, sort_keys=False))
         made = Cutover(source, target, folder, log, plan)
         try:
             yield made
@@ -141,7 +143,13 @@ def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
                     child.wait()
 
 
-def _plan(database: str) -> dict[str, Any]:
+def seeds() -> list[dict[str, Any]]:
+    """The documents that are there before the writers come."""
+    return [{"_id": f"s{n:06}", "thread": -1, "version": n} for n in range(SEEDED)]
+
+
+def declared(database: str) -> dict[str, Any]:
+    """The plan."""
     columns = {"thread": "int32", "version": "int32"}
     stream = {"key": {"_id": "text"}, "columns": columns, "order": ["_id", "thread", "version"]}
     return {
@@ -177,8 +185,8 @@ def writers(
             stderr=made.log,
         )
         setting = Setting(
-            "shop", made.source.uri, made.source.name, made.target, SCHEMA, number * threads, threads, keys,
-            rate / processes / threads,
+            "shop", made.writes_to or made.source.uri, made.source.name, made.target, SCHEMA, number * threads,
+            threads, keys, rate / processes / threads,
         )  # fmt: skip
         assert child.stdin is not None
         assert child.stdout is not None

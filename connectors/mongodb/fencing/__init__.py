@@ -139,10 +139,10 @@ class MongoFences:
         if means.missing(command.deed, saved):
             means.carry_out(command.token, command.deed, saved)
         _observe(lambda: means.missing(command.deed, saved))
+        # Before it leaves the register: whoever finds it there clears up behind it.
+        means.bury(command.token)
         if not self._register.lowered(command):
             raise TakenOverError("the command to lower the fence was taken over by another process")
-        # Last: who finds the register without it has nothing to fear of it, and who dies before leaves an empty role.
-        means.bury(command.token)
 
     def _means(self, kind: FenceKind) -> Means:
         return _MEANS[kind](self._database.client, self._database.name)
