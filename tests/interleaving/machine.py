@@ -67,8 +67,8 @@ maybe_events = st.lists(meanwhile, max_size=3)
 pauses = st.sampled_from([0, 1, 2, 2, 2, 3, 3, 4])
 
 
-class Machine(RuleBasedStateMachine):
-    """Applications write; orchestrators copy, capture and apply; things go wrong. The laws hold after each rule."""
+class Laws(RuleBasedStateMachine):
+    """A world that begins somehow, its laws after each rule, and its end."""
 
     detached = False
 
@@ -79,15 +79,38 @@ class Machine(RuleBasedStateMachine):
     @initialize(fate=fates, copies=copies, copied=st.booleans(), constrained=st.booleans())
     def start(self, fate: Fate, copies: list[Fate], copied: bool, constrained: bool) -> None:
         """Position before read: nothing is copied before a position is durable, however often that takes."""
-        for key, code in zip(KEYS, ("a", "b", None), strict=True):
-            self.world.write("put", key, key, code)
-        self.world.start(fate)
+        self._begin(fate)
         for fate_of_copy in copies:
             self.world.copy_one(fate_of_copy)
         if copied:
             self.world.copy_all()
         if constrained:
             self.world.constrain()
+
+    @invariant()
+    def laws_hold(self) -> None:
+        """After every rule."""
+        self.world.check()
+
+    def teardown(self) -> None:
+        """However it went, a cutover succeeds in the end."""
+        try:
+            self.world.cut_over(seal=True)
+        finally:
+            self.world.close()
+
+    def _begin(self, fate: Fate = Fate.APPLY) -> None:
+        for key, code in zip(KEYS, ("a", "b", None), strict=True):
+            self.world.write("put", key, key, code)
+        self.world.start(fate)
+
+    def _do(self, *events: Event) -> None:
+        for event in events:
+            self.world.happen(event)
+
+
+class Machine(Laws):
+    """Applications write; orchestrators copy, capture and apply; things go wrong. The laws hold after each rule."""
 
     @rule(event=anything)
     def happen(self, event: Event) -> None:
@@ -122,29 +145,13 @@ class Machine(RuleBasedStateMachine):
     def copy_once_more(self, events: list[Event], pauses: int) -> None:
         """The backfill is undone and done again while a load of the first time is on its way."""
         self.world.undo_backfill(False)
-        self.world.copy_one(Fate.POSTPONE)
+        self.world.copy_late()
         self._do(*events)
         self.world.undo_backfill(False)
         self.world.begin(0)
         for _ in range(pauses):
             self.world.go_on(0, Fate.APPLY)
         self.world.land(-1)
-
-    @invariant()
-    def laws_hold(self) -> None:
-        """After every rule."""
-        self.world.check()
-
-    def teardown(self) -> None:
-        """However it went, a cutover succeeds in the end."""
-        try:
-            self.world.cut_over(seal=True)
-        finally:
-            self.world.close()
-
-    def _do(self, *events: Event) -> None:
-        for event in events:
-            self.world.happen(event)
 
 
 class StrangersMachine(Machine):
@@ -178,3 +185,73 @@ class DetachedMachine(Machine):
     def be_loaded_late(self) -> None:
         """The rows of a chunk are on their way while the backfill is undone."""
         self.world.load_late()
+
+
+class FirstCopiesMachine(Laws):
+    """Nothing is copied yet, and each copy is overtaken: for mutants whose fault only the first ones show."""
+
+    @initialize()
+    def start(self) -> None:
+        """The documents alone."""
+        self._begin()
+
+    be_overtaken = Machine.be_overtaken
+
+
+class Copied(Laws):
+    """A world in which all is copied: for mutants that need a few of many events."""
+
+    @initialize()
+    def start(self) -> None:
+        """A backfill that nothing has disturbed."""
+        self._begin()
+        self.world.copy_all()
+
+
+class LateMachine(Copied):
+    """What is applied is overtaken and repeated: for mutants that look at something too late, or not at all."""
+
+    @rule(event=writes)
+    def write(self, event: Event) -> None:
+        """An application writes."""
+        self._do(event)
+
+    be_overtaken = Machine.be_overtaken
+    be_repeated = Machine.be_repeated
+
+
+def only(*weights: tuple[int, st.SearchStrategy[Event]], over_detached: bool = False) -> type[Copied]:
+    """A machine in which nothing happens but this."""
+
+    class Only(Copied):
+        detached = over_detached
+
+        @rule(event=weighted(*weights))
+        def happen(self, event: Event) -> None:
+            """One of them."""
+            self._do(event)
+
+    return Only
+
+
+RecordMachine = only((2, event("tamper", keys)), (3, work), (2, writes), (1, event("repair", keys)))
+"""Foreign hands change rows, and comparisons put them on record."""
+
+CaptureMachine = only((2, writes), (3, work))
+"""Changes are captured and applied, and COMMITs meet their fates."""
+
+KillsMachine = only(
+    (3, writes), (2, event("begin", picks)), (4, event("go_on", picks, fates)), (1, event("kill", picks))
+)
+"""What has begun never ends."""
+
+StartsMachine = only((2, writes), (1, event("start_again")), (2, event("end", picks, fates)), (1, follow), (2, work))
+"""The capture phase is carried out again and again."""
+
+ValuesMachine = only((4, writes), (3, work), (1, event("constrain")), (1, event("catch_up")))
+"""Unique values pass between rows."""
+
+DetachedZombiesMachine = only(
+    (2, writes), (2, work), (2, land), (1, undo), (1, event("take_over", st.booleans())), over_detached=True
+)
+"""Owners of the lease follow one another over a target that keeps its own marks, and COMMITs of old ones land."""

@@ -11,7 +11,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.interleaving.machine import DetachedMachine, Machine, StrangersMachine
+from tests.interleaving.machine import (
+    CaptureMachine,
+    DetachedMachine,
+    DetachedZombiesMachine,
+    FirstCopiesMachine,
+    KillsMachine,
+    LateMachine,
+    Laws,
+    Machine,
+    RecordMachine,
+    StartsMachine,
+    StrangersMachine,
+    ValuesMachine,
+)
 from tests.interleaving.orchestrators import LANES, STREAM, Orchestrator
 from tests.interleaving.world import World
 from tranship.connectors.batch import KEY, Batch
@@ -48,7 +61,9 @@ class Mutant:
 
     name: str
     places: tuple[tuple[Any, str, Callable[..., Any]], ...]
-    machine: type[Machine] = Machine
+    machine: type[Laws] = Machine
+    steps: int = 50
+    """Rules in a row: few where the fault is one of the beginning."""
 
 
 def remove_whatever_the_generation(self: FeedProgress, dirty: DirtyKey, _now: float) -> bool:
@@ -253,7 +268,7 @@ DETACHED = (
         ((FeedProgress, "forget_attempts", attempts_outlive_their_chunks),),
         DetachedMachine,
     ),
-    Mutant("detached: the epoch is not checked", ((TargetState, "check_epoch", any_epoch),), DetachedMachine),
+    Mutant("detached: the epoch is not checked", ((TargetState, "check_epoch", any_epoch),), DetachedZombiesMachine),
 )
 
 MUTANTS = (
@@ -268,10 +283,23 @@ MUTANTS = (
     Mutant(
         "touched keys are forgotten whatever was applied since",
         ((MemoryProgress, "forget_equal", touched_whenever_applied),),
+        LateMachine,
     ),
-    Mutant("a look's findings replace the record", ((MemoryProgress, "note_divergences", found_alone_is_on_record),)),
-    Mutant("what is on record is settled by looking at it", ((Sides, "settle_recorded", settled_when_looked_at),)),
-    Mutant("the owners of a value do not come into the exclusive lane", ((exclusive, "_named", claimants_alone),)),
+    Mutant(
+        "a look's findings replace the record",
+        ((MemoryProgress, "note_divergences", found_alone_is_on_record),),
+        RecordMachine,
+    ),
+    Mutant(
+        "what is on record is settled by looking at it",
+        ((Sides, "settle_recorded", settled_when_looked_at),),
+        RecordMachine,
+    ),
+    Mutant(
+        "the owners of a value do not come into the exclusive lane",
+        ((exclusive, "_named", claimants_alone),),
+        ValuesMachine,
+    ),
     Mutant(
         "dirty entries are removed whatever their generation",
         ((FeedProgress, "settle", remove_whatever_the_generation),),
@@ -281,13 +309,21 @@ MUTANTS = (
     Mutant("lanes have no mark", ((FeedProgress, "swap_lanes", swap_no_lane),)),
     Mutant("the epoch is not checked", ((TargetState, "check_epoch", any_epoch),)),
     Mutant("attempt numbers are used again", ((FeedProgress, "next_attempt", attempts_from_one),)),
-    Mutant("the position moves before the keys are kept", ((MemoryProgress, "keep", position_then_keys),)),
-    Mutant("a second start moves the first position", ((MemoryProgress, "start_capture", latest_start_wins),)),
+    Mutant(
+        "the position moves before the keys are kept", ((MemoryProgress, "keep", position_then_keys),), KillsMachine
+    ),
+    Mutant(
+        "a second start moves the first position",
+        ((MemoryProgress, "start_capture", latest_start_wins),),
+        StartsMachine,
+    ),
     Mutant(
         "the first position is taken after the read",
         ((Orchestrator, "copy", read_then_position), (World, "start", no_start)),
+        FirstCopiesMachine,
+        steps=2,
     ),
-    Mutant("generations are noted after the read", ((Applier, "replace", generations_after_the_read),)),
-    Mutant("the lane's mark is noted after the read", ((Applier, "replace", marks_after_the_read),)),
-    Mutant("capture goes on after a failed keep", ((Follower, "step", same_stream_after_an_error),)),
+    Mutant("generations are noted after the read", ((Applier, "replace", generations_after_the_read),), LateMachine),
+    Mutant("the lane's mark is noted after the read", ((Applier, "replace", marks_after_the_read),), LateMachine),
+    Mutant("capture goes on after a failed keep", ((Follower, "step", same_stream_after_an_error),), CaptureMachine),
 )

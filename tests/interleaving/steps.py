@@ -30,8 +30,9 @@ class Step:
         self.finished = False
         self.error: Exception | None = None
         self._action = action
-        self._go = threading.Semaphore(0)
-        self._back = threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # whoever waits for one acquires it a second time
+        self._go.acquire()
+        self._back.acquire()
         self._killed = False
         _threads.submit(self._run)
 

@@ -30,6 +30,7 @@ def test_the_laws_hold(machine: type[Machine], examples: int) -> None:
 def test_a_broken_protocol_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name, broken in mutant.places:
         monkeypatch.setattr(owner, name, broken)
-    budget = settings(COMMON, max_examples=5000, stateful_step_count=50, derandomize=True, phases=[Phase.generate])
+    steps = mutant.steps
+    budget = settings(COMMON, max_examples=5000, stateful_step_count=steps, derandomize=True, phases=[Phase.generate])
     with pytest.raises(LawBrokenError):
         run_state_machine_as_test(mutant.machine, settings=budget)

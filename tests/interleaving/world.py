@@ -237,6 +237,10 @@ class World:
         if waiting:
             self._run(f"copy {waiting[0]}", fate)
 
+    def copy_late(self) -> None:
+        """The rows of the first chunk are on their way: not its begin, which is a COMMIT, too."""
+        self._commit(f"copy {self._chunks()[0].number}", "load.before_commit", Fate.POSTPONE)
+
     def copy_all(self) -> None:
         """The backfill phase, undisturbed."""
         for _ in self._chunks():
