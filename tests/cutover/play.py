@@ -127,10 +127,9 @@ def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
     folder.mkdir(parents=True, exist_ok=True)
     with fresh_source(servers) as source, fresh_target(servers) as target, (folder / "output.log").open("ab") as log:
         with pymongo.MongoClient[dict[str, Any]](source.uri) as client:
-            seeds = [{"_id": f"s{n:06}", "thread": -1, "version": n} for n in range(SEEDED)]
-            client[source.name][COLLECTION].insert_many(seeds)
+            client[source.name][COLLECTION].insert_many(seeds())
         plan = folder / "plan.yaml"
-        plan.write_text(yaml.safe_dump(_plan(source.name) | changes, sort_keys=False))
+        plan.write_text(yaml.safe_dump(declared(source.name) | changes, sort_keys=False))
         made = Cutover(source, target, folder, log, plan)
         try:
             yield made
@@ -141,7 +140,13 @@ def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
                     child.wait()
 
 
-def _plan(database: str) -> dict[str, Any]:
+def seeds() -> list[dict[str, Any]]:
+    """The documents that are there before the writers come."""
+    return [{"_id": f"s{n:06}", "thread": -1, "version": n} for n in range(SEEDED)]
+
+
+def declared(database: str) -> dict[str, Any]:
+    """The plan."""
     columns = {"thread": "int32", "version": "int32"}
     stream = {"key": {"_id": "text"}, "columns": columns, "order": ["_id", "thread", "version"]}
     return {
