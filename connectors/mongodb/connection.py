@@ -18,7 +18,7 @@ from pymongo.write_concern import WriteConcern
 
 from tranship.connectors.addresses import address_of, is_unambiguous
 from tranship.connectors.errors import ConnectorError, RefusedError
-from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
+from tranship.connectors.mongodb.errors import NOT_ANSWERED, NOT_AUTHORISED, translated
 from tranship.connectors.mongodb.fencing.trial import Trial
 from tranship.connectors.protocols import Position
 from tranship.plans.streams import Endpoint, Stream
@@ -48,6 +48,8 @@ class MongoConnection:
         self._opened: dict[str, MongoClient[dict[str, Any]]] = {}
         self._mappers: dict[str, Mapper] = {}
         self._trial = Trial(_client, endpoint.database)
+        self._not_told: set[str] = set()
+        """Commands that this user got no answer to for want of a right."""
 
     def close(self) -> None:
         """Close all connections to the server."""
@@ -88,15 +90,19 @@ class MongoConnection:
         with translated("asking the source who it is"):
             return self._client.admin.command("hello")
 
-    def _told(self, command: str, doing: str) -> Mapping[str, Any]:
+    def _told(self, command: str, doing: str, value: Any = 1, **options: Any) -> Mapping[str, Any]:
         """The reply to a command; empty where this user may not give it or the server does not have it."""
+        found: dict[str, Any] = {}
         with translated(doing):
+            self._not_told.discard(command)
             try:
-                return self._client.admin.command(command)
+                found = self._client.admin.command(command, value, **options)
             except OperationFailure as error:
                 if error.code not in NOT_ANSWERED:
                     raise
-                return {}
+                if error.code in NOT_AUTHORISED:
+                    self._not_told.add(command)
+        return found
 
     def _mapper(self, stream: Stream) -> Mapper:
         from tranship.connectors.mongodb.mapper import Mapper  # with Arrow: a look at the server needs none

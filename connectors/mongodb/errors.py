@@ -44,9 +44,14 @@ ATLAS_ERROR = 8000
 USER_WRITES_BLOCKED = 371
 """`setUserWriteBlockMode` is on: the strongest fence that an operator can raise stops our markers too."""
 
+UNAUTHORIZED = 13
+
+NOT_AUTHORISED = frozenset({UNAUTHORIZED, ATLAS_ERROR})
+"""How a server says that this user may not give a command."""
+
 NOT_ANSWERED = frozenset(
     {
-        13,  # Unauthorized
+        UNAUTHORIZED,
         59,  # CommandNotFound
         115,  # CommandNotSupported
         323,  # APIStrictError: a server that only takes its stable API

@@ -43,7 +43,7 @@ class MongoReader(MongoConnection):
 
     def estimate(self, stream: Stream) -> tuple[int, int]:
         """(documents, bytes) of the stream's whole collection, from its statistics."""
-        with translated(f"reading the size of {stream.collection}"):
+        with translated(f"reading the size of {stream.collection} (`collStats`)"):
             try:
                 stats = self._database.command("collStats", stream.collection)
             except OperationFailure as error:

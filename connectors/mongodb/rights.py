@@ -1,4 +1,6 @@
-"""What a user may do to tranship's own collections on a source, as the server tells: nothing is tried."""
+"""What a user may do to tranship's own collections on a source, as the server tells: nothing is tried.
+
+What it may read is tried instead (`source.py`), which every server judges. All rights: `docs/privileges.md`."""
 
 from __future__ import annotations
 
@@ -17,15 +19,25 @@ _READS_ONLY = {"read", "readAnyDatabase", "clusterMonitor"}
 UNKNOWN = "source.rights_unknown"
 
 
-def findings(status: Mapping[str, Any], database: str) -> list[Finding]:
+def untold(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The user of whose privileges the reply to `connectionStatus` says nothing, as `usersInfo` takes it."""
+    told = status.get("authInfo", {})
+    users: list[Mapping[str, Any]] = told.get("authenticatedUsers") or []
+    return None if told.get("authenticatedUserPrivileges") or not users else users[0]
+
+
+def findings(status: Mapping[str, Any], database: str, info: Mapping[str, Any] | None = None) -> list[Finding]:
     """What is against writing the markers and the routing record, by the reply to `connectionStatus` with
-    `showPrivileges`. A server without users lets everybody do everything."""
+    `showPrivileges`, and where that says nothing by `info`, the reply to `usersInfo` about the user itself. A server
+    without users lets everybody do everything."""
     told = status.get("authInfo", {})
     if not told:
         return [_unknown()]
     if not told.get("authenticatedUsers"):
         return []
-    privileges = told.get("authenticatedUserPrivileges")
+    privileges = told.get("authenticatedUserPrivileges") or [
+        privilege for user in (info or {}).get("users", ()) for privilege in user.get("inheritedPrivileges", ())
+    ]
     if privileges:
         return [found for name in WRITTEN_COLLECTIONS for found in _by_privileges(privileges, database, name)]
     return _by_roles(told.get("authenticatedUserRoles", ()), database)
@@ -42,7 +54,7 @@ def _by_privileges(privileges: Iterable[Mapping[str, Any]], database: str, colle
     missing = [action for action in NEEDED if action not in may and "anyAction" not in may]
     if missing:
         message = f"the user may not {', '.join(missing)} on {database}.{collection}, where tranship keeps its own"
-        yield Finding("source.unwritable", "error", message, _hint(collection))
+        yield unwritable(message, collection)
 
 
 def _by_roles(roles: Iterable[Mapping[str, Any]], database: str) -> list[Finding]:
@@ -60,6 +72,11 @@ def _by_roles(roles: Iterable[Mapping[str, Any]], database: str) -> list[Finding
 def _unknown() -> Finding:
     message = "whether the user may write tranship's own collections, the server does not tell"
     return Finding(UNKNOWN, "info", message, "a run tries it before it makes anything")
+
+
+def unwritable(message: str, collection: str) -> Finding:
+    """What a trial has found."""
+    return Finding("source.unwritable", "error", message, _hint(collection))
 
 
 def _hint(where: str) -> str:

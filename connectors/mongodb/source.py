@@ -78,6 +78,7 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
             if any(finding.severity == "error" for finding in found):
                 return found
             self.identity()  # which a run asks for before all else
+            found += self._cluster_findings()
             for stream in streams:
                 found += [replace(finding, stream=stream.name) for finding in self._stream_findings(stream)]
             return found + clock + self._watch_findings() + self._trace_findings()
@@ -96,7 +97,7 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
         where = f"stream {stream.name}: collection {self._database.name}.{stream.collection}"
         if stream.collection in OWN_COLLECTIONS:
             return [Finding("source.markers", "error", f"{where} is kept for tranship", "copy another collection")]
-        with translated(f"reading the options of {stream.collection}"):
+        with translated(f"reading the options of {stream.collection} (`listCollections`)"):
             infos = list(self._database.list_collections(filter={"name": stream.collection}))
         if not infos:
             return [kinds.missing(where)]
@@ -104,10 +105,13 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
         if found:
             return found
         try:
-            with translated(f"reading {stream.collection}"):
+            with translated(f"reading {stream.collection} (`find`)"):
                 self._try_filter(stream)
+            with translated(f"reading the indexes of {stream.collection} (`listIndexes`)"):
                 indexes = list(self._database[stream.collection].list_indexes())
-                told = kinds.warnings(where, infos[0], indexes) + indexkinds.findings(where, indexes)
+            self.estimate(stream)  # only whether it may
+            told = kinds.warnings(where, infos[0], indexes) + indexkinds.findings(where, indexes)
+            with translated(f"reading {stream.collection}"):
                 return told + self._key_findings(stream, where)
         except ConnectorError as error:
             hint = (
@@ -163,6 +167,18 @@ class MongoSource(MongoReader, MongoWatcher, MongoTraces):
     def _raw(self, stream: Stream) -> Collection[Any]:
         """The stream's collection, whose documents are not decoded: an `_id` may be more than a decoder can hold."""
         return self._database.get_collection(stream.collection, codec_options=RAW)
+
+    def _cluster_findings(self) -> list[Finding]:
+        """What of the cluster the user may not ask; a run can do without."""
+        missing = [command for command in ("replSetGetConfig", "shardingState") if command in self._not_told]
+        if not missing:
+            return []
+        message = (
+            f"the user may not {', '.join(missing)} on the cluster: without `replSetGetConfig` the "
+            "replica set is known by its name only, without `shardingState` a shard is not told from a replica set"
+        )
+        hint = "grant both (the role `clusterMonitor` has them), before a run begins and not during one"
+        return [Finding("source.cluster_unknown", "info", message, hint)]
 
     def _watch_findings(self) -> list[Finding]:
         try:

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
 
 from tranship.connectors.errors import RefusedError
 from tranship.connectors.mongodb import rights
 from tranship.connectors.mongodb.connection import MongoConnection
-from tranship.connectors.mongodb.errors import NOT_ANSWERED, translated
+from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.fencing import MongoFences
 from tranship.connectors.mongodb.routing import MongoRecords
 from tranship.connectors.protocols import Finding, RecordStore
@@ -56,28 +55,35 @@ class MongoTraces(MongoConnection):
             collection.drop()
 
     def try_traces(self) -> list[Finding]:
-        """By writes that meet no document: authorised, they change nothing."""
+        """By writes in a transaction that is taken back: authorised, they change nothing."""
         found = []
         for name in WRITTEN_COLLECTIONS:
             try:
-                with translated(f"checking that {name} may be written"):
-                    there = name in self._database.list_collection_names()
-                    self._database[name].update_one({"_id": ""}, {"$inc": {"written": 1}})
-                    self._database[name].delete_many({"_id": ""})
-                    if not there:  # some servers make a collection for an update that meets nothing
-                        self._drop_empty(self._database[name])
+                self._try_traces(name)
             except RefusedError as error:
-                hint = f"the user needs `insert`, `update`, `remove` and `dropCollection` on {name} (role `readWrite`)"
-                found.append(Finding("source.unwritable", "error", str(error), hint))
+                found.append(rights.unwritable(str(error), name))
         return found
+
+    def _try_traces(self, name: str) -> None:
+        with translated("asking which collections are there"):
+            there = name in self._database.list_collection_names()
+        collection = self._database[name]
+        if not there:  # dropping what is not there is authorised all the same
+            with translated(f"checking `dropCollection` on {name}"):
+                collection.drop()
+        with self._client.start_session() as session, session.start_transaction():
+            with translated(f"checking `insert` on {name}"):
+                collection.insert_one({"_id": ""}, session=session)
+            with translated(f"checking `update` on {name}"):
+                collection.update_one({"_id": ""}, {"$inc": {"written": 1}}, session=session)
+            with translated(f"checking `remove` on {name}"):
+                collection.delete_many({"_id": ""}, session=session)
+            session.abort_transaction()
 
     def _trace_findings(self) -> list[Finding]:
         """Whether these collections may be written and removed, as the server tells. Reads only."""
-        with translated("asking what the user may do"):
-            try:
-                status = self._client.admin.command("connectionStatus", showPrivileges=True)
-            except OperationFailure as error:
-                if error.code not in NOT_ANSWERED:
-                    raise
-                status = {}
-        return rights.findings(status, self._database.name)
+        doing = "asking what the user may do"
+        status = self._told("connectionStatus", doing, showPrivileges=True)
+        user = rights.untold(status)  # a user may always see what is said of itself
+        info = self._told("usersInfo", doing, dict(user), showPrivileges=True) if user else None
+        return rights.findings(status, self._database.name, info)

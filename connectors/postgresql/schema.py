@@ -47,7 +47,7 @@ class PostgresSchema:
             with self._sessions.read() as connection:
                 return preflight.findings(connection, self._endpoint, streams, run)
         except ConnectorError as error:
-            hint = "Check the address, the credentials and the server's log."
+            hint = "Check the address, the credentials, the role's CONNECT on the database, and the server's log."
             return [Finding("target.unreachable", "error", str(error), hint)]
 
     def may_write(self) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Preflight: what would fail later is said now, before anything is changed.
 
-It reads; of what tranship writes to the source, it tries writes that meet nothing: not every server tells the rights.
+It reads; of what tranship writes to the source, it tries writes that it takes back: not every server tells the rights.
 """
 
 from __future__ import annotations

@@ -101,9 +101,15 @@ FINDINGS: Mapping[str, Explanation] = {
         "(info) the server does not tell whether the user may write tranship's own collections",
         "nothing: a run tries it before it makes anything",
     ),
+    "source.cluster_unknown": Explanation(
+        "(info) the user may not ask which replica set this is (`replSetGetConfig`), or whether it is a shard "
+        "(`shardingState`)",
+        "grant what docs/privileges.md lists for the cluster, before a run begins; or make sure that the address is "
+        "not that of a shard, and that no other replica set has its name",
+    ),
     "source.unwritable": Explanation(
         "the user may not write the markers (`tranship_markers`) or the routing record (`tranship_switches`)",
-        "grant what docs/operations.md lists for `tranship_markers` and `tranship_switches`",
+        "grant what docs/privileges.md lists for `tranship_markers` and `tranship_switches`",
     ),
     "target.restored": Explanation(
         "the source has the record of a switch to this target that the target does not know: it was "
@@ -113,7 +119,8 @@ FINDINGS: Mapping[str, Explanation] = {
     ),
     "target.unreachable": Explanation(
         "no answer, bad credentials",
-        "look at TARGET_URI, the credentials and the server's log; then `tranship check` again",
+        "look at TARGET_URI, the credentials, CONNECT on the database and the server's log; then "
+        "`tranship check` again",
     ),
     "target.pooler": Explanation(
         "the address leads to PgBouncer or another pooler: takeover ends sessions, and there it would"

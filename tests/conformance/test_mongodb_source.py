@@ -580,8 +580,11 @@ class TestPrivileges:
         source = connect(Endpoint("mongodb", guarded_uri(user, password), "shop"), [THINGS])
         findings = source.findings([THINGS])
         source.close()
-        assert [finding.code for finding in findings] == codes
-        assert all(finding.severity == "error" and finding.hint for finding in findings)
+        errors = {finding.code for finding in findings if finding.severity == "error"}
+        assert errors == set(codes)
+        # Not every server has the commands that tell which cluster it is.
+        assert {finding.code for finding in findings} - errors <= {"source.cluster_unknown"}
+        assert all(finding.hint for finding in findings)
         assert "hunter" not in repr(findings)
 
     @pytest.mark.parametrize(("user", "codes"), [("writer", []), ("reader", ["source.unwritable"] * 2)])

@@ -33,6 +33,7 @@ HAZARDS: dict[str, Hazard] = {
     "source.unreadable": source.unreadable,
     "source.unwatchable": source.unwatchable,
     "source.rights_unknown": source.rights_unknown,
+    "source.cluster_unknown": source.unknown_cluster,
     "source.unwritable": source.unwritable,
     "target.restored": target.restored,
     "target.unreachable": target.unreachable,

@@ -153,6 +153,12 @@ def rights_unknown(world: World) -> Iterator[None]:
     world.mend()
 
 
+def unknown_cluster(world: World) -> Iterator[None]:
+    world.replies("shardingState", failure(13, "Unauthorized"))
+    yield
+    world.mend()
+
+
 def short_oplog(world: World) -> Iterator[None]:
     """As of a server whose oplog is full and begins just now. The pace of a run is what it is, so it is made slow."""
     world.monkeypatch.setattr("tranship.orchestrator.checks.estimate.PASSES", 100_000)
