@@ -26,6 +26,14 @@ def untold(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None if told.get("authenticatedUserPrivileges") or not users else users[0]
 
 
+def told_privileges(status: Mapping[str, Any], info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The user's privileges, by the one reply or the other; none where neither tells them."""
+    told = status.get("authInfo", {}).get("authenticatedUserPrivileges")
+    return list(told or ()) or [
+        privilege for user in (info or {}).get("users", ()) for privilege in user.get("inheritedPrivileges", ())
+    ]
+
+
 def findings(status: Mapping[str, Any], database: str, info: Mapping[str, Any] | None = None) -> list[Finding]:
     """What is against writing the markers and the routing record, by the reply to `connectionStatus` with
     `showPrivileges`, and where that says nothing by `info`, the reply to `usersInfo` about the user itself. A server
@@ -35,9 +43,7 @@ def findings(status: Mapping[str, Any], database: str, info: Mapping[str, Any] |
         return [_unknown()]
     if not told.get("authenticatedUsers"):
         return []
-    privileges = told.get("authenticatedUserPrivileges") or [
-        privilege for user in (info or {}).get("users", ()) for privilege in user.get("inheritedPrivileges", ())
-    ]
+    privileges = told_privileges(status, info)
     if privileges:
         return [found for name in WRITTEN_COLLECTIONS for found in _by_privileges(privileges, database, name)]
     return _by_roles(told.get("authenticatedUserRoles", ()), database)

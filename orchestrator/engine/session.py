@@ -20,7 +20,7 @@ from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.fold import fold_all
 from tranship.orchestrator.journal.state import ENDED, State
 from tranship.orchestrator.journal.store import StoredControl
-from tranship.orchestrator.phases.preflight import refuse_errors
+from tranship.orchestrator.phases.preflight import of_source, refuse_errors
 from tranship.plans import Plan, resolve, source_endpoint, target_endpoint
 from tranship.plans.fingerprint import differences, meaning_document, relaxed
 from tranship.plans.streams import Endpoint, Stream
@@ -46,7 +46,8 @@ class Session:
         """Preflight, and for a run whether the plan still is the one that it was started with. Reads only."""
         source, schema = self.connect.source(), self.connect.schema()
         try:
-            found = self._changes(run) + source.findings(self.streams) + schema.findings(self.streams, run)
+            found = self._changes(run) + of_source(self, source)
+            found += schema.findings(self.streams, run)
             if not any(finding.severity == "error" for finding in found):  # else the servers might not answer
                 found += self._lost_switches(source, schema.identity())
             return found

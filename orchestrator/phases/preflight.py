@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tranship.connectors.protocols import Finding
+from tranship.connectors.registry import Source
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import PreflightError, Rehearsal, Verdict, Verified, observed
+from tranship.orchestrator.phases.cutover import fences
 from tranship.plans.strategies import PhaseName
 
 
 def findings(run: Run) -> list[Finding]:
     """What both sides say about the plan."""
-    return run.source.findings(run.streams) + run.schema.findings(run.streams, run.scope.run)
+    return of_source(run, run.source) + run.schema.findings(run.streams, run.scope.run)
+
+
+def of_source(what: fences.Fencing, source: Source) -> list[Finding]:
+    """What the source says, of the plan's fence as well."""
+    found = source.findings(what.streams)
+    if any(finding.severity == "error" for finding in found):  # it might not answer
+        return found
+    return found + fences.findings(what, source)
 
 
 def refuse_errors(found: Sequence[Finding]) -> None:

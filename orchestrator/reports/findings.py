@@ -97,6 +97,11 @@ FINDINGS: Mapping[str, Explanation] = {
         "the user may not open a change stream, or the server's feature compatibility version is below 6.0",
         "grant the privilege `changeStream` (the role `read` has it), or raise the feature compatibility version",
     ),
+    "source.fence": Explanation(
+        "the fence that the plan names (`cutover.fence`) could not be raised, or would not hold",
+        "grant what docs/privileges.md lists for fences, give applications users that can be fenced, or name another "
+        "fence",
+    ),
     "source.rights_unknown": Explanation(
         "(info) the server does not tell whether the user may write tranship's own collections",
         "nothing: a run tries it before it makes anything",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import OperationFailure
 
-from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, ROLES, Locked
+from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, FENCES, ROLES, Locked
 from tests.integration.private import private_mongo
 from tranship.connectors.errors import RefusedError, TakenOverError
 from tranship.connectors.mongodb import MongoSource
@@ -177,6 +177,30 @@ def test_nothing_is_handed_over_while_a_command_is_open(locked: Locked, source: 
     with pytest.raises(RefusedError):
         source.records.forget(ID)
     assert locked.may() == BEHIND_ROLES
+
+
+RIGHTS = [
+    (number, action)
+    for number, privilege in enumerate(FENCES)
+    for action in privilege["actions"]
+    if action != "collMod"
+]
+
+
+@pytest.mark.parametrize(("number", "action"), RIGHTS)
+def test_each_right_that_is_missing_is_named_before(
+    locked: Locked, source: MongoSource, number: int, action: str
+) -> None:
+    begin(source)
+    less = [dict(privilege) for privilege in FENCES]
+    less[number]["actions"] = [one for one in FENCES[number]["actions"] if one != action]
+    try:
+        locked.allow([privilege for privilege in less if privilege["actions"]])
+        (said,) = source.fences.objections(FenceKind.ROLES, fenced(locked))
+        assert f"our user may not {action} on " in said
+    finally:
+        locked.allow(FENCES)
+    assert source.fences.objections(FenceKind.ROLES, fenced(locked)) == []
 
 
 def test_whom_a_fence_would_not_hold_is_said_before(locked: Locked, source: MongoSource) -> None:

@@ -15,8 +15,8 @@ Document = dict[str, Any]
 ROLES = [{"role": "readWrite", "db": "shop"}, {"role": "readWrite", "db": "other"}]
 FENCES: list[Document] = [
     {"resource": {"db": "admin", "collection": ""}, "actions": ["viewUser", "viewRole", "createRole", "dropRole"]},
-    {"resource": {"db": "admin", "collection": ""}, "actions": ["grantRole", "revokeRole"]},
-    {"resource": {"db": "shop", "collection": ""}, "actions": ["viewUser", "viewRole", "grantRole", "collMod"]},
+    {"resource": {"db": "admin", "collection": ""}, "actions": ["grantRole"]},
+    {"resource": {"db": "shop", "collection": ""}, "actions": ["viewRole", "grantRole", "collMod"]},
     {"resource": {"db": "other", "collection": ""}, "actions": ["grantRole"]},
     {"resource": {"db": "", "collection": ""}, "actions": ["revokeRole"]},
     {"resource": {"cluster": True}, "actions": ["killAnySession"]},
@@ -40,6 +40,10 @@ class Locked:
         self.root.admin.command("createRole", "fencer", privileges=FENCES, roles=[{"role": "readWrite", "db": "shop"}])
         self.root.admin.command("createUser", "tranship", pwd="t", roles=["fencer"])
         self.app = self.client("app", "a")
+
+    def allow(self, privileges: list[Document]) -> None:
+        """Let tranship do this, beside what `readWrite` on the database allows."""
+        self.root.admin.command("updateRole", "fencer", privileges=privileges)
 
     def close(self) -> None:
         """Close all logins."""

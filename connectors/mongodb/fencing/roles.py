@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tranship.connectors.errors import RefusedError, TakenOverError
+from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, Right, lacking
 from tranship.connectors.protocols.fencing import Deed, Fenced, Writer
 from tranship.plans.rules import ROUTER_COLLECTION
 
@@ -45,16 +46,17 @@ class RolesFence:
     def objections(self, what: Fenced) -> list[str]:
         if not what.writers:
             return ["no applications' users are declared (cutover.writers): there is nobody to take writing from"]
-        found: list[str] = []
+        found = lacking(self._client, self._needed(what))
+        if found:
+            return found
         for writer in what.writers:
-            try:
-                privileges = self._privileges(writer)
-            except OperationFailure as error:
-                return [f"the users of the source may not be looked at (code {error.code}): docs/privileges.md"]
-            if privileges is None:
+            info = self._info(writer)
+            if info is None:
                 found.append(f"the source has no user {writer}")
                 continue
-            found += [f"user {writer} {why}" for why in _too_mighty(privileges)]
+            found += [f"user {writer} {why}" for why in _too_mighty(info.get("inheritedPrivileges", ()))]
+            granted = [("grantRole", role["db"]) for role in info["roles"]]
+            found += lacking(self._client, granted)
         return found
 
     def survey(self, what: Fenced) -> Document:
@@ -142,9 +144,10 @@ class RolesFence:
         found = self._admin.command("usersInfo", who, showPrivileges=True)["users"]
         return found[0] if found else None
 
-    def _privileges(self, writer: Writer) -> list[Mapping[str, Any]] | None:
-        info = self._info(writer)
-        return None if info is None else list(info.get("inheritedPrivileges", ()))
+    def _needed(self, what: Fenced) -> list[Right]:
+        made = [(action, _ROLES) for action in ("viewRole", "createRole", "dropRole", "grantRole")]
+        seen = [("viewUser", writer.database) for writer in what.writers] + [("viewRole", self._database)]
+        return [*made, *seen, ("revokeRole", ""), ("killAnySession", CLUSTER)]
 
     def _of_role(self, role: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """A role of another database can only hold privileges there, so it need not be asked about."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from tranship.connectors.mongodb.fencing.ownrights import lacking
 from tranship.connectors.protocols.fencing import Deed, Fenced
 
 Document = dict[str, Any]
@@ -22,11 +23,13 @@ class ValidatorsFence:
     """On the migrated collections of one database."""
 
     def __init__(self, client: MongoClient[Document], database: str) -> None:
+        self._client = client
         self._database = client[database]
 
     def objections(self, what: Fenced) -> list[str]:
         here = self._options()
-        return [f"collection {name} is not there" for name in _collections(what) if name not in here]
+        found = lacking(self._client, [("collMod", self._database.name)])
+        return found + [f"collection {name} is not there" for name in _collections(what) if name not in here]
 
     def survey(self, what: Fenced) -> Document:
         """The collections' validators."""

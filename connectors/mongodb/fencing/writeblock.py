@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tranship.connectors.mongodb.errors import NOT_ANSWERED
+from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, lacking
 from tranship.connectors.protocols.fencing import Deed, Fenced
 
 Document = dict[str, Any]
@@ -24,6 +25,7 @@ class WriteBlock:
     """Of a whole cluster. Written by the documentation: no server that the tests can start has the command."""
 
     def __init__(self, client: MongoClient[Document], database: str) -> None:  # noqa: ARG002
+        self._client = client
         self._admin = client["admin"]
 
     def objections(self, what: Fenced) -> list[str]:
@@ -31,12 +33,10 @@ class WriteBlock:
         if mode is None:
             return ["the server tells no `repl.userWriteBlockMode`: it has no write block (MongoDB 6.0 and later have)"]
         found = ["somebody else blocks writes on the source already"] if mode == _BLOCKED else []
-        ours = self._admin.command("connectionStatus", showPrivileges=True)["authInfo"]
+        ours = self._admin.command("connectionStatus")["authInfo"]
         if not ours.get("authenticatedUsers"):
             return [*found, "without users nobody could be told from anybody: our own markers would be blocked, too"]
-        may = {action for one in ours.get("authenticatedUserPrivileges", ()) for action in one["actions"]}
-        if "anyAction" not in may:
-            found += [f"our user may not {action}: docs/privileges.md" for action in _NEEDED if action not in may]
+        found += lacking(self._client, [(action, CLUSTER) for action in _NEEDED])
         for writer in what.writers:
             who = {"user": writer.user, "db": writer.database}
             users = self._admin.command("usersInfo", who, showPrivileges=True)["users"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tranship.connectors.errors import TakenOverError
+from tranship.connectors.protocols import Finding
 from tranship.connectors.protocols.fencing import Fenced, Writer
 from tranship.connectors.protocols.fencing import FenceKind as ServerFence
 from tranship.connectors.registry import Source
@@ -17,8 +18,10 @@ from tranship.orchestrator.dataplane.drain import pass_marker
 from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.failpoints import reached
 from tranship.orchestrator.phases import RefusedToActError
-from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, Subject, prove_still
+from tranship.orchestrator.phases.cutover.checks import MARKER_LIMIT_S, prove_still
+from tranship.plans import Plan
 from tranship.plans.resolution import writer_logins
+from tranship.plans.streams import Stream
 
 HASTE_S = 0.02
 """How often routers are asked to look at the record while a fence may come."""
@@ -32,13 +35,25 @@ SHARE_FOR_ROUTERS = 0.5
 """Of the fence's time, for routers to acknowledge: what is left is for all that comes behind it."""
 
 
+class Fencing(Protocol):
+    """A run, or a plan, as far as its fence is about it."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def streams(self) -> tuple[Stream, ...]: ...
+
+
 class FenceKind(Protocol):
     """One way to keep writers away."""
 
     stops_writers: bool
     """Whether applications wait because of it, so that it needs a deadline and a guard."""
+    known_early: bool
+    """Whether what is against it is so from the beginning of a run on."""
 
-    def objections(self, run: Subject, source: Source) -> list[str]:
+    def objections(self, run: Fencing, source: Source) -> list[str]:
         """What would keep it from being raised now; reads only."""
 
     def prepare(self, run: Run) -> None:
@@ -62,8 +77,9 @@ class External:
     """The writers were stopped by hand."""
 
     stops_writers = False
+    known_early = False
 
-    def objections(self, run: Subject, source: Source) -> list[str]:  # noqa: ARG002
+    def objections(self, run: Fencing, source: Source) -> list[str]:  # noqa: ARG002
         """That the writers have stopped is seen once they have been."""
         return []
 
@@ -103,8 +119,9 @@ class ByRouter:
     """Routers let writes wait."""
 
     stops_writers = True
+    known_early = False
 
-    def objections(self, run: Subject, source: Source) -> list[str]:
+    def objections(self, run: Fencing, source: Source) -> list[str]:
         if source.records.routers(run.plan.name):
             return []
         return [
@@ -136,11 +153,12 @@ class ByServer:
     """The source's server refuses what applications write."""
 
     stops_writers = True
+    known_early = True
 
     def __init__(self, *kinds: ServerFence) -> None:
         self._kinds = kinds
 
-    def objections(self, run: Subject, source: Source) -> list[str]:
+    def objections(self, run: Fencing, source: Source) -> list[str]:
         chosen, found = self._choose(run, source)
         return [] if chosen is not None else found
 
@@ -178,7 +196,7 @@ class ByServer:
     def lower(self, run: Run) -> None:
         run.source.records.hasten(run.id, None)
 
-    def _choose(self, run: Subject, source: Source) -> tuple[ServerFence | None, list[str]]:
+    def _choose(self, run: Fencing, source: Source) -> tuple[ServerFence | None, list[str]]:
         """The first kind that nothing is against, or all that is against each of them."""
         if source.fences is None:
             return None, ["the source's server keeps no fences"]
@@ -191,7 +209,15 @@ class ByServer:
         return None, found
 
 
-def fenced_of(run: Subject) -> Fenced:
+def findings(run: Fencing, source: Source) -> list[Finding]:
+    """What is against the plan's fence already now: for preflight."""
+    kind = fence_of(run)
+    against = kind.objections(run, source) if kind.known_early else []
+    hint = "docs/privileges.md lists what a fence needs; or name another one (docs/plans.md)"
+    return [Finding("source.fence", "error", why, hint) for why in against]
+
+
+def fenced_of(run: Fencing) -> Fenced:
     """Whom and what a fence of the source's server is about."""
     writers = (Writer(user, database, login) for user, database, login in writer_logins(run.plan))
     return Fenced(tuple(writers), run.streams)
@@ -239,6 +265,6 @@ _KINDS: dict[str, FenceKind] = {
 }
 
 
-def fence_of(run: Subject) -> FenceKind:
+def fence_of(run: Fencing) -> FenceKind:
     """What the plan says."""
     return _KINDS[run.plan.cutover.fence]
