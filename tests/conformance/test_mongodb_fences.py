@@ -5,13 +5,16 @@ The judge is the server: what an application's own login may do, what `usersInfo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pymongo
 import pytest
 from pymongo.errors import OperationFailure
 
+from tests.conformance.answers import answering, failure
 from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, FENCES, ROLES, Locked
 from tests.integration.private import private_mongo
 from tranship.connectors.errors import RefusedError, TakenOverError
@@ -20,8 +23,11 @@ from tranship.connectors.protocols import Owner, Routing, RoutingRecord
 from tranship.connectors.protocols.fencing import Command, Deed, Fenced, FenceKind, Writer
 from tranship.orchestrator.phases.cutover.routing import take_back
 from tranship.plans.streams import Endpoint, Stream
+from tranship.router.records import Record
+from tranship.router.sides import MongoSide
 
 ID = "run-1"
+STREAMS = (Stream("things", "things", "things", (), ()),)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def fenced(locked: Locked, *users: str) -> Fenced:
     for user in users or ("app",):
         login = Endpoint("mongodb", locked.uri(user, "a"), database="shop") if user == "app" else None
         writers.append(Writer(user, "admin", login))
-    return Fenced(tuple(writers), (Stream("things", "things", "things", (), ()),))
+    return Fenced(tuple(writers), STREAMS)
 
 
 def begin(source: MongoSource, version: int = 1) -> None:
@@ -179,11 +185,84 @@ def test_nothing_is_handed_over_while_a_command_is_open(locked: Locked, source: 
     assert locked.may() == BEHIND_ROLES
 
 
+class WriteBlocked:
+    """Two ways to the server, which answer as one that has a write block would, by MongoDB's documentation: ours, which
+    may bypass it, and the applications'. No server that the tests can start has one."""
+
+    on = False
+
+    def ours(self, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if "setUserWriteBlockMode" in command:
+            self.on = command["global"]
+            return {"ok": 1.0}
+        return {"ok": 1.0, "repl": {"userWriteBlockMode": 3 if self.on else 2}} if "serverStatus" in command else None
+
+    def theirs(self, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        writes = next(iter(command)) in ("insert", "update", "delete")
+        return failure(371, "UserWritesBlocked", "User writes blocked") if writes and self.on else None
+
+
+def test_a_write_block_as_documented(locked: Locked, source: MongoSource) -> None:
+    block = WriteBlocked()
+    with answering(locked.server.uri, block.ours) as ours, answering(locked.server.uri, block.theirs) as theirs:
+        login = theirs.replace("//", "//app:a@") + "&authSource=admin"
+        what = Fenced((Writer("app", "admin", Endpoint("mongodb", login, database="shop")),), STREAMS)
+        endpoint = Endpoint("mongodb", ours.replace("//", "//tranship:t@") + "&authSource=admin", database="shop")
+        with closing(MongoSource(endpoint)) as through, closing(pymongo.MongoClient[Any](login)) as app:
+            begin(source)
+            assert through.fences.objections(FenceKind.WRITE_BLOCK, what) == []
+            through.fences.send(through.fences.register_raise(ID, 1, FenceKind.WRITE_BLOCK, what))
+            assert (block.on, through.fences.try_writers(FenceKind.WRITE_BLOCK, what)) == (True, [])
+            assert through.fences.objections(FenceKind.WRITE_BLOCK, what) == [
+                "somebody else blocks writes on the source already"
+            ]
+            side = MongoSide(app.shop, "p", "router", 1.0)
+            assert side.beat(None) == Record(ID, "fenced", 1, None)
+            assert take_back(through, ID) == RoutingRecord(Routing.PRIMARY, 2)
+            assert (block.on, through.fences.passport(ID)) == (False, None)
+            assert side.beat(None) == Record(ID, "primary", 2, None)
+            assert through.fences.try_writers(FenceKind.WRITE_BLOCK, what) != []
+            block.on = True  # somebody else's: the record does not know of it
+            with pytest.raises(OperationFailure):
+                side.beat(None)
+
+
+@pytest.mark.parametrize("missing", ["setUserWriteBlockMode", "bypassWriteBlockingMode"])
+def test_a_right_that_a_write_block_needs_is_named_before(locked: Locked, missing: str) -> None:
+    less = [dict(privilege) for privilege in FENCES]
+    less[-1]["actions"] = [action for action in less[-1]["actions"] if action != missing]
+    with answering(locked.server.uri, WriteBlocked().ours) as ours:
+        endpoint = Endpoint("mongodb", ours.replace("//", "//tranship:t@") + "&authSource=admin", database="shop")
+        with closing(MongoSource(endpoint)) as through:
+            locked.allow(less)
+            try:
+                (said,) = through.fences.objections(FenceKind.WRITE_BLOCK, Fenced((), STREAMS))
+            finally:
+                locked.allow(FENCES)
+    assert said.startswith(f"our user may not {missing} on the cluster")
+
+
+def test_who_may_bypass_a_write_block_is_said_before(locked: Locked) -> None:
+    locked.root.admin.command(
+        "createRole", "passes", privileges=[{"resource": {"cluster": True}, "actions": ["bypassWriteBlockingMode"]}],
+        roles=[],
+    )  # fmt: skip
+    locked.root.admin.command("grantRolesToUser", "app", roles=["passes"])
+    try:
+        with answering(locked.server.uri, WriteBlocked().ours) as ours:
+            endpoint = Endpoint("mongodb", ours.replace("//", "//tranship:t@") + "&authSource=admin", database="shop")
+            with closing(MongoSource(endpoint)) as through:
+                said = through.fences.objections(FenceKind.WRITE_BLOCK, fenced(locked))
+    finally:
+        locked.root.admin.command("dropRole", "passes")
+    assert said == ["user admin.app may bypass the write block"]
+
+
 RIGHTS = [
     (number, action)
     for number, privilege in enumerate(FENCES)
     for action in privilege["actions"]
-    if action != "collMod"
+    if action not in ("collMod", "setUserWriteBlockMode", "bypassWriteBlockingMode")
 ]
 
 

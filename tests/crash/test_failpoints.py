@@ -15,7 +15,7 @@ import pytest
 
 import tranship.connectors
 import tranship.orchestrator
-from tests.crash import test_router_cutover
+from tests.crash import test_router_cutover, test_server_fences
 from tests.crash.play import RATE, ROLLED_BACK, Play, ended
 from tests.integration.test_dry_run_kills import KILLED
 from tranship.connectors import postgresql
@@ -184,6 +184,7 @@ def test_every_site_is_killed() -> None:
         *test_router_cutover.LIFTED,
         *test_router_cutover.SWITCHED,
         *test_router_cutover.GUARD,
+        *test_server_fences.KILLED,
     ]
     dry_runs = {site for site in SITES if site.startswith("rehearsal.")}
     assert {site.partition("@")[0] for site in killed} == set(SITES) - dry_runs

@@ -22,6 +22,8 @@ from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_target
 
 RATE = 40.0
+KILLED = ("raise.after_register", "raise.after_command", "lower.after_register", "lower.after_command")
+"""Where `test_killed_while_it_is_raised_or_lowered` kills."""
 
 
 @pytest.fixture(scope="module")

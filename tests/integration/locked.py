@@ -19,7 +19,7 @@ FENCES: list[Document] = [
     {"resource": {"db": "shop", "collection": ""}, "actions": ["viewRole", "grantRole", "collMod"]},
     {"resource": {"db": "other", "collection": ""}, "actions": ["grantRole"]},
     {"resource": {"db": "", "collection": ""}, "actions": ["revokeRole"]},
-    {"resource": {"cluster": True}, "actions": ["killAnySession"]},
+    {"resource": {"cluster": True}, "actions": ["killAnySession", "setUserWriteBlockMode", "bypassWriteBlockingMode"]},
 ]
 ALL = {"read": True, "insert": True, "update": True, "delete": True, "beat": True, "elsewhere": True}
 BEHIND_ROLES = ALL | {"insert": False, "update": False, "delete": False}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import psycopg
     from pymongo.database import Database
 
+_BLOCKED = 371
+"""MongoDB's write block stands (`setUserWriteBlockMode`): a heartbeat is refused as well."""
+
 Fence = tuple[str, int]
 """Run and version of a fence."""
 
@@ -49,13 +52,23 @@ class MongoSide:
         self._lease_ms = round(lease_s * 1000)
 
     def beat(self, acknowledged: Fence | None) -> Record | None:
+        from pymongo.errors import OperationFailure
+
         run, version = acknowledged or (None, None)
         until = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": self._lease_ms}}
         said = {"plan": self._plan, "until": until, "acknowledged_run": run, "acknowledged_version": version}
+        blocked = None
         with self._client.start_session(causal_consistency=True) as session:
-            self._routers.update_one({"_id": self._instance}, [{"$set": said}], upsert=True, session=session)
+            try:
+                self._routers.update_one({"_id": self._instance}, [{"$set": said}], upsert=True, session=session)
+            except OperationFailure as error:
+                if error.code != _BLOCKED:
+                    raise
+                blocked = error
             newest = [("begun", -1), ("_id", -1)]
             found = self._records.find_one({"plan": self._plan}, sort=newest, session=session)
+        if blocked is not None and (found is None or found["state"] == "primary"):
+            raise blocked  # nobody knows of this router by now, so it must not take the record for leave to write
         return None if found is None else _record(found)
 
     def leave(self) -> None:

@@ -35,6 +35,7 @@ HAZARDS: dict[str, Hazard] = {
     "source.rights_unknown": source.rights_unknown,
     "source.cluster_unknown": source.unknown_cluster,
     "source.unwritable": source.unwritable,
+    "source.fence": source.fence_of_nobody,
     "target.restored": target.restored,
     "target.unreachable": target.unreachable,
     "target.pooler": target.pooler,

@@ -153,6 +153,12 @@ def rights_unknown(world: World) -> Iterator[None]:
     world.mend()
 
 
+def fence_of_nobody(world: World) -> Iterator[None]:
+    world.parts["cutover"] = {"fence": "roles", "writers": ["nobody"]}
+    yield
+    del world.parts["cutover"]
+
+
 def unknown_cluster(world: World) -> Iterator[None]:
     world.replies("shardingState", failure(13, "Unauthorized"))
     yield
