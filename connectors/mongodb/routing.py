@@ -74,7 +74,7 @@ class MongoRecords:
                 conditions.append(_to_come({"$literal": moment}))
             if conditions:
                 which["$expr"] = {"$and": conditions}
-            # A command that is on its way could undo what the swap says, and a fence that stands denies it.
+            # A command on its way could undo what the swap says (`rules.md` J8), and a fence that stands denies it.
             if new.state in (Routing.FENCED, Routing.HANDED_OVER):
                 which.update(NO_COMMAND)
             if new.state in (Routing.FENCED, Routing.PRIMARY):

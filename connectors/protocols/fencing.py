@@ -1,6 +1,6 @@
 """Fences that a side's server keeps: it refuses what applications write, whether they know of tranship or not.
 
-Raising and lowering are commands that check nothing (`rules.md` F2a). So each is registered beside the side's routing
+Raising and lowering are commands that check nothing (`rules.md` F3). So each is registered beside the side's routing
 record first, by a swap that compares it; what was there before is kept there too, as the passport, with which a fence
 can be lowered with nothing but this side. A command leaves the register by its own reply, or once it is certain that
 it can do nothing any more; while one is left no fence is raised, and nothing is handed over.

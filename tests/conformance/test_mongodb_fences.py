@@ -15,7 +15,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from tests.conformance.answers import answering, failure
-from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, FENCES, ROLES, Locked
+from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, FENCES, ROLES, ROLES_FENCE, Locked
 from tests.integration.private import private_mongo
 from tranship.connectors.errors import RefusedError, TakenOverError
 from tranship.connectors.mongodb import MongoSource
@@ -258,12 +258,7 @@ def test_who_may_bypass_a_write_block_is_said_before(locked: Locked) -> None:
     assert said == ["user admin.app may bypass the write block"]
 
 
-RIGHTS = [
-    (number, action)
-    for number, privilege in enumerate(FENCES)
-    for action in privilege["actions"]
-    if action not in ("collMod", "setUserWriteBlockMode", "bypassWriteBlockingMode")
-]
+RIGHTS = [(number, action) for number, privilege in enumerate(ROLES_FENCE) for action in privilege["actions"]]
 
 
 @pytest.mark.parametrize(("number", "action"), RIGHTS)

@@ -3,6 +3,9 @@ rights that fences need."""
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -13,13 +16,21 @@ from tests.integration.private import PrivateMongo
 Document = dict[str, Any]
 
 ROLES = [{"role": "readWrite", "db": "shop"}, {"role": "readWrite", "db": "other"}]
+PAGE = Path(__file__).parents[2] / "docs" / "privileges.md"
+
+
+def _of_the_page() -> list[Document]:
+    """The privileges that the page lists for fences."""
+    _, _, fences = PAGE.read_text(encoding="utf-8").partition("\n## Fences\n")
+    (listed,) = re.findall(r'"privileges": (\[.*?\n  \])', fences.partition("\n## ")[0], re.DOTALL)
+    return list(json.loads(listed))
+
+
+ROLES_FENCE = _of_the_page()
 FENCES: list[Document] = [
-    {"resource": {"db": "admin", "collection": ""}, "actions": ["viewUser", "viewRole", "createRole", "dropRole"]},
-    {"resource": {"db": "admin", "collection": ""}, "actions": ["grantRole"]},
-    {"resource": {"db": "shop", "collection": ""}, "actions": ["viewRole", "grantRole", "collMod"]},
-    {"resource": {"db": "other", "collection": ""}, "actions": ["grantRole"]},
-    {"resource": {"db": "", "collection": ""}, "actions": ["revokeRole"]},
-    {"resource": {"cluster": True}, "actions": ["killAnySession", "setUserWriteBlockMode", "bypassWriteBlockingMode"]},
+    *ROLES_FENCE,
+    {"resource": {"db": "shop", "collection": ""}, "actions": ["collMod"]},
+    {"resource": {"cluster": True}, "actions": ["setUserWriteBlockMode", "bypassWriteBlockingMode"]},
 ]
 ALL = {"read": True, "insert": True, "update": True, "delete": True, "beat": True, "elsewhere": True}
 BEHIND_ROLES = ALL | {"insert": False, "update": False, "delete": False}

@@ -71,6 +71,7 @@ SECTIONS = {
     "A condition": "ConditionPlan",
     "`reconcile`": "ReconcilePlan",
     "`cutover`": "CutoverPlan",
+    "A writer": "WriterPlan",
     "`rollback`": "RollbackPlan",
     "`require`": "RequirePlan",
     "`limits`": "LimitsPlan",

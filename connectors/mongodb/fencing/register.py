@@ -1,5 +1,5 @@
 """The register of commands and the passport of a fence, in the routing record's own document: so that one swap compares
-both (`rules.md` F2a, J3, J5, J8, J10)."""
+both (`rules.md` F3, J3, J5, J8, J10)."""
 
 from __future__ import annotations
 

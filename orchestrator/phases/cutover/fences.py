@@ -173,7 +173,7 @@ class ByServer:
         _look_beforehand(run)
 
     def stop_writers(self, run: Run, version: int) -> None:
-        # Theirs first: what waits is not refused.
+        # Theirs first: what waits is not refused (`rules.md` J5).
         await_routers(run, version)
         chosen, found = self._choose(run, run.source)
         fences = run.source.fences
