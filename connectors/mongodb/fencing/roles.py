@@ -8,13 +8,14 @@ is registered, so whoever finds a command knows that no role of it can come late
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tranship.connectors.errors import RefusedError, TakenOverError
+from tranship.connectors.errors import RefusedError, TakenOverError, TransientError
 from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, Right, lacking
 from tranship.connectors.protocols.fencing import Deed, Fenced, Writer
 from tranship.plans.rules import ROUTER_COLLECTION
@@ -32,6 +33,9 @@ _BEATS = frozenset({"find", "insert", "update", "remove"})
 _REGRANTS = frozenset({"grantRole", "createUser", "createRole", "anyAction"})
 _ROLES = "admin"
 """Where the made roles live: there a role may hold privileges on any database."""
+END_S = 10.0
+"""For killed operations to be gone."""
+_AGAIN_S = 0.005
 _ROLE_NOT_FOUND, _USER_NOT_FOUND = 31, 11
 _MAJORITY = {"w": "majority"}
 
@@ -127,6 +131,13 @@ class RolesFence:
         """End what the writers have under way. A transaction that began before would else still be committed."""
         who = [{"user": one["user"], "db": one["db"]} for one in saved["users"]]
         self._admin.command("killAllSessions", who)
+        # Killing asks an operation to end; one that is past the last point at which it listens still commits.
+        end = time.monotonic() + END_S
+        theirs = {"active": True, "effectiveUsers": {"$elemMatch": {"$or": who}}}
+        while list(self._admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": theirs}])):
+            if time.monotonic() > end:
+                raise TransientError(f"waited {END_S:g} s for operations of the writers to end")
+            time.sleep(_AGAIN_S)
 
     @property
     def _admin(self) -> Any:
@@ -147,7 +158,7 @@ class RolesFence:
     def _needed(self, what: Fenced) -> list[Right]:
         made = [(action, _ROLES) for action in ("viewRole", "createRole", "dropRole", "grantRole")]
         seen = [("viewUser", writer.database) for writer in what.writers] + [("viewRole", self._database)]
-        return [*made, *seen, ("revokeRole", ""), ("killAnySession", CLUSTER)]
+        return [*made, *seen, ("revokeRole", ""), ("killAnySession", CLUSTER), ("inprog", CLUSTER)]
 
     def _of_role(self, role: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """A role of another database can only hold privileges there, so it need not be asked about."""
