@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import contextlib
 import importlib
 import io
 import json
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, util
 from typing import IO, Any
 
 COMMAND = (sys.executable, "-P", "-m", "tranship")
@@ -239,11 +241,47 @@ def _become(asked: dict[str, Any]) -> None:
         stream = io.TextIOWrapper(raw, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    _fork_the_fork_server()
     steady = os.environ.pop(STEADY, None)
     if steady is not None:
         importlib.import_module("tranship.orchestrator.phases.catch_up").STEADY_S = float(steady)
     sys.argv = ["tranship", *asked["arguments"]]
     runpy._run_module_as_main("tranship")  # type: ignore[attr-defined]  exactly what `-m tranship` does
+
+
+def _fork_the_fork_server() -> None:
+    """What a command starts to have workers (`processes.prepared`) is a fork, too, and imports nothing anew.
+
+    It begins now, while this process has no threads, and waits until it is asked for its service, or the command ends.
+    """
+    here, there = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        here.close()
+        _serve_forks(there)
+        os._exit(0)
+    there.close()
+    begin_new = util.spawnv_passfds
+
+    def spawn(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1]:
+            return begin_new(path, arguments, descriptors)
+        util.spawnv_passfds = begin_new  # another one, after this one's end, begins from nothing
+        with here:
+            socket.send_fds(here, [b"begin"], descriptors)
+        return pid
+
+    util.spawnv_passfds = spawn
+
+
+def _serve_forks(asked: socket.socket) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asked:
+        _, descriptors, _, _ = socket.recv_fds(asked, 5, 2)
+    if descriptors:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which workers find as if nothing had been before
+        with contextlib.suppress(SystemExit):
+            forkserver.main(*descriptors, preload=[])
 
 
 if __name__ == "__main__":
