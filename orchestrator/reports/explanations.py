@@ -170,6 +170,10 @@ PROBLEMS: Mapping[str, Explanation] = {
         "a unique index over nothing but key columns",
         "leave `unique` out, or the index if it has all of the key: the primary key is unique already",
     ),
+    "P120": Explanation(
+        "`fence: roles` without `writers`, `writers` with a fence that is not about users, or one of them twice",
+        "declare each application's user on the source once, or name another fence",
+    ),
 }
 
 KINDS: Mapping[str, Mapping[str, Explanation]] = {

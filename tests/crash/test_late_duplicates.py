@@ -134,7 +134,7 @@ STEPS: Mapping[str, Callable[[Run], object]] = {
     "seal": seal,
     "hand over": lambda run: routing.hand_over(run, routing.fenced(run)),
     "open": routing.open_target,
-    "take back": lambda run: routing.take_back(run.source.records, run.id),
+    "take back": lambda run: routing.take_back(run.source, run.id),
     "lift": lift,
     "claim": claim,
     "change": change,

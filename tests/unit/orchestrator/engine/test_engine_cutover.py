@@ -406,12 +406,13 @@ def done_phases(world: World) -> list[object]:
 @pytest.mark.parametrize("landed", [False, True])
 def test_a_fence_that_lands_behind_its_lift_changes_nothing(landed: bool) -> None:
     """Sent by a process that died, and on its way when the next one lifts."""
-    records = MemorySource(MemoryStore()).records
+    source = MemorySource(MemoryStore())
+    records = source.records
     primary, fenced = RoutingRecord(Routing.PRIMARY, 0), RoutingRecord(Routing.FENCED, 1)
     records.begin(Owner("1", "small-1", "target", "state"), primary)
     if landed:
         assert records.swap("1", primary, fenced)
-    assert routing.take_back(records, "1") == records.read("1")
+    assert routing.take_back(source, "1") == records.read("1")
     assert not records.swap("1", primary, fenced)
     found = records.read("1")
     assert found is not None
