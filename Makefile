@@ -69,7 +69,7 @@ test: check  ## check, then all tests, on embedded servers unless the environmen
 demo: install  ## migrate a live shop database, with two kills and a rollback
 	$(BIN)/tranship demo $(DEMO_ARGS)
 
-torture: install  ## SEEDS runs with ten kills each at random times under writers
+torture: install  ## SEEDS runs with ten kills each at random times, and more in the cutover, under writers
 	$(BIN)/python -m tests.torture --seeds $(SEEDS)
 
 bench: install  ## backfill against what the two servers can do alone; what polling costs; init against a scan; a dry run against the run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,9 +125,9 @@ class Play:
 
 
 @contextmanager
-def play(stage: Scene) -> Iterator[Play]:
+def play(stage: Scene, cutover: Mapping[str, str] = CUTOVER) -> Iterator[Play]:
     """The plan of a stage's shop, and its control store."""
-    plan = stage.write_plan(target={"schema": SCHEMA}, limits=LIMITS, cutover=CUTOVER)
+    plan = stage.write_plan(target={"schema": SCHEMA}, limits=LIMITS, cutover=dict(cutover))
     with stage.session(plan) as session:
         made = Play(stage, plan, session)
         try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -33,9 +32,7 @@ from tranship.connectors.mongodb import connect as connect_source
 from tranship.connectors.postgresql import connect_control, connect_progress, connections
 from tranship.connectors.protocols import Feed, Position, Scope
 from tranship.orchestrator.dataplane.run import Run
-from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.failpoints import VARIABLE
-from tranship.orchestrator.journal.state import State
 from tranship.orchestrator.phases.cutover import routing
 from tranship.orchestrator.phases.cutover.lift import LiftCutover
 from tranship.orchestrator.sandbox import Servers
@@ -368,52 +365,22 @@ def test_a_seal_and_a_pivot_of_a_whole_run_under_writers(servers: Servers, tmp_p
             holds = (target_proxy.hold(LANE, ROUTE, COMMIT), source_proxy.hold(HAND_OVER))
             for hold in holds:
                 child = made.run(SOURCE_URI=source_uri, TARGET_URI=target_uri)
-                approve_until(made, session, child, hold.came.is_set)
+                play.approve_until(made, session, child, hold.came.is_set)
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
             child = made.run(**{VARIABLE: "fence.after_swap=stop"})
-            approve_until(made, session, child, lambda: halted(child.pid))
-            found = records(made)
+            play.approve_until(made, session, child, lambda: play.halted(child.pid))
+            found = play.records(made)
             assert [state for state, _ in found] == ["fenced", "closed"]
             assert holds[0].release() == b"", "the takeover has ended that session"
             assert bson.decode(holds[1].release()[21:])["nModified"] == 0
-            assert records(made) == found
+            assert play.records(made) == found
             os.killpg(child.pid, signal.SIGCONT)
-            approve_until(made, session, child, lambda: child.poll() is not None)
+            play.approve_until(made, session, child, lambda: child.poll() is not None)
             assert child.returncode == 0
-            assert [state for state, _ in records(made)] == ["handed_over", "primary"]
+            assert [state for state, _ in play.records(made)] == ["handed_over", "primary"]
         verdict = play.judge(made, done)
     assert (verdict.failed, verdict.lost, verdict.both) == ([], [], 2)
-
-
-def approve_until(
-    made: play.Cutover, session: Session, child: subprocess.Popen[bytes], condition: Callable[[], bool]
-) -> None:
-    """Approve whatever the child asks for until something is so."""
-    answered, end = set[int](), time.monotonic() + play.LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        assert child.poll() is None or condition(), f"the run has ended with {child.returncode}"
-        run = session.latest()
-        state = session.state(run) if run is not None else State()
-        if state.asking is not None and state.asking not in answered:
-            answered.add(state.asking)
-            made.approve(session, state.run)
-        time.sleep(0.02)
-
-
-def halted(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def records(made: play.Cutover) -> list[tuple[str, int]]:
-    """State and version on both sides, as the servers say."""
-    with pymongo.MongoClient[dict[str, Any]](made.source.uri) as client:
-        (source,) = client[made.source.name]["tranship_switches"].find()
-    with psycopg.connect(made.target) as connection:
-        target = connection.execute("SELECT state, version FROM tranship.route").fetchone()
-    assert target is not None
-    return [(source["state"], source["version"]), target]
 
 
 def started(stage: Stage, step: str) -> multiprocessing.process.BaseProcess:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -124,11 +124,53 @@ def await_state(
         time.sleep(POLL_S)
 
 
+def approve_until(
+    made: Cutover, session: Session, child: subprocess.Popen[bytes], condition: Callable[[], bool]
+) -> None:
+    """Approve whatever the child asks for until something is so."""
+    answered, end = set[int](), time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end
+        assert child.poll() is None or condition(), f"the run has ended with {child.returncode}"
+        run = session.latest()
+        state = session.state(run) if run is not None else State()
+        if state.asking is not None and state.asking not in answered:
+            answered.add(state.asking)
+            made.approve(session, state.run)
+        time.sleep(0.02)
+
+
+def halted(pid: int) -> bool:
+    """Whether a process was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def records(made: Cutover) -> list[tuple[str, int]]:
+    """State and version on both sides, as the servers say."""
+    with pymongo.MongoClient[dict[str, Any]](made.source.uri) as client:
+        (source,) = client[made.source.name]["tranship_switches"].find()
+    with psycopg.connect(made.target) as connection:
+        target = connection.execute("SELECT state, version FROM tranship.route").fetchone()
+    assert target is not None
+    return [(source["state"], source["version"]), target]
+
+
 @contextmanager
 def stage(servers: Servers, folder: Path, **changes: Any) -> Iterator[Cutover]:
     """A seeded source, an empty target, and a plan of one stream with `fence: router`."""
+    with (
+        fresh_source(servers) as source,
+        fresh_target(servers) as target,
+        between(source, target, folder, **changes) as made,
+    ):
+        yield made
+
+
+@contextmanager
+def between(source: SourceDatabase, target: str, folder: Path, **changes: Any) -> Iterator[Cutover]:
+    """The same between databases that are there."""
     folder.mkdir(parents=True, exist_ok=True)
-    with fresh_source(servers) as source, fresh_target(servers) as target, (folder / "output.log").open("ab") as log:
+    with (folder / "output.log").open("ab") as log:
         with pymongo.MongoClient[dict[str, Any]](source.uri) as client:
             client[source.name][COLLECTION].insert_many(seeds())
         plan = folder / "plan.yaml"
@@ -209,9 +251,11 @@ def writers(
             child.wait()
 
 
-def judge(made: Cutover, done: Sequence[Done]) -> Verdict:
-    """Compare the target with the ledger, and the source with it up to where it was the primary."""
+def judge(made: Cutover, done: Sequence[Done], expired: Sequence[str] = ()) -> Verdict:
+    """Compare the target with the ledger, and the source with it up to where it was the primary. `expired`: seeds that
+    the source itself has removed."""
     last: dict[str, int | None] = {f"s{n:06}": n for n in range(SEEDED)}
+    last.update(dict.fromkeys(expired))
     on_source: dict[str, int | None] = dict(last)
     for one in done:
         for key, version, _, _, side in one.writes:
