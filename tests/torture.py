@@ -30,6 +30,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
+
+import pymongo
 
 from tests.crash.play import FINISHED, SCHEMA, Play, Process, play
 from tranship.orchestrator.demo.ledger import read
@@ -83,9 +86,12 @@ LIFE = (
 )
 """In the order in which they come. In the backfill it is not time that decides, but how much is loaded."""
 
-CUTOVER = Place(Group.CUTOVER, 1, 4.0)
-"""The last moments of each seed. When the cutover is faster than one of them, there are fewer kills. It begins long
-before the fence: its guard takes a second or two to start."""
+CUTOVER = Place(Group.CUTOVER, 1, 2.0)
+"""It begins before its fence: a guard takes a second or two to start."""
+
+FENCED = Place("behind the fence", 2, 0.3)
+ATTEMPT = (CUTOVER, FENCED)
+"""The last moments of each seed fall here. When the cutover is faster than one of them, there are fewer kills."""
 
 
 class Victim(StrEnum):
@@ -116,7 +122,8 @@ def moments(rng: random.Random) -> list[Moment]:
     drawn.sort(key=lambda moment: (LIFE.index(moment.place), moment.part))
     for _ in range(STARTS):
         drawn.insert(rng.randrange(len(drawn) + 1), Moment(None, 0.0, rng.uniform(0.0, START_S)))
-    return [*drawn, *(replace(_within(rng, CUTOVER), victim=rng.choice(list(Victim))) for _ in range(CUTOVER_KILLS))]
+    last = [_within(rng, place) for place in rng.choices(ATTEMPT, [place.weight for place in ATTEMPT], k=CUTOVER_KILLS)]
+    return [*drawn, *(replace(moment, victim=rng.choice(list(Victim))) for moment in last)]
 
 
 def _within(rng: random.Random, place: Place) -> Moment:
@@ -176,9 +183,10 @@ def torture(servers: Servers, folder: Path, seed: int) -> Outcome:
 
 @dataclass
 class Approver:
-    """Approves whatever the run asks for, once each."""
+    """Approves whatever the run asks for, once each; and looks whether a fence stands."""
 
     made: Play
+    client: pymongo.MongoClient[dict[str, Any]]
     answered: set[int] = field(default_factory=set)
 
     def look(self) -> None:
@@ -188,10 +196,18 @@ class Approver:
             self.answered.add(state.asking)
             self.made.session.control.request(run_name(self.made.session), RequestKind.APPROVE, state.asking)
 
+    def fenced(self) -> bool:
+        """By the source's record."""
+        records = self.client[self.made.stage.source.name]["tranship_switches"]
+        return records.find_one({"state": "fenced"}) is not None
+
 
 def _migrate(made: Play, schedule: Sequence[Moment], outcome: Outcome) -> None:
-    approver = Approver(made)
-    with made.stage.writers(RATE, max_s=WRITERS_S):
+    with (
+        pymongo.MongoClient[dict[str, Any]](made.stage.source.uri) as client,
+        made.stage.writers(RATE, max_s=WRITERS_S),
+    ):
+        approver = Approver(made, client)
         child = made.start()
         for moment in schedule:
             if child.poll() is not None:
@@ -229,7 +245,7 @@ def _kill(made: Play, child: Process, moment: Moment, approver: Approver) -> str
         code = child.wait(moment.delay_s)
     except subprocess.TimeoutExpired:
         return _strike(made, child, moment, seen)
-    if code != FINISHED or moment.place is not CUTOVER:
+    if code != FINISHED or moment.place not in ATTEMPT:
         raise SceneError(f"it ended with exit code {code} before it could be killed at {moment}")
     return ""
 
@@ -267,9 +283,10 @@ def _reached(made: Play, moment: Moment, seen: int, approver: Approver) -> bool:
         return True
     new = made.journal[seen:]
     state = made.state
-    if moment.place is CUTOVER:
+    if moment.place in ATTEMPT:
         approver.look()
-        return state.switched or any(e.record.kind is Kind.INTENT and e.record.phase is PhaseName.FENCE for e in new)
+        begun = any(e.record.kind is Kind.INTENT and e.record.phase is PhaseName.FENCE for e in new)
+        return state.switched or (begun and (moment.place is CUTOVER or approver.fenced()))
     if not new:
         return False
     if moment.place.name == WAITING:

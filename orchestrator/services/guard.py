@@ -27,6 +27,7 @@ from tranship.connectors.protocols import Routing
 from tranship.connectors.registry import open_source
 from tranship.orchestrator import logs, stderr
 from tranship.orchestrator.failpoints import reached
+from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover.routing import Fenceable, take_back
 from tranship.plans.streams import Endpoint
 
@@ -52,7 +53,7 @@ class Watched:
 
 
 class GuardProcess:
-    """A guard that watches."""
+    """A guard that watches. Raises `RefusedToActError` when it cannot be started: without one no fence is raised."""
 
     def __init__(self, watched: Watched) -> None:
         self._process = subprocess.Popen(
@@ -63,10 +64,19 @@ class GuardProcess:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(base64.b64encode(pickle.dumps(watched)) + b"\n")
-        self._process.stdin.flush()
-        if self._process.stdout.readline() != READY:
-            raise RuntimeError(f"the guard of the fence could not be started (exit code {self._process.wait()})")
+        ready = b""
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(base64.b64encode(pickle.dumps(watched)) + b"\n")
+            self._process.stdin.flush()
+            ready = self._process.stdout.readline()
+        if ready != READY:
+            self._process.stdout.close()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            raise RefusedToActError(
+                f"the guard of the fence could not be started (exit code {self._process.wait()}); nobody has waited, "
+                "and nothing was switched"
+            )
 
     def release(self) -> None:
         """The fence is known to be behind us."""

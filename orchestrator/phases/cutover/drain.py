@@ -9,6 +9,7 @@ from tranship.orchestrator.dataplane.run import Run
 from tranship.orchestrator.journal.records import Record
 from tranship.orchestrator.phases import Rehearsal
 from tranship.orchestrator.phases.cutover.checks import DRAIN_LIMIT_S, refusing
+from tranship.orchestrator.phases.cutover.fences import left_s
 from tranship.orchestrator.phases.cutover.member import Member
 from tranship.plans.strategies import PhaseName
 
@@ -22,5 +23,5 @@ class Drain(Member):
 
     def do(self, run: Run) -> Iterator[Record]:
         with refusing():
-            drain.drain(run, DRAIN_LIMIT_S)
+            drain.drain(run, min(DRAIN_LIMIT_S, left_s(run)))
         yield from ()

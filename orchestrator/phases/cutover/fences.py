@@ -7,6 +7,7 @@ kept by the source's server, which refuses writes; routers that live let theirs 
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from tranship.connectors.errors import TakenOverError
@@ -207,6 +208,13 @@ class ByServer:
                 return kind, []
             found += [f"fence {kind}: {why}" for why in against]
         return None, found
+
+
+def left_s(run: Run) -> float:
+    """For how long the fence may still stand: what takes longer would only keep writers waiting for nothing."""
+    if not fence_of(run).stops_writers:
+        return math.inf
+    return max(0.0, run.fenced_at + run.plan.cutover.deadline - run.clock.now())
 
 
 def findings(run: Fencing, source: Source) -> list[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import threading
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from tranship.connectors.errors import TransientError
 from tranship.connectors.memory.routing import KeptRecords, MemoryRecords
 from tranship.connectors.protocols import Owner, Routing, RoutingRecord
-from tranship.orchestrator.services.guard import Watched, watch
+from tranship.orchestrator.phases import RefusedToActError
+from tranship.orchestrator.services.guard import GuardProcess, Watched, watch
 from tranship.plans.streams import Endpoint
 
 OWNER = Owner("1", "shop-1", "the target", "state", "shop")
@@ -91,6 +94,13 @@ def test_it_tries_while_the_source_is_away() -> None:
     world.pause = away_for_a_while  # type: ignore[method-assign]
     assert world.watch() == RoutingRecord(Routing.PRIMARY, 2)
     assert world.time >= AT + 20
+
+
+def test_without_a_guard_no_fence_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard that ends before it watches is no bug of the run, which asks again."""
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RefusedToActError, match="could not be started"):
+        GuardProcess(Watched(Endpoint("mongodb", "mongodb://nowhere"), "1", "shop-1", AT, "json"))
 
 
 def test_one_that_is_released_looks_no_more() -> None:
