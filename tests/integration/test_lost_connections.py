@@ -108,6 +108,10 @@ def test_connections_of_mongodb_are_cut_in_every_phase(route: Route, plan: Path)
 # --- a server that stays away -------------------------------------------------------------------------------------
 
 
+SOON = "&serverSelectionTimeoutMS=1000"
+"""For a MongoDB's URI: that a server is away is met so soon, where how soon is not the question."""
+
+
 def run_here(route: Route, plan: Path, environment: Mapping[str, str], beside: Callable[[], None]) -> int:
     """`tranship run` in this process, with something that happens beside it; its exit code."""
     thread = threading.Thread(target=beside)
@@ -135,7 +139,8 @@ def test_a_person_is_heard_while_a_server_is_away(route: Route, side: str, endin
     plan = route.plan(THINGS, limits={"patience": "forever"})
     proxied = mongodb_proxy(route.source.uri) if side == "mongodb" else postgresql_proxy(route.target_uri)
     with proxied as (away, uri):
-        run = route.run_to(plan, _waits, **{"SOURCE_URI" if side == "mongodb" else "TARGET_URI": uri})
+        soon = SOON if ending == "rollback" else ""  # which meets it again and again
+        run = route.run_to(plan, _waits, **{"SOURCE_URI" if side == "mongodb" else "TARGET_URI": uri + soon})
         away.close()
         wait_until(lambda: "retrying" in run.output, run, "the outage to be met")
         if ending == "SIGTERM":
@@ -151,13 +156,14 @@ def _waits(status: Status) -> bool:
 
 
 @pytest.mark.parametrize("side", ["mongodb", "postgresql"])
-def test_a_server_that_stays_away_pauses_the_run(route: Route, plan: Path, side: str) -> None:
+def test_a_server_that_stays_away_pauses_the_run(route: Route, side: str) -> None:
+    route.documents().insert_many(things(50))
     plan = route.plan(THINGS, limits={"workers": 2, "patience": "1s"})
     with (
         mongodb_proxy(route.source.uri) as (mongodb, source),
         postgresql_proxy(route.target_uri) as (postgresql, target),
     ):
-        addresses = {"SOURCE_URI": source, "TARGET_URI": target}
+        addresses = {"SOURCE_URI": source + SOON, "TARGET_URI": target}
         away: Proxy = {"mongodb": mongodb, "postgresql": postgresql}[side]
 
         def go_away() -> None:
@@ -177,7 +183,9 @@ def test_a_server_that_stays_away_pauses_the_run(route: Route, plan: Path, side:
     assert equal(route)
 
 
-def test_an_outage_longer_than_the_lease_is_waited_for(route: Route, plan: Path) -> None:
+def test_an_outage_longer_than_the_lease_is_waited_for(route: Route) -> None:
+    route.documents().insert_many(things(50))
+    plan = route.plan(THINGS, limits={"workers": 2})
     with postgresql_proxy(route.target_uri) as (postgresql, target):
         run = route.start("run", plan, TARGET_URI=target)
         route.await_status(plan, lambda status: status.waiting_for_approval == Group.CUTOVER, run)
