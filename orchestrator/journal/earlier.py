@@ -52,8 +52,8 @@ def _sealed(state: State, record: Record) -> State:
 
 
 def _switched(state: State, record: Record) -> State:
-    if not state.sealed or state.switched:
-        raise IllegalTransitionError(f"{record.kind} cannot come now: nothing is sealed")
+    if not state.sealed or state.switched or state.pivoting:  # a pivot that was sent is none of such a journal
+        raise IllegalTransitionError(f"{record.kind} cannot come now: nothing is sealed, or the pivot is sent")
     return state.in_round(state.latest.switched(state.records))
 
 

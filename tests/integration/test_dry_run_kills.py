@@ -94,6 +94,10 @@ UNDER_WRITES = (
 
 NEVER_REACHED = {
     "fence.after_guard",
+    "raise.after_register",
+    "raise.after_command",
+    "lower.after_register",
+    "lower.after_command",
     "fence.after_swap",
     "open.after_swap",
     "guard.before_lift",
