@@ -486,7 +486,8 @@ class Engine:
         phase = self.state.current
         data: dict[str, Any] = {"reason": failure.reason}
         if self.state.pivoting:
-            self._hold_unknown(failure.reason)
+            if failure.outcome is not Outcome.ASK_AGAIN:  # else it was read: a lift is the next step, and ends this
+                self._hold_unknown(failure.reason)
             return
         match failure.outcome:
             case Outcome.POLICY:

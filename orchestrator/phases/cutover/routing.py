@@ -89,13 +89,14 @@ def opening(run: Run) -> Opening:
 
 
 def hand_over(run: Run, version: int) -> None:
-    """The pivot. Whether it has taken place, only the record says: raises `RefusedError` if that says it has not."""
+    """The pivot. Whether it has taken place, only the record says: raises `RefusedToActError` if that says it has not;
+    the lift that follows makes sure that it will not either."""
     records, before = run.source.records, RoutingRecord(Routing.FENCED, version)
     after = RoutingRecord(Routing.HANDED_OVER, version)
     standing = records.read(run.id)
     records.swap(run.id, before, after, in_time=standing is not None and standing.left_s is not None)
     if records.read(run.id) != after:
-        raise RefusedError("the source's routing record was not handed over")
+        raise RefusedToActError("the switch came too late, or somebody has lifted the fence; nothing was switched")
 
 
 def open_target(run: Run) -> None:

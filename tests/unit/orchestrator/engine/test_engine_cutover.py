@@ -441,6 +441,22 @@ def test_a_switch_that_nobody_can_read_is_held(world: World, monkeypatch: pytest
     assert "has no effect" in records(world, Kind.IGNORED)[0]["reason"], "the rollback came too late"
 
 
+def test_a_switch_that_came_too_late_is_lifted_and_asked_for_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard was first: the record, which can be read, says so, and writers go on on the source."""
+    source = MemorySource(world.store)
+    sent = lambda record: record.kind is Kind.PIVOT_SENT  # noqa: E731
+    with done_behind(monkeypatch, sent, lambda: routing.take_back(source, world.engine.state.id)):
+        thread = approved(world)
+        world.wait(lambda: bool(records(world, Kind.LIFTED)))
+    assert not world.engine.state.switched
+    world.approve()
+    state = world.finish(thread)
+    assert (state.status, state.switched) == (RunStatus.FINISHED, True)
+    assert not records(world, Kind.HELD)
+
+
 def test_who_does_not_wait_for_the_source_leaves_the_switch_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
