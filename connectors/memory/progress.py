@@ -34,6 +34,7 @@ from tranship.connectors.protocols import (
     Tally,
     Totals,
     TouchedKey,
+    Unapplied,
 )
 from tranship.connectors.protocols.routing import moved
 from tranship.plans.streams import Stream
@@ -201,6 +202,10 @@ class MemoryProgress:
         if kept.position is None:
             return Backlog(len(kept.dirty), now - oldest, 0.0, 0.0)
         return Backlog(len(kept.dirty), now - oldest, now - kept.kept_at, now - kept.changed_at)
+
+    def unapplied(self, scope: Scope, most: int) -> list[Unapplied]:
+        entries = [(entry.since, *key) for key, entry in self._kept(scope).dirty.items()]
+        return [Unapplied(stream, key, since) for since, stream, key in sorted(entries)[:most]]
 
     def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
         def work(state: TargetState) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from tranship.connectors.errors import ConnectorError
 from tranship.connectors.postgresql.statetables import StateTables, digest, in_text
-from tranship.connectors.protocols import MOST_COUNTED, Backlog, DirtyKey, Key, Scope, TouchedKey
+from tranship.connectors.protocols import MOST_COUNTED, Backlog, DirtyKey, Key, Scope, TouchedKey, Unapplied
 from tranship.plans.streams import Stream
 
 PARKED = timedelta(seconds=10)
@@ -130,6 +130,14 @@ class DirtyKeys:
         # A row that was written by a statement after this one's clock was read is not younger than now.
         oldest, capture, quiet = (max(float(age or 0), 0.0) for age in ages)
         return Backlog(waiting[0], oldest_s=oldest, capture_age_s=capture, quiet_s=quiet)
+
+    def unapplied(self, most: int) -> list[Unapplied]:
+        """Those that wait longest, oldest first."""
+        dirty = self._tables.dirty
+        since = func.extract("epoch", dirty.c.first_seen).label("since")
+        query = select(dirty.c.stream, dirty.c.key, since).where(self._mine(dirty))
+        found = self._connection.execute(query.order_by(dirty.c.first_seen, dirty.c.stream, dirty.c.key).limit(most))
+        return [Unapplied(row.stream, bytes(row.key), float(row.since)) for row in found]
 
     def parked(self) -> dict[str, int]:
         """How many entries wait for rows of which table."""

@@ -46,6 +46,7 @@ from tranship.connectors.protocols import (
     Tally,
     Totals,
     TouchedKey,
+    Unapplied,
 )
 from tranship.connectors.protocols.routing import moved
 from tranship.plans.streams import Endpoint, Stream
@@ -293,6 +294,10 @@ class PostgresProgress:
     def backlog(self, scope: Scope) -> Backlog:
         with self._sessions.read() as connection:
             return DirtyKeys(connection, self._tables, scope).backlog()
+
+    def unapplied(self, scope: Scope, most: int) -> list[Unapplied]:
+        with self._sessions.read() as connection:
+            return DirtyKeys(connection, self._tables, scope).unapplied(most)
 
     def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
         with self._sessions.write(scope) as connection:

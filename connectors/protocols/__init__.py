@@ -29,6 +29,7 @@ from tranship.connectors.protocols.forms import (
     Span,
     Tally,
     TouchedKey,
+    Unapplied,
     is_nameless,
 )
 from tranship.connectors.protocols.progress import (
@@ -88,6 +89,7 @@ __all__ = [
     "TargetSchema",
     "Totals",
     "TouchedKey",
+    "Unapplied",
     "Watch",
     "is_nameless",
 ]

@@ -104,6 +104,15 @@ class DirtyKey:
 
 
 @dataclass(frozen=True)
+class Unapplied:
+    """A dirty key, and since when it has been one: in seconds since 1970, by the target's clock."""
+
+    stream: str
+    key: Key
+    since: float
+
+
+@dataclass(frozen=True)
 class TouchedKey:
     """A key that was applied. `touch` tells which batch did it last; no two batches have the same."""
 

@@ -21,6 +21,7 @@ from tranship.connectors.protocols.forms import (
     Span,
     Tally,
     TouchedKey,
+    Unapplied,
 )
 from tranship.connectors.protocols.routing import Opening, RecordStore
 from tranship.plans.streams import Stream
@@ -106,6 +107,9 @@ class Progress(Protocol):
 
     def backlog(self, scope: Scope) -> Backlog:
         """How far the target is behind, by the database's clock."""
+
+    def unapplied(self, scope: Scope, most: int) -> list[Unapplied]:
+        """The dirty keys that wait longest, oldest first: behind a switch, what was written to the source since."""
 
     def mark_dirty(self, scope: Scope, keys: Sequence[tuple[str, Key]]) -> None:
         """Repair and reseed: enqueue keys as if they had changed. Nothing else writes rows (`rules.md` I2)."""

@@ -21,11 +21,19 @@ from tranship.orchestrator.reports.status import Status, ago, dirty_keys, durati
 
 def divergence_line(divergence: Mapping[str, Any]) -> str:
     """A divergence on a line: stream, key as it is typed, kind, and the columns that differ."""
-    key = divergence["key"]
+    columns = ", ".join(divergence["columns"])
+    return f"{_named(divergence)}: {divergence['kind']}{f' in {columns}' if columns else ''}"
+
+
+def _rogue_line(write: Mapping[str, Any]) -> str:
+    return f"written on the source after the switch: {_named(write)}, first at {write['at']}"
+
+
+def _named(found: Mapping[str, Any]) -> str:
+    key = found["key"]
     (named,) = key.values() if len(key) == 1 and "canonical" not in key else (key,)
     text = named if isinstance(named, str) else json.dumps(named, ensure_ascii=False)
-    columns = ", ".join(divergence["columns"])
-    return f"{divergence['stream']} {printable(text)}: {divergence['kind']}{f' in {columns}' if columns else ''}"
+    return f"{found['stream']} {printable(text)}"
 
 
 def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) -> None:
@@ -72,8 +80,14 @@ def print_status(console: Console, status: Status, limit: int = MOST_PRINTED) ->
         console.print(Text(sentence, style="yellow"))
     if status.next_command:
         console.print(Text.assemble("next: ", (status.next_command, "bold")), soft_wrap=True)
+    _print_keys(console, status, limit)
+
+
+def _print_keys(console: Console, status: Status, limit: int) -> None:
     for line in first_of(map(divergence_line, status.divergences), limit, len(status.divergences)):
         console.print(Text(f"divergence: {line}"))
+    for line in first_of(map(_rogue_line, status.rogue_writes), limit, len(status.rogue_writes)):
+        console.print(Text(line))
 
 
 def print_names(found: Iterable[tuple[str, int, Mapping[str, int]]], *, as_json: bool) -> None:

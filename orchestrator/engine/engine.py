@@ -417,10 +417,8 @@ class Engine:
         rollback = self.plan.rollback
         policy = rollback.phases.get(stage_of(phase), rollback.on_failure) if phase else "pause"
         if self.state.switched:
-            advice = "`tranship reconcile` names the rows; `tranship resume` ends the run as it is"
-            self.book.write(
-                Record(Kind.HELD, data={"reason": f"{reason}. After the switch nothing is undone; {advice}"})
-            )
+            why = f"{reason}. After the switch nothing is undone; `tranship resume` ends the run as it is"
+            self.book.write(Record(Kind.HELD, data={"reason": why}))
         elif policy == "rollback" and self.state.status is RunStatus.RUNNING:
             self._roll_back(reason)
         else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from tranship.connectors.fit import Fit
-from tranship.connectors.protocols import MOST_COUNTED, Build, Mismatch, Progress, Scope, Tally, Totals
+from tranship.connectors.protocols import MOST_COUNTED, Build, Key, Mismatch, Progress, Scope, Tally, Totals, Unapplied
 from tranship.orchestrator.dataplane.work import Part
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.journal.state import ENDED, State
@@ -20,6 +20,7 @@ from tranship.orchestrator.reports.keynames import key_values
 from tranship.plans.strategies import GROUPS
 from tranship.plans.streams import Stream
 
+MOST_ROGUE = 1_000
 VERSION = 1
 """Of what `as_dict` gives."""
 
@@ -68,6 +69,7 @@ class Status:
     `parked_keys`: how many wait because rows of which table hold theirs. `dirty_keys` and `lag_s` are None while
     nothing follows the source: before capture, and from the switch or the end of the run on. `can_cut_over`: whether
     nothing is against a cutover now, and what is (`with_readiness`); None where that is no question, or was not asked.
+    `rogue_writes`: what was written to the source behind the switch, the first `MOST_ROGUE` of it.
     Times are UTC, ISO 8601.
     """
 
@@ -93,6 +95,7 @@ class Status:
     compared_at: str | None
     compared_age_s: float | None
     divergences: tuple[dict[str, Any], ...]
+    rogue_writes: tuple[dict[str, Any], ...]
     facts: dict[str, dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def _status(session: Session, run: str, progress: Progress) -> Status:
         compared_at=utc(compared.at) if compared else None,
         compared_age_s=round(compared.age_s, 1) if compared else None,
         divergences=tuple(describe(session.streams, d) for d in progress.divergences(scope)),
+        rogue_writes=tuple(_rogue(session.streams, progress.unapplied(scope, MOST_ROGUE))) if state.switched else (),
         facts={phase.value: dict(facts) for phase, facts in state.facts.items()},
     )
 
@@ -213,9 +217,19 @@ def describe(streams: tuple[Stream, ...], mismatch: Mismatch) -> dict[str, Any]:
 
     The plan may have lost the stream since, as when it is edited after its run has ended: then the key has no columns.
     """
-    stream = next((s for s in streams if s.name == mismatch.stream), None)
-    key = key_values(stream, mismatch.key) if stream is not None else {"canonical": mismatch.key.hex()}
+    key = _key(streams, mismatch.stream, mismatch.key)
     return {"stream": mismatch.stream, "key": key, "kind": mismatch.kind, "columns": list(mismatch.columns)}
+
+
+def _key(streams: tuple[Stream, ...], name: str, key: Key) -> dict[str, Any]:
+    stream = next((s for s in streams if s.name == name), None)
+    return key_values(stream, key) if stream is not None else {"canonical": key.hex()}
+
+
+def _rogue(streams: tuple[Stream, ...], found: Sequence[Unapplied]) -> Iterator[dict[str, Any]]:
+    """What was written to the source behind the switch: nothing applies it any more, so it stays dirty."""
+    for one in found:
+        yield {"stream": one.stream, "key": _key(streams, one.stream, one.key), "at": utc(one.since)}
 
 
 def dirty_keys(count: int) -> str:

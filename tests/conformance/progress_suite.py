@@ -130,6 +130,15 @@ class ProgressSuite(MigrationSuite):
         assert 0.0 <= after.capture_age_s <= after.oldest_s
         assert after.quiet_s <= after.oldest_s
 
+    def test_what_is_dirty_is_named_oldest_first(self, migration: Migration) -> None:
+        migration.change(2)
+        migration.change(1, 3)
+        found = migration.progress.unapplied(migration.scope, 10)
+        assert found[0].key == key(2)
+        assert {(one.stream, one.key) for one in found} == {("orders", key(number)) for number in (1, 2, 3)}
+        assert [one.since for one in found] == sorted(one.since for one in found)
+        assert migration.progress.unapplied(migration.scope, 1) == found[:1]
+
     # --- chunks
 
     def test_chunks_are_planned_once(self, migration: Migration) -> None:

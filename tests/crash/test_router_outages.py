@@ -193,6 +193,11 @@ def test_applications_that_stand_still_on_either_side(servers: Servers, tmp_path
             os.killpg(child.pid, signal.SIGCONT)
             assert child.wait(LIMIT_S) == HELD
             assert "2 keys were written on the source after the switch" in said(made)
+            status = made.command("status", "--json")[1]
+            named = {(one["stream"], one["key"]["_id"]) for one in json.loads(status)["rogue_writes"]}
+            assert named == {(COLLECTION, "halted1000"), (COLLECTION, SEED.format(0))}
+            status = made.command("status")[1]
+            assert status.count("written on the source after the switch: things ") == 2, status
             time.sleep(0.5)
         verdict = judge(made, done)
     assert (verdict.failed, verdict.both) == ([], 2)

@@ -168,10 +168,7 @@ class Route:
     def tamper(self, statement: str, *parameters: object) -> None:
         """Change the target's rows as a bug of the applier might: their guard takes it for the applier."""
         with psycopg.connect(self.target_uri) as connection:
-            runs = connection.execute("select run from tranship.route where state = 'closed'").fetchall()
-            for (run,) in runs:
-                connection.execute("select set_config('tranship.applies', %s, true)", (run,))
-            connection.execute(statement.encode(), parameters)
+            tamper(connection, statement, *parameters)
 
     def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         """Some columns of a migrated table, ordered by them."""
@@ -251,6 +248,14 @@ class Route:
         """End whatever still runs."""
         for child in self.children:
             child.kill()
+
+
+def tamper(connection: psycopg.Connection[Any], statement: str, *parameters: object) -> None:
+    """What `Route.tamper` does, by a connection that is there: for those who do it often."""
+    with connection.transaction():
+        for (run,) in connection.execute("select run from tranship.route where state = 'closed'").fetchall():
+            connection.execute("select set_config('tranship.applies', %s, true)", (run,))
+        connection.execute(statement.encode(), parameters)
 
 
 def wait_until(

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
 
-from tests.integration.route import THINGS, Route, things, wait_until, written_to
+from tests.integration.route import THINGS, Route, tamper, things, wait_until, written_to
 
 FINISHED, DIFFERS, ROLLED_BACK, PAUSED = 0, 1, 4, 7
 PAUSING = {"on_failure": "pause"}
+
+
+def spoil_by(connection: psycopg.Connection[Any]) -> Callable[[int], None]:
+    """Somebody who writes so often that no look finds the row as the one before it did."""
+    connection.autocommit = True
+    update = "update moved.things set name = %s where _id = 't00007'"
+    return lambda number: tamper(connection, update, f"wrong {number}")
 
 
 def test_rows_that_are_known_to_differ_are_not_switched_over(route: Route) -> None:
@@ -82,11 +92,8 @@ def test_a_row_that_somebody_writes_to_in_the_target_is_not_switched_wrong(route
     route.documents().insert_many(things(50))
     plan = route.plan(THINGS, cutover={"final": final})
 
-    def spoil(number: int) -> None:
-        route.tamper("update moved.things set name = %s where _id = 't00007'", f"wrong {number}")
-
     run = route.run_to(plan, lambda status: status.phases["catch-up"] != "pending")
-    with written_to(spoil, 0.05):
+    with psycopg.connect(route.target_uri) as connection, written_to(spoil_by(connection), 0.02):
         asked = lambda status: status.waiting_for_approval == "cutover" and status.dirty_keys == 0  # noqa: E731
         facts = route.await_status(plan, asked, run).facts["reconcile"]
         assert (facts["moving"], facts["divergences"]) == (1, 0)

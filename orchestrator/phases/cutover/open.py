@@ -34,7 +34,10 @@ class Open:
         pass_marker(run, MARKER_LIMIT_S)
         rogue = run.progress.backlog(run.scope).dirty
         if rogue:
-            return Diverged(f"{rogue} keys were written on the source after the switch; stop those writers and decide")
+            return Diverged(
+                f"{rogue} keys were written on the source after the switch; `tranship status` names them. Stop those "
+                "writers and decide"
+            )
         return Verified()
 
     def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002

@@ -53,6 +53,7 @@ def status(*streams: StreamStatus) -> Status:
         compared_at=None,
         compared_age_s=None,
         divergences=(),
+        rogue_writes=(),
         facts={},
     )
 
