@@ -13,6 +13,7 @@ from tranship.orchestrator.journal.steps import Do, Wait, next_step
 from tranship.orchestrator.phases import RefusedToActError
 from tranship.orchestrator.phases.cutover import checks
 from tranship.orchestrator.phases.cutover.fences import fence_of
+from tranship.orchestrator.phases.cutover.routing import in_the_way
 from tranship.orchestrator.phases.record import known_divergences
 from tranship.plans import Plan
 from tranship.plans.strategies import is_pivot, stage_of
@@ -64,6 +65,7 @@ def _of_fence(session: Session, subject: _Subject) -> list[str]:
         return []
     try:
         with closing(session.connect.source()) as source:
-            return kind.objections(subject, source)
+            left = in_the_way(source, session.state(subject.scope.run).id)
+            return [*([left] if left else []), *kind.objections(subject, source)]
     except ConnectorError as error:
         return [f"the source cannot be asked: {error}"]

@@ -213,9 +213,6 @@ def test_a_write_block_as_documented(locked: Locked, source: MongoSource) -> Non
             assert through.fences.objections(FenceKind.WRITE_BLOCK, what) == []
             through.fences.send(through.fences.register_raise(ID, 1, FenceKind.WRITE_BLOCK, what))
             assert (block.on, through.fences.try_writers(FenceKind.WRITE_BLOCK, what)) == (True, [])
-            assert through.fences.objections(FenceKind.WRITE_BLOCK, what) == [
-                "somebody else blocks writes on the source already"
-            ]
             side = MongoSide(app.shop, "p", "router", 1.0)
             assert side.beat(None) == Record(ID, "fenced", 1, None)
             assert take_back(through, ID) == RoutingRecord(Routing.PRIMARY, 2)
@@ -223,6 +220,9 @@ def test_a_write_block_as_documented(locked: Locked, source: MongoSource) -> Non
             assert side.beat(None) == Record(ID, "primary", 2, None)
             assert through.fences.try_writers(FenceKind.WRITE_BLOCK, what) != []
             block.on = True  # somebody else's: the record does not know of it
+            assert through.fences.objections(FenceKind.WRITE_BLOCK, what) == [
+                "somebody else blocks writes on the source already"
+            ]
             with pytest.raises(OperationFailure):
                 side.beat(None)
 
@@ -292,6 +292,15 @@ def test_whom_a_fence_would_not_hold_is_said_before(locked: Locked, source: Mong
     ]
     (why,) = source.fences.objections(FenceKind.WRITE_BLOCK, fenced(locked))
     assert "it has no write block" in why
+
+
+def test_no_second_fence_is_raised_where_one_stands(locked: Locked, source: MongoSource) -> None:
+    """Else what is left of the writers' rights would be taken for what they had."""
+    raised(source, locked, FenceKind.ROLES)
+    for kind in FenceKind:
+        assert source.fences.objections(kind, fenced(locked)) == [
+            "a fence of run r stands on the source already: `tranship unfence` takes it away"
+        ]
 
 
 def test_a_writer_that_was_dropped_behind_the_fence_does_not_keep_it_up(locked: Locked, source: MongoSource) -> None:

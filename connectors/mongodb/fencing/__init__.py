@@ -63,7 +63,12 @@ class MongoFences:
 
     def objections(self, kind: FenceKind, what: Fenced) -> list[str]:
         with translated("asking whether a fence could be raised"):
-            return [*self._means(kind).objections(what), *self._trial.objections(what)]
+            standing = [
+                f"a fence of run {run} stands on the source already: `tranship unfence` takes it away"
+                for run in self._register.standing()
+            ]
+            # Else what that one has left would be taken for what was there before.
+            return standing or [*self._means(kind).objections(what), *self._trial.objections(what)]
 
     def register_raise(self, id: str, version: int, kind: FenceKind, what: Fenced) -> Command:  # noqa: A002
         command = Command(id, version, Deed.RAISE, secrets.token_hex(8))

@@ -51,6 +51,10 @@ class Register:
         which = {**_of(command, *_LOWERED_IN), "commands.token": command.token}
         return self._records.update_one(which, change).modified_count == 1
 
+    def standing(self) -> list[str]:
+        """The runs whose passports are here."""
+        return sorted(str(one.get("run")) for one in self._records.find({"passport": {"$exists": True}}, {"run": 1}))
+
     def forget(self, id: str) -> None:  # noqa: A002
         """All commands of a run."""
         self._records.update_one({"_id": id}, {"$unset": {"commands": ""}})
