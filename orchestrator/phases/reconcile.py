@@ -59,6 +59,8 @@ class Reconcile:
         found, allowed = run.facts(self.name)["divergences"], run.plan.reconcile.max_divergences
         if found > allowed:
             return Diverged(f"{found} rows diverge, {allowed} are allowed; `tranship status` names them")
+        # A look at every row holds the applier up; whoever is asked for the cutover now should find it caught up again.
+        wait_for_applier(run)
         return Verified()
 
     def undo(self, run: Run) -> Iterator[Record]:  # noqa: ARG002
