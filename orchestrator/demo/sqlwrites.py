@@ -48,6 +48,8 @@ def set_column(desk: Desk) -> Iterator[SqlWrite]:
     document = desk.holdings.get(place) if place is not None else None
     if place is None or document is None or type(document.get(field)) is not kind:
         return
+    if "\0" in str(document[field]):  # its column is NULL, and the residue that has it stays: not what is asked here
+        return
     statement = sql.SQL("UPDATE {table} SET {column} = %s WHERE _id = %s")
     yield _write(place, {**document, field: value}, statement, (value, _key(document)), column=field)
 
