@@ -70,17 +70,23 @@ def _unfence(source: Source, database: str, *, from_passport: bool, handed_over:
         "commands without an answer are forgotten: make sure that their processes have ended.",
         yes=yes,
     )
-    for owner, record, _ in standing:
-        _lower(source, fences, owner, record)
-        typer.echo(f"lowered: the fence of run {owner.run}", err=True)
+    lowered = [_lower(source, fences, owner, record) for owner, record, _ in standing]
+    if not all(lowered):
+        raise typer.Exit(REFUSED)
 
 
-def _lower(source: Source, fences: Fences, owner: Owner, record: RoutingRecord) -> None:
+def _lower(source: Source, fences: Fences, owner: Owner, record: RoutingRecord) -> bool:
     if record.state is Routing.HANDED_OVER:
         lower(fences, owner.id, record.version)
     else:
         take_back(source, owner.id)
+    left = fences.passport(owner.id)
+    if left is not None and left.kind is not None:  # what another process has registered is its own to carry out
+        typer.echo(f"another process lowers the fence of run {owner.run}: look again", err=True)
+        return False
     fences.forget_commands(owner.id)
+    typer.echo(f"lowered: the fence of run {owner.run}", err=True)
+    return True
 
 
 def _print(owner: Owner, record: RoutingRecord, passport: Passport) -> None:

@@ -66,6 +66,6 @@ def _of_fence(session: Session, subject: _Subject) -> list[str]:
     try:
         with closing(session.connect.source()) as source:
             left = in_the_way(source, session.state(subject.scope.run).id)
-            return [*([left] if left else []), *kind.objections(subject, source)]
+            return [left] if left else kind.objections(subject, source)
     except ConnectorError as error:
         return [f"the source cannot be asked: {error}"]

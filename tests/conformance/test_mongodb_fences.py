@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -15,8 +14,16 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from tests.conformance.answers import answering, failure
-from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, FENCES, ROLES, ROLES_FENCE, Locked
-from tests.integration.private import private_mongo
+from tests.integration.locked import (
+    ALL,
+    BEHIND_ROLES,
+    BEHIND_VALIDATORS,
+    FENCES,
+    ROLES,
+    ROLES_FENCE,
+    Locked,
+    locked_mongo,
+)
 from tranship.connectors.errors import RefusedError, TakenOverError
 from tranship.connectors.mongodb import MongoSource
 from tranship.connectors.protocols import Owner, Routing, RoutingRecord
@@ -32,10 +39,8 @@ STREAMS = (Stream("things", "things", "things", (), ()),)
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    with private_mongo(Path(tmp_path_factory.mktemp("locked")), "--auth") as server:
-        made = Locked(server)
+    with locked_mongo(tmp_path_factory.mktemp("locked")) as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
@@ -227,6 +232,7 @@ def test_a_write_block_as_documented(locked: Locked, source: MongoSource) -> Non
                 side.beat(None)
 
 
+@pytest.mark.usefixtures("source")
 @pytest.mark.parametrize("missing", ["setUserWriteBlockMode", "bypassWriteBlockingMode"])
 def test_a_right_that_a_write_block_needs_is_named_before(locked: Locked, missing: str) -> None:
     less = [dict(privilege) for privilege in FENCES]
@@ -242,6 +248,7 @@ def test_a_right_that_a_write_block_needs_is_named_before(locked: Locked, missin
     assert said.startswith(f"our user may not {missing} on the cluster")
 
 
+@pytest.mark.usefixtures("source")
 def test_who_may_bypass_a_write_block_is_said_before(locked: Locked) -> None:
     locked.root.admin.command(
         "createRole", "passes", privileges=[{"resource": {"cluster": True}, "actions": ["bypassWriteBlockingMode"]}],
@@ -292,6 +299,24 @@ def test_whom_a_fence_would_not_hold_is_said_before(locked: Locked, source: Mong
     ]
     (why,) = source.fences.objections(FenceKind.WRITE_BLOCK, fenced(locked))
     assert "it has no write block" in why
+
+
+def test_a_role_that_is_gone_is_named_and_the_fence_stands_until_it_is_back(
+    locked: Locked, source: MongoSource
+) -> None:
+    extra = {"role": "extra", "db": "admin"}
+    locked.root.admin.command("createRole", "extra", privileges=[], roles=[])
+    locked.root.admin.command("updateUser", "app", roles=[*ROLES, extra])
+    raised(source, locked, FenceKind.ROLES)
+    locked.root.admin.command("dropRole", "extra")
+    with pytest.raises(RefusedError, match="extra@admin"):
+        take_back(source, ID)
+    assert locked.may() == BEHIND_ROLES
+    locked.root.admin.command("createRole", "extra", privileges=[], roles=[])
+    assert take_back(source, ID) == RoutingRecord(Routing.PRIMARY, 2)
+    assert extra in locked.roles()
+    locked.root.admin.command("dropRole", "extra")
+    assert (locked.may(), locked.made_roles()) == (ALL, [])
 
 
 def test_no_second_fence_is_raised_where_one_stands(locked: Locked, source: MongoSource) -> None:

@@ -16,8 +16,7 @@ import yaml
 
 from tests.crash.test_router_cutover import DEADLINE_S, LONGEST_S, await_record, ended, killed, nothing_lost
 from tests.cutover.play import COLLECTION, Cutover, declared, seeds, writers
-from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, ROLES, Locked
-from tests.integration.private import private_mongo
+from tests.integration.locked import ALL, BEHIND_ROLES, BEHIND_VALIDATORS, ROLES, Locked, locked_mongo
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_target
 
@@ -28,10 +27,8 @@ KILLED = ("raise.after_register", "raise.after_command", "lower.after_register",
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    with private_mongo(Path(tmp_path_factory.mktemp("locked")), "--auth") as server:
-        made = Locked(server)
+    with locked_mongo(tmp_path_factory.mktemp("locked")) as made:
         yield made
-        made.close()
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pymongo
+import pytest
 from pymongo.errors import OperationFailure, WriteError
 
-from tests.integration.private import PrivateMongo
+from tests.integration.private import LAX, PrivateMongo, lax, private_mongo
 
 Document = dict[str, Any]
 
@@ -44,8 +47,6 @@ class Locked:
     def __init__(self, server: PrivateMongo) -> None:
         self.server = server
         self._opened: list[pymongo.MongoClient[Document]] = []
-        with pymongo.MongoClient[Document](server.uri) as first:
-            first.admin.command("createUser", "root", pwd="r", roles=["root"])
         self.root = self.client("root", "r")
         self.root.admin.command("createUser", "app", pwd="a", roles=ROLES)
         self.root.admin.command("createRole", "fencer", privileges=FENCES, roles=[{"role": "readWrite", "db": "shop"}])
@@ -91,6 +92,19 @@ class Locked:
             "beat": done(lambda: shop.tranship_routers.update_one({"_id": "r"}, {"$set": {"a": 1}}, upsert=True)),
             "elsewhere": done(lambda: other.things.insert_one({"at": 1})),
         }
+
+
+@contextmanager
+def locked_mongo(folder: Path) -> Iterator[Locked]:
+    """A server with users for the length of the block."""
+    with private_mongo(folder, "--auth") as server:
+        if lax():
+            pytest.skip(f"{LAX} tells nobody his rights, without which no fence by roles is raised")
+        with pymongo.MongoClient[Document](server.uri) as first:
+            first.admin.command("createUser", "root", pwd="r", roles=["root"])
+        made = Locked(server)
+        yield made
+        made.close()
 
 
 def done(act: Any) -> bool:

@@ -22,7 +22,7 @@ from psycopg.errors import InsufficientPrivilege
 from pymongo.errors import OperationFailure
 
 from tests.cutover import play
-from tests.integration.private import private_mongo
+from tests.integration.private import LAX, lax, private_mongo
 from tests.integration.route import Route, wait_until
 from tests.unit.test_docs import PAGES, section, table
 from tranship.connectors.mongodb import connect
@@ -32,7 +32,6 @@ from tranship.orchestrator.journal.state import RunStatus
 from tranship.orchestrator.reports.findings import FINDINGS
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import SourceDatabase, fresh_target
-from tranship.orchestrator.sandbox.embedded import mongodb_executable
 from tranship.plans import load
 from tranship.plans.streams import Endpoint
 from tranship.router.sides import MongoSide, PostgresSide
@@ -48,8 +47,6 @@ MONGODB, POSTGRESQL, APPLICATION = (
 PASSWORD = "open-sesame"
 OWN = {"db": "shop", "collection": "things"}
 
-LAX = "secantusd-py"
-"""The server that asks for less than MongoDB does, and tells nothing; the page says in what."""
 
 OPLOG = "`local.oplog.rs`"
 
@@ -380,7 +377,3 @@ def test_a_right_that_a_router_lacks_is_asked_for(locked: Locked, right: Right) 
             come_and_go()
     with pymongo.MongoClient[dict[str, Any]](locked.of("root")) as client:
         client.shop.drop_collection("tranship_routers")
-
-
-def lax() -> bool:
-    return mongodb_executable().name == LAX

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from tranship.connectors.mongodb.rights import told_privileges, untold
 
@@ -16,19 +18,33 @@ Right = tuple[str, str]
 CLUSTER = "the cluster"
 
 
-def lacking(client: MongoClient[Document], rights: Sequence[Right]) -> list[str]:
-    """In words; empty on a server without users, which lets everybody do everything."""
-    status = client.admin.command("connectionStatus", showPrivileges=True)
-    if not status["authInfo"].get("authenticatedUsers"):
-        return []
-    user = untold(status)
-    info = client.admin.command("usersInfo", dict(user), showPrivileges=True) if user else None
-    may = set(_allowed(told_privileges(status, info)))
-    missing = [(action, place) for action, place in rights if not _known(action, place) & may]
-    return [
-        f"our user may not {action} on {place or 'all databases'} (docs/privileges.md)"
-        for action, place in dict.fromkeys(missing)
-    ]
+class OwnRights:
+    """Asked once. On a server without users everybody may do everything."""
+
+    def __init__(self, client: MongoClient[Document]) -> None:
+        status = client.admin.command("connectionStatus", showPrivileges=True)
+        self._users = bool(status["authInfo"].get("authenticatedUsers"))
+        self._may = set(_allowed(_privileges(client, status)))
+
+    def lacking(self, rights: Sequence[Right]) -> list[str]:
+        """Which of these our user has not, in words."""
+        if not self._users:
+            return []
+        if not self._may:
+            return ["the server does not tell what our user may do (docs/privileges.md)"]
+        missing = [(action, place) for action, place in rights if not _known(action, place) & self._may]
+        return [
+            f"our user may not {action} on {place or 'all databases'} (docs/privileges.md)"
+            for action, place in dict.fromkeys(missing)
+        ]
+
+
+def _privileges(client: MongoClient[Document], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    user, info = untold(status), None
+    if user is not None:
+        with suppress(OperationFailure):  # not every server lets a user ask about itself
+            info = client.admin.command("usersInfo", dict(user), showPrivileges=True)
+    return told_privileges(status, info)
 
 
 def _known(action: str, place: str) -> set[Right]:

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tranship.connectors.errors import RefusedError, TakenOverError, TransientError
-from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, Right, lacking
+from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, OwnRights, Right
 from tranship.connectors.protocols.fencing import Deed, Fenced, Writer
 from tranship.plans.rules import ROUTER_COLLECTION
 
@@ -50,18 +50,18 @@ class RolesFence:
     def objections(self, what: Fenced) -> list[str]:
         if not what.writers:
             return ["no applications' users are declared (cutover.writers): there is nobody to take writing from"]
-        found = lacking(self._client, self._needed(what))
-        if found:
+        own = OwnRights(self._client)
+        if found := own.lacking(self._needed(what)):
             return found
+        granted: list[Right] = []
         for writer in what.writers:
             info = self._info(writer)
             if info is None:
                 found.append(f"the source has no user {writer}")
                 continue
             found += [f"user {writer} {why}" for why in _too_mighty(info.get("inheritedPrivileges", ()))]
-            granted = [("grantRole", role["db"]) for role in info["roles"]]
-            found += lacking(self._client, granted)
-        return found
+            granted += [("grantRole", role["db"]) for role in info["roles"]]
+        return found + own.lacking(granted)
 
     def survey(self, what: Fenced) -> Document:
         """The writers' roles, and what is left of them behind the fence."""
@@ -102,11 +102,14 @@ class RolesFence:
             except OperationFailure as error:
                 if deed is Deed.LOWER and error.code == _USER_NOT_FOUND:  # dropped by others: nobody to give it back to
                     continue
-                if error.code == _ROLE_NOT_FOUND:
-                    raise TakenOverError(
-                        f"the command to {deed} the fence was taken over by another process"
+                if error.code != _ROLE_NOT_FOUND:
+                    raise
+                if self._made(token):
+                    raise RefusedError(
+                        f"one of the roles that user {one['db']}.{one['user']} has to get is not there: "
+                        f"{_named(roles[:-1])}. Make it again"
                     ) from error
-                raise
+                raise TakenOverError(f"the command to {deed} the fence was taken over by another process") from error
 
     def missing(self, deed: Deed, saved: Mapping[str, Any]) -> list[str]:
         """What the server says that is not as the command was to make it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tranship.connectors.mongodb.fencing.ownrights import lacking
+from tranship.connectors.mongodb.fencing.ownrights import OwnRights
 from tranship.connectors.protocols.fencing import Deed, Fenced
 
 Document = dict[str, Any]
@@ -28,7 +28,7 @@ class ValidatorsFence:
 
     def objections(self, what: Fenced) -> list[str]:
         here = self._options()
-        found = lacking(self._client, [("collMod", self._database.name)])
+        found = OwnRights(self._client).lacking([("collMod", self._database.name)])
         return found + [f"collection {name} is not there" for name in _collections(what) if name not in here]
 
     def survey(self, what: Fenced) -> Document:

@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tranship.connectors.mongodb.errors import NOT_ANSWERED
-from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, lacking
+from tranship.connectors.mongodb.fencing.ownrights import CLUSTER, OwnRights
 from tranship.connectors.protocols.fencing import Deed, Fenced
 
 Document = dict[str, Any]
@@ -36,7 +36,7 @@ class WriteBlock:
         ours = self._admin.command("connectionStatus")["authInfo"]
         if not ours.get("authenticatedUsers"):
             return [*found, "without users nobody could be told from anybody: our own markers would be blocked, too"]
-        found += lacking(self._client, [(action, CLUSTER) for action in _NEEDED])
+        found += OwnRights(self._client).lacking([(action, CLUSTER) for action in _NEEDED])
         for writer in what.writers:
             who = {"user": writer.user, "db": writer.database}
             users = self._admin.command("usersInfo", who, showPrivileges=True)["users"]

@@ -38,7 +38,7 @@ class Fence(Member):
             check_record(run)
             check_strangers(run)
             routing.begin(run)
-            kind.prepare(run)
+            kind = kind.prepare(run)
             deadline = None
             if kind.stops_writers:
                 # Before the fence: a process that dies right behind it must not leave one that nobody lifts. How long a

@@ -57,8 +57,9 @@ class FenceKind(Protocol):
     def objections(self, run: Fencing, source: Source) -> list[str]:
         """What would keep it from being raised now; reads only."""
 
-    def prepare(self, run: Run) -> None:
-        """Before the guard starts, which takes a while: nobody waits yet. Raises `RefusedToActError`."""
+    def prepare(self, run: Run) -> FenceKind:
+        """Before the guard starts, which takes a while: nobody waits yet. Returns what is to be raised: of several
+        kinds the one that was chosen. Raises `RefusedToActError`."""
 
     def look(self, run: Run) -> None:
         """Directly before the fence is raised: see to it that little is left behind it. Raises `RefusedToActError`."""
@@ -84,8 +85,9 @@ class External:
         """That the writers have stopped is seen once they have been."""
         return []
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> FenceKind:  # noqa: ARG002
         """Nothing to prepare."""
+        return self
 
     def look(self, run: Run) -> None:
         """However much is left: the writers stand still already, and not for us."""
@@ -116,10 +118,26 @@ class External:
         """Nobody was stopped."""
 
 
-class ByRouter:
-    """Routers let writes wait."""
+class _Raised:
+    """What fences that applications wait for have in common."""
 
     stops_writers = True
+
+    def look(self, run: Run) -> None:
+        _look_beforehand(run)
+
+    def lower(self, run: Run) -> None:
+        run.source.records.hasten(run.id, None)
+
+    def _get_ready(self, run: Run) -> None:
+        _look_beforehand(run)
+        run.source.records.hasten(run.id, HASTE_S)
+        run.clock.sleep(HEARD_S)
+
+
+class ByRouter(_Raised):
+    """Routers let writes wait."""
+
     known_early = False
 
     def objections(self, run: Fencing, source: Source) -> list[str]:
@@ -130,15 +148,11 @@ class ByRouter:
             "(docs/router-protocol.md)"
         ]
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> FenceKind:
         for why in self.objections(run, run.source):
             raise RefusedToActError(f"{why}. Nothing was switched")
-        self.look(run)
-        run.source.records.hasten(run.id, HASTE_S)
-        run.clock.sleep(HEARD_S)
-
-    def look(self, run: Run) -> None:
-        _look_beforehand(run)
+        self._get_ready(run)
+        return self
 
     def stop_writers(self, run: Run, version: int) -> None:
         await_routers(run, version)
@@ -146,14 +160,10 @@ class ByRouter:
     def prove_still(self, run: Run) -> None:
         """The routers have said so, and what was written since the seal is shown behind the switch."""
 
-    def lower(self, run: Run) -> None:
-        run.source.records.hasten(run.id, None)
 
+class ByServer(_Raised):
+    """The source's server refuses what applications write: by the first of some kinds that can be raised."""
 
-class ByServer:
-    """The source's server refuses what applications write."""
-
-    stops_writers = True
     known_early = True
 
     def __init__(self, *kinds: ServerFence) -> None:
@@ -163,39 +173,31 @@ class ByServer:
         chosen, found = self._choose(run, source)
         return [] if chosen is not None else found
 
-    def prepare(self, run: Run) -> None:
-        for why in self.objections(run, run.source):
-            raise RefusedToActError(f"{why}. Nothing was switched")
-        self.look(run)
-        run.source.records.hasten(run.id, HASTE_S)
-        run.clock.sleep(HEARD_S)
-
-    def look(self, run: Run) -> None:
-        _look_beforehand(run)
+    def prepare(self, run: Run) -> FenceKind:
+        chosen, found = self._choose(run, run.source)
+        if chosen is None:
+            raise RefusedToActError(f"{'; '.join(found)}. Nothing was switched")
+        self._get_ready(run)
+        return ByServer(chosen)
 
     def stop_writers(self, run: Run, version: int) -> None:
+        (kind,), fences = self._kinds, run.source.fences
+        assert fences is not None
         # Theirs first: what waits is not refused (`rules.md` J5).
         await_routers(run, version)
-        chosen, found = self._choose(run, run.source)
-        fences = run.source.fences
-        if chosen is None or fences is None:
-            raise RefusedToActError(f"{'; '.join(found)}. Nothing was switched")
         try:
-            command = fences.register_raise(run.id, version, chosen, fenced_of(run))
+            command = fences.register_raise(run.id, version, kind, fenced_of(run))
             reached("raise.after_register")
             fences.send(command)
         except TakenOverError as error:
             raise RefusedToActError(f"{error}; nothing was switched") from error
         reached("raise.after_command")
-        if passing := fences.try_writers(chosen, fenced_of(run)):
-            raise RefusedToActError(f"the fence ({chosen}) does not hold: {'; '.join(passing)}. Nothing was switched")
+        if passing := fences.try_writers(kind, fenced_of(run)):
+            raise RefusedToActError(f"the fence ({kind}) does not hold: {'; '.join(passing)}. Nothing was switched")
 
     def prove_still(self, run: Run) -> None:
-        """What a fence lets through, deletes behind validators, would be seen here."""
+        """What a fence lets through, deletes behind validators or users that are not declared, would be seen here."""
         prove_still(run)
-
-    def lower(self, run: Run) -> None:
-        run.source.records.hasten(run.id, None)
 
     def _choose(self, run: Fencing, source: Source) -> tuple[ServerFence | None, list[str]]:
         """The first kind that nothing is against, or all that is against each of them."""

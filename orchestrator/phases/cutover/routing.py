@@ -139,10 +139,11 @@ def in_the_way(source: Fenceable, id: str) -> str | None:  # noqa: A002
     left = source.fences.passport(id) if source.fences is not None else None
     if left is None:
         return None
-    what = f"a fence ({left.kind}) of an earlier attempt stands" if left.kind else "commands of an earlier attempt"
-    return f"{what} on the source; their server has not answered to: " + ", ".join(
-        f"{one.deed} ({one.version})" for one in left.commands
-    )
+    found = [f"a fence ({left.kind}) of an earlier attempt stands on the source"] if left.kind else []
+    if left.commands:
+        sent = ", ".join(f"{one.deed} ({one.version})" for one in left.commands)
+        found.append(f"the source's server has not answered to commands of an earlier attempt: {sent}")
+    return "; ".join(found)
 
 
 def _stands(source: Fenceable, id: str) -> bool:  # noqa: A002
