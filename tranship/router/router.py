@@ -35,8 +35,9 @@ BEAT_S = 0.25
 """Between two heartbeats, unless the record asks for more."""
 DOUBT_S = 5.0
 """For how long a write whose lease had ended waits for a look that may clear it."""
-SHUT_BEAT_S = 0.02
-"""Between two heartbeats while writes wait."""
+SHUT_BEAT_S = 0.05
+"""Between two heartbeats while writes wait. Each is a write: of many more a slow source would have little left for what
+the writers wait for."""
 
 
 class Router:
@@ -147,7 +148,7 @@ class Router:
         except Exception as error:  # noqa: BLE001  whatever a driver raises: the lease goes on for as long as it lasts
             log.warning("the routing record cannot be read: %s", error)
             self._gate.why = f"the routing record cannot be read ({type(error).__name__})"
-            return SHUT_BEAT_S * 5
+            return SHUT_BEAT_S * 2
         self._gate.renew(self._began, self._began + OWN_LEASE_S)
         try:
             return self._follow(verdict)

@@ -24,7 +24,7 @@ from tranship.plans import Plan
 from tranship.plans.resolution import writer_logins
 from tranship.plans.streams import Stream
 
-HASTE_S = 0.02
+HASTE_S = 0.05
 """How often routers are asked to look at the record while a fence may come."""
 HEARD_S = 0.3
 """After so long they have heard of it: longer than they leave between two looks (`docs/router-protocol.md`)."""

@@ -8,7 +8,7 @@ import { look, SOURCE, TARGET } from "./table.mjs";
 
 const OWN_LEASE_MS = 800;
 const LOOK_MS = 250;
-const WAITING_MS = 20;
+const WAITING_MS = 50;
 const DOUBT_MS = 5_000;
 
 /** A write that waited for as long as the application lets it, and was not begun. */
