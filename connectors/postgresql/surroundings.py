@@ -20,6 +20,7 @@ def findings(connection: Connection) -> Iterator[Finding]:
     yield from clock(connection)
     yield from event_triggers(connection)
     yield from feedback(connection)
+    yield from prepared(connection)
     yield from locale(connection)
 
 
@@ -53,6 +54,20 @@ def feedback(connection: Connection) -> Iterator[Finding]:
     elif row.used >= row.slots:
         message = f"all {row.slots} replication slots are in use: nothing more can follow the target's changes"
         yield Finding("target.slots", "info", message, "raise max_replication_slots, if you want a feed back")
+
+
+def prepared(connection: Connection) -> Iterator[Finding]:
+    """Transactions that were prepared and not ended. No session has them, so none can be ended for them; a slot that is
+    made waits for those of all databases."""
+    query = "SELECT count(*), extract(epoch FROM now() - min(prepared))::bigint FROM pg_prepared_xacts"
+    count, oldest = connection.execute(text(query)).one()
+    if count:
+        message = (
+            f"{count} prepared transactions have not been ended, the oldest for {oldest} s: they keep their locks, "
+            "and no replication slot can be made before they are"
+        )
+        hint = "find out whose they are (`pg_prepared_xacts`), and COMMIT PREPARED or ROLLBACK PREPARED each"
+        yield Finding("target.prepared", "warning", message, hint)
 
 
 def locale(connection: Connection) -> Iterator[Finding]:

@@ -237,6 +237,11 @@ FINDINGS: Mapping[str, Explanation] = {
         "(info) all replication slots are in use: nothing more can follow the target's changes",
         "nothing for a run; for a feed back, raise `max_replication_slots`, or drop a slot that nobody reads",
     ),
+    "target.prepared": Explanation(
+        "a warning: transactions were prepared on the target (`PREPARE TRANSACTION`) and not ended: they keep their "
+        "locks, which nobody's session has, and no replication slot can be made",
+        "find out whose they are (`pg_prepared_xacts`), and end each by `COMMIT PREPARED` or `ROLLBACK PREPARED`",
+    ),
     "target.locale": Explanation(
         "(info) the database orders texts by a locale, and MongoDB by their bytes",
         'write `ORDER BY … COLLATE "C"` where the old order matters',

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from tests.cutover.play import (
     writers,
 )
 from tests.cutover.writers import Setting
+from tests.integration.proxy import mongodb_proxy
 from tranship.orchestrator.engine.session import Session
 from tranship.orchestrator.failpoints import VARIABLE
 from tranship.orchestrator.sandbox import ServerMissingError, Servers, embedded, processes
@@ -211,6 +212,47 @@ def test_applications_that_stand_still_on_either_side(servers: Servers, tmp_path
     assert verdict.longest_s < LONGEST_S
 
 
+def test_a_router_whose_way_to_the_source_swallows_everything(servers: Servers, tmp_path: Path) -> None:
+    """From before the fence until the target is the primary: the cutover waits no longer than for its lease; it goes on
+    on the target by that side's record alone. What it had sent arrives when the network is whole again: of that the
+    application was told that it failed, and the run names it."""
+    with shown(tmp_path) as changes, stage(servers, tmp_path, **changes) as made, ExitStack() as stack:
+        way, uri = stack.enter_context(mongodb_proxy(made.source.uri, holding=True))
+        # Its driver gives writes up; without these it waits until it is sure that the network is parted.
+        limits = "&".join(f"{name}TimeoutMS=1500" for name in ("connect", "socket", "serverSelection"))
+        parted, first = replace(made, writes_to=f"{uri}&{limits}"), 100
+        with (
+            made.session() as session,
+            writers(made, 1, 2, RATE, 20) as done,
+            writers(parted, 1, 4, RATE, 20, first=first) as beyond,
+            witnessed(made),
+        ):
+            child = made.run(**{VARIABLE: "open.after_swap=stop"})
+            awaited(lambda: asks(session), LIMIT_S, "the run to ask")
+            sent = way.hold(rb"update.*things.*upsert")
+            assert sent.came.wait(LIMIT_S)
+            way.freeze()
+            approve_until(made, session, child, lambda: halted(child.pid))
+            assert records(made)[1][0] == "primary"
+            copied = newest(made, first)
+            awaited(lambda: newest(made, first) > copied, LIMIT_S, "the router to go on")
+            before = held_by_source(made, first)
+            sent.free.set()
+            way.thaw()
+            awaited(lambda: held_by_source(made, first) != before, LIMIT_S, "what was sent to arrive")
+            os.killpg(child.pid, signal.SIGCONT)
+            assert child.wait(LIMIT_S) == HELD
+            named = {one["key"]["_id"] for one in json.loads(made.command("status", "--json")[1])["rogue_writes"]}
+        verdict = judge(made, [*done, *beyond])
+    unknown = {why.split(":")[0] for why in verdict.failed}
+    assert named
+    assert named <= unknown
+    # A write that had landed before its answer was lost was captured; one that came late is on the source alone.
+    assert {loss.split(":")[0].split()[1] for loss in verdict.lost} <= unknown, verdict.lost
+    assert {f"source {key}" for key in named} <= {loss.split(":")[0] for loss in verdict.lost}
+    assert verdict.longest_s < LONGEST_S
+
+
 # --- what happens -----------------------------------------------------------------------------------------------------
 
 
@@ -323,12 +365,20 @@ def on_source(made: Cutover) -> dict[str, Any]:
         return client[made.source.name]["tranship_switches"].find_one() or {}
 
 
-def newest(made: Cutover) -> int:
-    """How far the writers have come on the target."""
+def newest(made: Cutover, first: int = 0) -> int:
+    """How far the writers, from one on, have come on the target behind what was copied."""
     with psycopg.connect(made.target) as connection:
-        row = connection.execute(f"SELECT max(version) FROM {SCHEMA}.{COLLECTION} WHERE thread >= 0").fetchone()
+        query = f"SELECT max(version) FROM {SCHEMA}.{COLLECTION} WHERE thread >= %s"
+        row = connection.execute(query, (first,)).fetchone()
     assert row is not None
     return int(row[0] or 0)
+
+
+def held_by_source(made: Cutover, first: int) -> list[tuple[str, int]]:
+    """What the source holds of the writers from one on."""
+    with pymongo.MongoClient[dict[str, Any]](made.source.uri) as client:
+        found = client[made.source.name][COLLECTION].find({"thread": {"$gte": first}}).sort("_id")
+        return [(one["_id"], one["version"]) for one in found]
 
 
 def said(made: Cutover) -> str:

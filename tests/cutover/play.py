@@ -225,9 +225,10 @@ def writers(
     keys: int,
     *,
     commands: Sequence[Sequence[str]] = (PYTHON,),
+    first: int = 0,
 ) -> Iterator[list[Done]]:
     """Processes of writers at `rate` writes per second in all; the list is filled when the block has ended. `commands`:
-    what the processes run, in turn."""
+    what the processes run, in turn. `first`: number of the first thread, by which its keys are called."""
     done: list[Done] = []
     children = []
     for number in range(processes):
@@ -239,8 +240,8 @@ def writers(
             stderr=made.log,
         )
         setting = Setting(
-            "shop", made.writes_to or made.source.uri, made.source.name, made.target, SCHEMA, number * threads,
-            threads, keys, rate / processes / threads,
+            "shop", made.writes_to or made.source.uri, made.source.name, made.target, SCHEMA,
+            first + number * threads, threads, keys, rate / processes / threads,
         )  # fmt: skip
         assert child.stdin is not None
         assert child.stdout is not None

@@ -84,7 +84,7 @@ class Writer:
             with self._router.writing() as side:
                 (self._on_source if side == "source" else self._on_target)(side, key, version)
         except Exception as error:  # noqa: BLE001  whatever it is, the application sees it
-            self.done.failed.append(f"{type(error).__name__}: {error}")
+            self.done.failed.append(f"{key}: {type(error).__name__}: {error}")
             return
         self.done.writes.append((key, version, at, time.monotonic() - began, str(side)))
 

@@ -39,11 +39,13 @@ class Hold:
 
 @dataclass
 class Proxy:
-    """Forwards connections to `connect()`; `cut` ends those that are open, `close` and `open` shut and open the way."""
+    """Forwards connections to `connect()`; `cut` ends those that are open, `close` and `open` shut and open the way,
+    `freeze` swallows what is sent on it until `thaw`."""
 
     connect: Callable[[], socket.socket]
     listener: socket.socket
     closed: threading.Event = field(default_factory=threading.Event)
+    flowing: threading.Event = field(default_factory=threading.Event)
     exchange: Mapping[bytes, bytes] = field(default_factory=dict)
     pooling: bool = False
     messages: Callable[[socket.socket], Iterator[bytes]] | None = None
@@ -51,6 +53,9 @@ class Proxy:
     holds: list[Hold] = field(default_factory=list)
     pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.flowing.set()
 
     @property
     def port(self) -> int:
@@ -75,6 +80,14 @@ class Proxy:
     def open(self) -> None:
         """Let connections through again."""
         self.closed.clear()
+
+    def freeze(self) -> None:
+        """From here on nothing comes through in either direction, and nobody is told: a network that is parted."""
+        self.flowing.clear()
+
+    def thaw(self) -> None:
+        """Let all of it through after all."""
+        self.flowing.set()
 
     def hold(self, *steps: bytes) -> Hold:
         """Keep back the first message that fits the last one of these expressions, behind such as fit those before it
@@ -107,7 +120,7 @@ class Proxy:
                 answers = _noted(answers, held)
             for blocks, sink in ((requests, server), (answers, client)):
                 ends = (client, server)
-                threading.Thread(target=_forward, args=(blocks, sink, ends), daemon=True).start()
+                threading.Thread(target=_forward, args=(blocks, sink, ends, self.flowing), daemon=True).start()
 
     def _kept_back(self, messages: Iterator[bytes], held: list[Hold]) -> Iterator[bytes]:
         seen: dict[int, int] = {}
@@ -140,9 +153,12 @@ def _noted(answers: Iterator[bytes], held: list[Hold]) -> Iterator[bytes]:
             hold.over.set()
 
 
-def _forward(blocks: Iterator[bytes], sink: socket.socket, ends: tuple[socket.socket, socket.socket]) -> None:
+def _forward(
+    blocks: Iterator[bytes], sink: socket.socket, ends: tuple[socket.socket, socket.socket], flowing: threading.Event
+) -> None:
     with contextlib.suppress(OSError):
         for block in blocks:
+            flowing.wait()
             sink.sendall(block)
     for end in ends:
         _end(end)
@@ -219,6 +235,7 @@ def _proxy(
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
             made.cut()
+            made.thaw()
             for hold in made.holds:
                 hold.free.set()
                 hold.over.set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tranship.router.gate import Doubt, Gate, NoRouteError, OutcomeUnknownError, Pass, Side
 from tranship.router.records import SOURCE, TARGET, Name, Open, Record, Shut, Verdict, judge, judge_alone
-from tranship.router.sides import Fence, MongoSide, PostgresSide, SideOfRouter
+from tranship.router.sides import Bounded, Fence, MongoSide, PostgresSide, SideOfRouter
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,6 +33,9 @@ OWN_LEASE_S = 0.8
 """For how long it takes its lease to last, from before the heartbeat was sent: shorter, for clocks do not run alike."""
 BEAT_S = 0.25
 """Between two heartbeats, unless the record asks for more."""
+LOOK_S = 2.0
+"""For how long a look at one side is waited for. Behind its lease it is worth nothing, but the next one
+finds the connection that it has made."""
 DOUBT_S = 5.0
 """For how long a write whose lease had ended waits for a look that may clear it."""
 SHUT_BEAT_S = 0.05
@@ -64,8 +67,8 @@ class Router:
         self.limit_s = limit_s
         self._initial = initial
         self._sides: dict[Name, SideOfRouter] = {
-            SOURCE: MongoSide(source, plan, self.instance, LEASE_S),
-            TARGET: PostgresSide(target, plan, self.instance, LEASE_S, state_schema),
+            SOURCE: Bounded(MongoSide(source, plan, self.instance, LEASE_S), LOOK_S),
+            TARGET: Bounded(PostgresSide(target, plan, self.instance, LEASE_S, state_schema), LOOK_S),
         }
         self._gate = Gate(time.monotonic)
         self._at: Name = SOURCE

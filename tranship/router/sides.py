@@ -5,8 +5,12 @@ The statements are those of `docs/router-protocol.md`. Drivers are the applicati
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tranship.router.records import Record
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 _BLOCKED = 371
 """MongoDB's write block stands (`setUserWriteBlockMode`): a heartbeat is refused as well."""
+
+T = TypeVar("T")
 
 Fence = tuple[str, int]
 """Run and version of a fence."""
@@ -29,6 +35,43 @@ class SideOfRouter(Protocol):
 
     def leave(self) -> None:
         """Say that it does not live any more."""
+
+
+class Bounded:
+    """A side whose looks end in time, whatever its driver waits for: behind a way that swallows what is sent that may
+    be minutes, while the other side's record says long since where to go on.
+
+    A look that takes longer is left to its thread, and what it finds counts for nothing; one at a time is under way.
+    """
+
+    def __init__(self, side: SideOfRouter, limit_s: float) -> None:
+        self._side = side
+        self._limit_s = limit_s
+        self._last: threading.Thread | None = None
+
+    def beat(self, acknowledged: Fence | None) -> Record | None:
+        return self._in_time(partial(self._side.beat, acknowledged))
+
+    def leave(self) -> None:
+        self._in_time(self._side.leave)
+
+    def _in_time(self, work: Callable[[], T]) -> T:
+        end = time.monotonic() + self._limit_s
+        if self._last is not None:
+            self._last.join(self._limit_s)
+            if self._last.is_alive():
+                raise TimeoutError("an earlier look has not come back yet")
+        result: Future[T] = Future()
+        self._last = threading.Thread(target=_settle, args=(result, work), name="tranship-router-look", daemon=True)
+        self._last.start()
+        return result.result(max(0.0, end - time.monotonic()))
+
+
+def _settle(result: Future[T], work: Callable[[], T]) -> None:
+    try:
+        result.set_result(work())
+    except BaseException as error:  # noqa: BLE001  raised where it is waited for
+        result.set_exception(error)
 
 
 class MongoSide:

@@ -58,6 +58,7 @@ HAZARDS: dict[str, Hazard] = {
     "target.event_trigger": target.event_trigger,
     "target.clock": target.target_clock,
     "target.wal_level": target.wal_level,
+    "target.prepared": target.prepared,
     "target.slots": target.slots,
     "target.locale": target.locale,
     "target.name_taken": target.name_taken,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -223,18 +224,34 @@ def target_clock(world: World) -> Iterator[None]:
 
 
 def wal_level(world: World) -> Iterator[None]:
-    """Of a server of its own, set as servers come; the sandbox's is set to `logical`."""
+    """Of a server as servers come; the sandbox's is set to `logical`."""
+    with _of_its_own(world, wal_level="replica"):
+        yield
+
+
+def prepared(world: World) -> Iterator[None]:
+    """By default a server allows none."""
+    with _of_its_own(world, max_prepared_transactions="1") as uri:
+        with psycopg.connect(uri, autocommit=True) as connection:
+            for statement in ("BEGIN", "SELECT pg_current_xact_id()", "PREPARE TRANSACTION 'left'"):
+                connection.execute(statement)
+        yield
+
+
+@contextmanager
+def _of_its_own(world: World, **settings: str) -> Iterator[str]:
+    """A server with other settings, as the target."""
     whole = world.route.environment["TARGET_URI"]
-    settings = {**embedded.POSTGRESQL_SETTINGS, "wal_level": "replica"}
-    world.monkeypatch.setattr(embedded, "POSTGRESQL_SETTINGS", settings)
+    world.monkeypatch.setattr(embedded, "POSTGRESQL_SETTINGS", {**embedded.POSTGRESQL_SETTINGS, **settings})
     with tempfile.TemporaryDirectory() as folder:
         server = embedded.start_postgresql(Path(folder))
         try:
             wait_until("another PostgreSQL", lambda: postgresql_answers(server.uri), 60)
             world.route.environment["TARGET_URI"] = server.uri
-            yield
+            yield server.uri
         finally:
             server.stop()
+            world.monkeypatch.undo()
     world.route.environment["TARGET_URI"] = whole
 
 

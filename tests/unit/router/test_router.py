@@ -134,6 +134,31 @@ def test_a_server_that_is_away_for_less_than_a_lease_is_not_noticed(world: World
         assert side == SOURCE
 
 
+def test_a_side_that_never_answers_keeps_nobody_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way that swallows what is sent: a driver waits for it as long as it likes."""
+    monkeypatch.setattr(router_module, "LOOK_S", 0.05)
+    world, hangs = World(monkeypatch), threading.Event()
+    world.says(("primary", 0), ("closed", 0))
+    with world.router:
+        with world.router.writing() as side:
+            assert side == SOURCE
+        beat, looks = world.source.beat, list[None]()
+
+        def swallowed(acknowledged: Fence | None) -> Record | None:
+            looks.append(None)
+            hangs.wait()
+            return beat(acknowledged)
+
+        monkeypatch.setattr(world.source, "beat", swallowed)
+        monkeypatch.setattr(world.source, "leave", hangs.wait)
+        until(lambda: looks != [])
+        world.says(("handed_over", 1), ("primary", 1))
+        until(lambda: world.router.reading() == TARGET)
+        with world.router.writing() as side:
+            assert (side, len(looks)) == (TARGET, 1)
+    hangs.set()
+
+
 @pytest.mark.parametrize("version", [0, 2])
 def test_behind_a_lapse_the_record_says_what_became_of_a_write(
     world: World, monkeypatch: pytest.MonkeyPatch, version: int
