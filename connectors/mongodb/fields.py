@@ -313,6 +313,8 @@ class Node:
         slots = self.slots
         pieces: list[Piece] = []
         last, required, plain = -1, 0, True
+        # Names before the present one: looked at only behind the first field that is out of order.
+        seen, known = set[bytes](), 0
         for element in elements:
             kind, name, at, stop = element
             slot = slots.get(name) or self.unnamed(name)
@@ -325,7 +327,9 @@ class Node:
                 last = slot.order
             else:
                 plain = False
-                if any(earlier[1] == name for earlier in elements[: len(pieces)]):
+                seen.update(earlier[1] for earlier in elements[known : len(pieces)])
+                known = len(pieces)
+                if name in seen:
                     pieces.append(doc.keep(element, self.path, self.depth, slot.note("duplicate")))
                     continue
                 doc.notes.append(slot.note("order"))
