@@ -1,9 +1,10 @@
 """PostgreSQL as a target: loads, replaces and reads back rows, keeps progress beside them, owns what it makes.
 
-Versions: 14 and later. Roles: batch target, progress, target schema.
+Versions: 14 and later. Roles: batch target, progress, target schema; marked target, ledger.
 
 Guarantees:
-- Rows, their progress and their mark commit in one transaction, which checks the epoch last.
+- Rows, their progress and their mark commit in one transaction, which checks the epoch last. Where the two are in
+  different databases, rows and mark do, and the ledger settles behind them.
 - Sessions that write are recorded under their epoch and ended at takeover, so that a stopped process blocks nobody.
 - Only what a run made (and noted in the state schema) is emptied or dropped.
 - What was loaded is read back equal, column by column, in key order, with bounded memory.
@@ -27,11 +28,14 @@ from tranship.plans.streams import Endpoint, Stream
 
 if TYPE_CHECKING:
     from tranship.connectors.postgresql.control import PostgresControl
+    from tranship.connectors.postgresql.ledger import PostgresLedger
+    from tranship.connectors.postgresql.marked import PostgresMarkedTarget
     from tranship.connectors.postgresql.progress import PostgresProgress
     from tranship.connectors.postgresql.schema import PostgresSchema
     from tranship.connectors.postgresql.target import PostgresTarget
     from tranship.connectors.protocols import BatchTarget, Progress, TargetSchema
     from tranship.connectors.protocols.control import ControlStore
+    from tranship.connectors.protocols.detached import Ledger, MarkedTarget
 
 Hook = Callable[[str], None]
 
@@ -93,6 +97,21 @@ def connect_progress(
     return PostgresProgress(endpoint, streams, hook)
 
 
+def connect_marked(endpoint: Endpoint, scope: Scope, *, hook: Hook = _no_hook) -> PostgresMarkedTarget:
+    """The same target without what is kept about its rows; connects when it is first used."""
+    from tranship.connectors.postgresql.marked import PostgresMarkedTarget
+
+    return PostgresMarkedTarget(endpoint, scope, hook)
+
+
+def connect_ledger(endpoint: Endpoint, streams: Sequence[Stream], *, hook: Hook = _no_hook) -> PostgresLedger:
+    """What is kept about the rows of a target elsewhere; connects when it is first used. The endpoint's `schema` is
+    not looked at."""
+    from tranship.connectors.postgresql.ledger import PostgresLedger
+
+    return PostgresLedger(endpoint, streams, hook)
+
+
 def connect_control(endpoint: Endpoint, *, hook: Hook = _no_hook) -> PostgresControl:
     """The control store in the state schema; connects when it is first used."""
     from tranship.connectors.postgresql.control import PostgresControl
@@ -127,6 +146,12 @@ if TYPE_CHECKING:
     def _is_target(target: PostgresTarget) -> BatchTarget:
         return target
 
+    def _is_marked(target: PostgresMarkedTarget) -> MarkedTarget:
+        return target
+
+    def _is_ledger(ledger: PostgresLedger) -> Ledger:
+        return ledger
+
     def _is_progress(progress: PostgresProgress) -> Progress:
         return progress
 
@@ -140,6 +165,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SITES",
     "connect_control",
+    "connect_ledger",
+    "connect_marked",
     "connect_progress",
     "connect_schema",
     "connect_target",

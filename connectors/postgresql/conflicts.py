@@ -15,13 +15,13 @@ from tranship.connectors.postgresql.keyspace import KeySpace, texts
 from tranship.connectors.postgresql.keyterms import expression
 from tranship.connectors.postgresql.layout import Layout, names, quote
 from tranship.connectors.postgresql.statements import Wanted, unique
-from tranship.connectors.protocols import DirtyKey, Key
+from tranship.connectors.protocols import Key
 
 _MOST_VALUES = 100
 
 
 def unique_conflict(
-    session: DataSession, keys: KeySpace, error: DuplicateError, dirty: Sequence[DirtyKey], batch: Batch
+    session: DataSession, keys: KeySpace, error: DuplicateError, wanted: Sequence[Key], batch: Batch
 ) -> ConnectorError:
     """The error to raise for a batch that a unique index refused, after its transaction was rolled back.
 
@@ -34,7 +34,7 @@ def unique_conflict(
             f"stream {keys.stream.name}: table {error.table} refuses a row ({error.constraint}), and this is not a "
             "unique constraint of the plan. Nothing of the batch was kept. Who made it, or wrote into the table?"
         )
-    inside = {entry.key for entry in dirty}
+    inside = set(wanted)
     with session.read():
         held = _holders(session, keys, index, batch)
         doubled = _doubled(session, index, batch)

@@ -47,10 +47,11 @@ def translating_data(server: Server) -> Iterator[None]:
 class DataSession:
     """One Arrow session. Reopened, and recorded anew, after it was lost; a failed transaction leaves it usable.
 
-    It is not recorded under a scope that only reads (`Scope.reading`).
+    It is not recorded under a scope that only reads (`Scope.reading`). `at_once`: opened now, else with its first
+    transaction.
     """
 
-    def __init__(self, endpoint: Endpoint, scope: Scope) -> None:
+    def __init__(self, endpoint: Endpoint, scope: Scope, *, at_once: bool = True) -> None:
         self._endpoint = endpoint
         self._scope = scope
         self._recorded = scope.epoch != READING
@@ -58,8 +59,9 @@ class DataSession:
         self._connection: Any = None
         self._made: set[str] = set()
         self._making: set[str] = set()
-        with translating_data(self._server):
-            self._open()
+        if at_once:
+            with translating_data(self._server):
+                self._open()
 
     @contextmanager
     def write(self) -> Iterator[None]:

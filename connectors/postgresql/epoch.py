@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tranship.connectors.errors import EpochMovedError, RefusedError, TransientError
@@ -73,8 +73,9 @@ def register_backend(
     raise EpochMovedError(f"run {scope.run}: another orchestrator took over; epoch {scope.epoch} is over")
 
 
-def terminate_backends(connection: Connection, tables: StateTables, run: str) -> None:
-    """End every recorded session of the run (but this one) and wait until it is gone.
+def terminate_backends(connection: Connection, tables: StateTables, run: str, before: int | None = None) -> None:
+    """End every recorded session of the run (but this one) and wait until it is gone; with `before`, those alone that
+    were recorded under an earlier epoch than this.
 
     A session is known by process id, name and start time, and the statement that ends it asks for all of them: a
     process id alone may belong to somebody else by now. When it began, only a role with its rights may see; the name,
@@ -83,11 +84,12 @@ def terminate_backends(connection: Connection, tables: StateTables, run: str) ->
     statement = text(
         f"SELECT a.pid, pg_terminate_backend(a.pid, {TERMINATE_MS}) AS gone "
         f"FROM {in_text(tables.backend)} b JOIN pg_stat_activity a ON a.pid = b.pid AND a.application_name = b.name "
-        "AND coalesce(a.backend_start, b.started) = b.started WHERE b.run = :run AND a.pid <> pg_backend_pid()"
+        "AND coalesce(a.backend_start, b.started) = b.started WHERE b.run = :run AND a.pid <> pg_backend_pid() "
+        "AND b.epoch < coalesce(:before, b.epoch + 1)"
     )
     connection.execute(text("SELECT pg_stat_clear_snapshot()"))  # else this transaction sees the sessions of its start
     with _may_end(run):
-        stuck = [row.pid for row in connection.execute(statement, {"run": run}) if not row.gone]
+        stuck = [row.pid for row in connection.execute(statement, {"run": run, "before": before}) if not row.gone]
     if stuck:
         raise TransientError(f"run {run}: sessions {stuck} of the earlier orchestrator do not end")
 
@@ -119,24 +121,52 @@ def bump_epoch(connection: Connection, tables: StateTables, run: str) -> int:
     4. Bump. Were this done before 1, a stopped session would block it; before 3, a session that registered late would
        live on with its locks, though it could not commit.
     """
-    mine = tables.epoch.c.run == run
-    for _ in range(BUMP_TRIES):
-        terminate_backends(connection, tables, run)
-        before = _holders(connection, tables)
-        if _lock_epoch(connection, tables, run):
-            break
-        _end_holders(connection, tables, run, before)
-    else:
-        others = ", ".join(
-            f"{name or 'without a name'} (process {pid})" for pid, name in _strangers(connection, tables)
-        )
-        raise TransientError(f"run {run}: the epoch's row stays locked by another session: {others or 'gone by now'}")
+    _hold_epoch(connection, tables, run, None)
     terminate_backends(connection, tables, run)
-    epoch: int = connection.execute(
-        update(tables.epoch).where(mine).values(epoch=tables.epoch.c.epoch + 1).returning(tables.epoch.c.epoch)
-    ).scalar_one()
-    connection.execute(delete(tables.backend).where(tables.backend.c.run == run))
-    return epoch
+    return _set_epoch(connection, tables, run, tables.epoch.c.epoch + 1)
+
+
+def claim_epoch(connection: Connection, tables: StateTables, run: str, epoch: int) -> None:
+    """Let an epoch that was taken elsewhere be the one here, too, in the same order: afterwards no session of an
+    earlier one is alive, can register, or can commit. Does nothing if it is; `EpochMovedError` if a later one is.
+
+    Several threads may claim the same epoch at once, so only sessions of earlier ones are ended.
+    """
+    ensure_epoch(connection, tables, run)
+    if _is_claimed(connection, tables, run, epoch):
+        return
+    _hold_epoch(connection, tables, run, epoch)
+    if _is_claimed(connection, tables, run, epoch):
+        return
+    terminate_backends(connection, tables, run, epoch)
+    _set_epoch(connection, tables, run, epoch)
+
+
+def _is_claimed(connection: Connection, tables: StateTables, run: str, epoch: int) -> bool:
+    known: int = connection.execute(select(tables.epoch.c.epoch).where(tables.epoch.c.run == run)).scalar_one()
+    if known > epoch:
+        raise EpochMovedError(f"run {run}: another orchestrator took over; epoch {epoch} is over")
+    return known == epoch
+
+
+def _hold_epoch(connection: Connection, tables: StateTables, run: str, before: int | None) -> None:
+    """Lock the epoch's row, whoever else does."""
+    for _ in range(BUMP_TRIES):
+        terminate_backends(connection, tables, run, before)
+        holding = _holders(connection, tables)
+        if _lock_epoch(connection, tables, run):
+            return
+        _end_holders(connection, tables, run, holding)
+    others = ", ".join(f"{name or 'without a name'} (process {pid})" for pid, name in _strangers(connection, tables))
+    raise TransientError(f"run {run}: the epoch's row stays locked by another session: {others or 'gone by now'}")
+
+
+def _set_epoch(connection: Connection, tables: StateTables, run: str, epoch: ColumnElement[int] | int) -> int:
+    mine = tables.epoch.c.run == run
+    moved = update(tables.epoch).where(mine).values(epoch=epoch).returning(tables.epoch.c.epoch)
+    found: int = connection.execute(moved).scalar_one()
+    connection.execute(delete(tables.backend).where(tables.backend.c.run == run, tables.backend.c.epoch < found))
+    return found
 
 
 def _lock_epoch(connection: Connection, tables: StateTables, run: str) -> bool:

@@ -22,9 +22,9 @@ _MOST_ROWS = 50_000
 
 
 class Reader:
-    """Reads one stream through a session: its rows, and the quarantine entries of a run."""
+    """Reads one stream through a session: its rows, and the quarantine entries of a run, where they are kept beside."""
 
-    def __init__(self, session: DataSession, stream: Stream, layout: Layout, entries: Entries) -> None:
+    def __init__(self, session: DataSession, stream: Stream, layout: Layout, entries: Entries | None) -> None:
         self._session = session
         self._stream = stream
         self._entries = entries
@@ -45,7 +45,7 @@ class Reader:
         yield from self._aside(Span(lower, span.upper))
 
     def _aside(self, span: Span) -> Iterator[Batch]:
-        for entries in self._entries.within(self._stream, span):
+        for entries in self._entries.within(self._stream, span) if self._entries is not None else ():
             yield Batch(self._nothing(), entries)
 
     def _rows(self, span: Span) -> Iterator[pa.RecordBatch]:
@@ -71,7 +71,7 @@ class Reader:
             order = f"ORDER BY {self._keys.order(self._layout)}"
             root = self._select(self._layout, self._keys.among(self._layout), order, given)
             below = self._children(self._keys.among, given)
-            entries = self._entries.among(self._stream, keys)
+            entries = self._entries.among(self._stream, keys) if self._entries is not None else ()
         return Batch(self._together(root, below), entries)
 
     def with_residue(self, keys: Sequence[Key]) -> pa.RecordBatch:

@@ -12,8 +12,8 @@ import psycopg
 from sqlalchemy import Connection
 
 from tranship.connectors.errors import TransientError
-from tranship.connectors.postgresql.connections import engine, no_session_timeouts
-from tranship.connectors.postgresql.epoch import check_epoch, register_backend
+from tranship.connectors.postgresql.connections import engine, ensure_direct, no_session_timeouts
+from tranship.connectors.postgresql.epoch import check_epoch, claim_epoch, register_backend
 from tranship.connectors.postgresql.errors import LockTimeoutError, committing, translating
 from tranship.connectors.postgresql.holders import holders
 from tranship.connectors.postgresql.servers import server_of
@@ -47,6 +47,22 @@ class ControlSessions:
             try:
                 yield connection
                 check_epoch(connection, self._tables, scope.run, scope.epoch)
+            except BaseException:
+                transaction.rollback()
+                raise
+            with committing(self._server):
+                transaction.commit()
+
+    def claim(self, scope: Scope) -> None:
+        """Let the scope's epoch be the one of this state schema (`epoch.claim_epoch`); `EpochMovedError` if a later one
+        is. Nothing is recorded through a pooler, and nothing claimed."""
+        with translating(self._server), self._engine.connect() as connection:
+            raw: psycopg.Connection[tuple[object, ...]] | None = connection.connection.driver_connection
+            assert raw is not None
+            transaction = connection.begin()
+            try:
+                ensure_direct(raw)
+                claim_epoch(connection, self._tables, scope.run, scope.epoch)
             except BaseException:
                 transaction.rollback()
                 raise

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Index,
     Integer,
@@ -22,13 +24,15 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    and_,
     false,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
 
 from tranship.connectors.postgresql.layout import quote
-from tranship.connectors.protocols import Key
+from tranship.connectors.protocols import Key, Scope
+from tranship.plans.streams import Stream
 
 PREFIX = 64
 """Bytes of a key that the index over quarantine entries holds."""
@@ -60,6 +64,7 @@ class StateTables:
     divergence: Table
     comparison: Table
     fit: Table
+    note: Table
     quarantine: Table
 
 
@@ -202,6 +207,8 @@ def state_tables(schema: str) -> StateTables:
         _key("reason", Text),
         Column("count", BigInteger, nullable=False),
     )
+    # The notes of a key, of a ledger whose target is elsewhere: [place, reason, effect, count] of each kind.
+    note = Table("note", metadata, *_stream_key(), Column("kinds", JSONB, nullable=False))
     quarantine = Table(
         "quarantine",
         metadata,
@@ -237,8 +244,21 @@ def state_tables(schema: str) -> StateTables:
         divergence,
         comparison,
         fit,
+        note,
         quarantine,
     )
+
+
+def place(scope: Scope, stream: Stream | None = None) -> dict[str, Any]:
+    """The columns that say which feed (and stream) a row belongs to."""
+    found: dict[str, Any] = {"run": scope.run, "feed": scope.feed}
+    return found if stream is None else {**found, "stream": stream.name}
+
+
+def of(table: Table, scope: Scope, stream: Stream | None = None) -> ColumnElement[bool]:
+    """The condition that a row belongs to the scope's feed (and to the stream)."""
+    mine = and_(table.c.run == scope.run, table.c.feed == scope.feed)
+    return mine if stream is None else and_(mine, table.c.stream == stream.name)
 
 
 def quoted(table: Table) -> str:

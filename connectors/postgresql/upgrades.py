@@ -32,7 +32,7 @@ def upgrade(connection: Connection, tables: StateTables, version: int, newest: i
 def _feeds(connection: Connection, tables: StateTables) -> None:
     """What rounds had is the forward feed's: there was one round only. Routing records came later."""
     for table in tables.metadata.sorted_tables:
-        if "feed" in table.c:
+        if "feed" in table.c and table is not tables.note:  # which came later, too
             ddl(connection, f"ALTER TABLE {quoted(table)} RENAME COLUMN round TO feed")
             ddl(connection, f"ALTER TABLE {quoted(table)} ALTER COLUMN feed TYPE text USING '{Feed.FORWARD}'")
     ddl(connection, f"ALTER TABLE {quoted(tables.lane)} ADD COLUMN sealed boolean NOT NULL DEFAULT false")
