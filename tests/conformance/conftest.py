@@ -19,6 +19,13 @@ def target_database(servers: Servers) -> Iterator[str]:
         yield uri
 
 
+@pytest.fixture(scope="module")
+def ledger_database(servers: Servers) -> Iterator[str]:
+    """The URI of another database, which shares no transaction with that of the target."""
+    with fresh_target(servers) as uri:
+        yield uri
+
+
 @pytest.fixture
 def postgres(target_database: str) -> Iterator[PostgresWorld]:
     """An empty PostgreSQL target."""

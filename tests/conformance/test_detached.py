@@ -1,17 +1,19 @@
 """A target and a ledger that share no transaction: the suites of targets, and what becomes of the time between the two.
 
-What each half holds is looked at in its store, not through the code under test.
+Of each pair of halves, in memory and on real servers. What each half holds is looked at in its store or by SQL, not
+through the code under test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from tests.conformance.batch_target_suite import BatchTargetSuite
-from tests.conformance.detached_world import DetachedWorld
+from tests.conformance.detached_world import PAIRS, DetachedWorld, detached_world
 from tests.conformance.fit_suite import FitSuite
 from tests.conformance.migration_suite import Interrupted, interrupt_at
 from tests.conformance.progress_suite import ProgressSuite
@@ -31,9 +33,10 @@ BETWEEN = "settle.before_commit"
 
 
 class _DetachedWorldFixture:
-    @pytest.fixture
-    def world(self) -> DetachedWorld:
-        return DetachedWorld()
+    @pytest.fixture(params=PAIRS)
+    def world(self, request: pytest.FixtureRequest) -> Iterator[DetachedWorld]:
+        with ExitStack() as stack:
+            yield detached_world(request.param, request.getfixturevalue, stack)
 
 
 class TestDetachedTarget(_DetachedWorldFixture, BatchTargetSuite):
@@ -56,16 +59,15 @@ class _Between(_DetachedWorldFixture):
     @staticmethod
     def held(world: DetachedWorld) -> dict[int, str]:
         """Status by number of the orders that the target holds."""
-        return {row["number"]: row["status"] for row in world.rows.state.rows["orders"].values()}
+        return world.rows.held()
 
     @staticmethod
     def dirty(world: DetachedWorld, migration: Migration) -> set[bytes]:
-        return {found for _, found in world.ledger.state.feed(migration.scope).dirty}
+        return world.ledger.dirty(migration.scope)
 
     @staticmethod
     def chunk(world: DetachedWorld, migration: Migration) -> tuple[str, int]:
-        (found,) = world.ledger.state.feed(migration.scope).chunks["orders"]
-        return found.state, found.rows
+        return world.ledger.chunk(migration.scope)
 
     @staticmethod
     def die_between(world: DetachedWorld, migration: Migration, applied: Batch) -> tuple[LaneMark, list[DirtyKey]]:
@@ -150,7 +152,7 @@ class TestBetweenTheCommits(_Between):
         migration.progress.seal(migration.scope, 0)
         with world.fated("unseal", Fate.LOSE_ACKNOWLEDGEMENT), pytest.raises(AmbiguousCommitError):  # the ledger's
             migration.progress.unseal(migration.scope)
-        assert world.rows.state.feed(migration.scope).sealed
+        assert world.rows.sealed(migration.scope)
         migration.progress.unseal(migration.scope)
         migration.change(1)
         mark, dirty = migration.take_one()
@@ -262,14 +264,12 @@ class TestLateCopies(_Between):
         again, dirty = migration.take_one()
         migration.target.replace(ORDERS, dirty, batch([order(1, status="two")]), [again])
         assert world.land() == [None], "it is applied, and changes nothing"
-        assert world.ledger.state.feed(migration.scope).lanes[mark.lane] == again.seq + 1
+        assert world.ledger.lane(migration.scope, mark.lane) == again.seq + 1
 
     @pytest.mark.parametrize("half", ["rows", "ledger"])
     def test_of_a_seal_that_was_lifted(self, world: DetachedWorld, migration: Migration, half: str) -> None:
         migration.load([order(1)])
-        store = getattr(world, half)
-        store.fate = _once("seal", Fate.POSTPONE)
-        with pytest.raises(AmbiguousCommitError):
+        with world.fated("seal", Fate.POSTPONE, half), pytest.raises(AmbiguousCommitError):
             migration.progress.seal(migration.scope, 0)
         migration.progress.unseal(migration.scope)
         migration.change(1)
@@ -298,8 +298,3 @@ class TestLateCopies(_Between):
         heir.load([order(2)])
         assert [type(refusal) for refusal in world.land()] == [EpochMovedError]
         assert set(self.held(world)) == {2}
-
-
-def _once(name: str, fate: Fate) -> Callable[[str], Fate]:
-    left = [fate]
-    return lambda called: left.pop() if left and called == name else Fate.APPLY
