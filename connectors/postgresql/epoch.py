@@ -81,15 +81,21 @@ def terminate_backends(connection: Connection, tables: StateTables, run: str, be
     process id alone may belong to somebody else by now. When it began, only a role with its rights may see; the name,
     which is drawn for each session, everybody. Raises `RefusedError` when one of them may not be ended by this role.
     """
-    statement = text(
-        f"SELECT a.pid, pg_terminate_backend(a.pid, {TERMINATE_MS}) AS gone "
+    recorded = (
         f"FROM {in_text(tables.backend)} b JOIN pg_stat_activity a ON a.pid = b.pid AND a.application_name = b.name "
         "AND coalesce(a.backend_start, b.started) = b.started WHERE b.run = :run AND a.pid <> pg_backend_pid() "
         "AND b.epoch < coalesce(:before, b.epoch + 1)"
     )
+    values = {"run": run, "before": before}
+    ending = text(f"SELECT a.pid, pg_terminate_backend(a.pid, {TERMINATE_MS}) AS gone {recorded}")
     connection.execute(text("SELECT pg_stat_clear_snapshot()"))  # else this transaction sees the sessions of its start
     with _may_end(run):
-        stuck = [row.pid for row in connection.execute(statement, {"run": run, "before": before}) if not row.gone]
+        stuck = [row.pid for row in connection.execute(ending, values) if not row.gone]
+    if stuck:
+        # Or it has ended meanwhile, by itself or by another one who takes over: of that the server says the same.
+        connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+        left = set(connection.execute(text(f"SELECT a.pid {recorded}"), values).scalars())
+        stuck = [pid for pid in stuck if pid in left]
     if stuck:
         raise TransientError(f"run {run}: sessions {stuck} of the earlier orchestrator do not end")
 
