@@ -18,6 +18,7 @@ from tranship.connectors.batch import Batch
 from tranship.connectors.errors import EpochMovedError, MarkMovedError
 from tranship.connectors.fit import Effect, Note
 from tranship.connectors.postgresql import connect_ledger, connect_marked
+from tranship.connectors.postgresql.state import terminate_backends
 from tranship.connectors.protocols import ChunkMark, Feed, LaneMark, Scope
 
 BETWEEN = "settle.before_commit"
@@ -200,3 +201,48 @@ def test_an_attempt_of_before_an_emptying_is_over(world: DetachedWorld, rows: Po
             with pytest.raises(MarkMovedError):
                 marked.begin(ChunkMark(migration.scope, "orders", 0, attempt))
         marked.begin(ChunkMark(migration.scope, "orders", 0, 5))
+
+
+def test_only_sessions_of_earlier_epochs_are_in_the_way_of_a_claim(world: DetachedWorld, rows: PostgresWorld) -> None:
+    """The other threads of its own process have theirs already."""
+    migration = Migration(world)
+    scope = migration.scope
+    with closing(connect_marked(rows.endpoint, scope)) as marked:
+        marked.seal(scope)
+        marked.read_keys(ORDERS, [key(1)])  # a session of the data plane
+        living = (
+            "SELECT a.pid FROM pg_stat_activity AS a JOIN {state}.backend AS b ON a.pid = b.pid "
+            "AND a.application_name = b.name ORDER BY 1"
+        )
+        alive = rows.sql(living)
+        assert len(alive) > 1
+        for before, left in ((scope.epoch, alive), (scope.epoch + 1, [])):
+            with rows.engine.begin() as connection:
+                terminate_backends(connection, rows.tables, scope.run, before)
+            assert rows.sql(living) == left
+
+
+@pytest.mark.parametrize("half", ["rows", "kept"])
+def test_each_half_looks_at_its_own_epoch_last(
+    world: DetachedWorld, rows: PostgresWorld, kept: PostgresWorld, half: str
+) -> None:
+    """Whatever became of the sessions."""
+    migration = Migration(world)
+    moved: list[str] = []
+
+    def move(site: str) -> None:
+        if moved and site == moved[0]:
+            moved.clear()
+            {"rows": rows, "kept": kept}[half].sql("UPDATE {state}.epoch SET epoch = epoch + 1")
+
+    target = world.target(migration.scope, move)
+    (mark,) = migration.begin()
+    target.load(ORDERS, [batch([order(1)])], mark)  # its sessions are open from here on
+    migration.change(1)
+    lane, dirty = migration.take_one()
+    moved.append("replace.before_epoch" if half == "rows" else BETWEEN)
+    with pytest.raises(EpochMovedError):
+        target.replace(ORDERS, dirty, batch([order(1, status="late")]), [lane])
+    assert moved == []
+    assert world.ledger.dirty(migration.scope) == {key(1)}
+    assert (world.rows.held()[1] == "late") is (half == "kept")
