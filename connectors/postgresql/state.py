@@ -23,7 +23,7 @@ from tranship.connectors.postgresql.statetables import StateTables, in_text, quo
 from tranship.connectors.postgresql.tables import LOCK_TIMEOUT
 from tranship.plans.streams import Endpoint
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 """Of the tables in `statetables`. Those of `upgrades` are brought up to it, any other one is refused."""
 
 
@@ -57,13 +57,13 @@ def _install(connection: Connection, tables: StateTables, schema: str, ours: str
             "Nothing was changed. Name another schema."
         )
     version = version_of(connection, schema)
-    anew = version is None
+    without_functions = version is None
     if version is not None and upgrades.OLDEST <= version < STATE_VERSION:
         upgrades.upgrade(connection, tables, version, STATE_VERSION, ours)
+        without_functions = version < upgrades.WITH_FUNCTIONS
         version = STATE_VERSION
-        anew = True
     tables.metadata.create_all(connection)
-    if anew:
+    if without_functions:
         routes.create(connection, tables)
     if version is None:
         connection.execute(insert(tables.version).values(number=STATE_VERSION, made_schema=not existed))

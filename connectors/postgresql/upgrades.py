@@ -12,6 +12,8 @@ from tranship.connectors.protocols import Feed
 
 OLDEST = _WITH_ROUNDS = 4
 """Of what can be brought up to date; what is older was never released."""
+WITH_FUNCTIONS = 6
+"""From this one on routers and the guard have their functions. What came later are tables, which the caller makes."""
 
 
 def upgrade(connection: Connection, tables: StateTables, version: int, newest: int, ours: str) -> None:
@@ -24,7 +26,7 @@ def upgrade(connection: Connection, tables: StateTables, version: int, newest: i
     connection.execute(text(LOCK_TIMEOUT))
     if version == _WITH_ROUNDS:
         _feeds(connection, tables)
-    else:
+    elif version < WITH_FUNCTIONS:
         _routes(connection, tables)
     connection.execute(update(tables.version).values(number=newest))
 

@@ -528,6 +528,14 @@ def test_the_state_is_installed_once(postgres: PostgresWorld) -> None:
     assert postgres.sql("SELECT number, made_schema FROM {state}.version") == [(STATE_VERSION, True)]
 
 
+def test_a_state_without_a_ledgers_notes_gets_them(postgres: PostgresWorld) -> None:
+    """And keeps its functions: making them again would be refused."""
+    postgres.sql("DROP TABLE {state}.note; UPDATE {state}.version SET number = 6")
+    install_state(postgres.endpoint)
+    assert postgres.sql("SELECT number FROM {state}.version") == [(STATE_VERSION,)]
+    assert postgres.sql("SELECT * FROM {state}.note") == []
+
+
 @pytest.mark.parametrize(("other", "said"), [(STATE_VERSION + 1, "a newer"), (OLDEST - 1, "an earlier")])
 def test_a_state_of_another_version_is_refused(postgres: PostgresWorld, other: int, said: str) -> None:
     postgres.sql(f"UPDATE {{state}}.version SET number = {other}")
