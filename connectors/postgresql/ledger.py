@@ -65,6 +65,7 @@ class PostgresLedger(PostgresProgress):
         session = self._session(scope)
         notes = HeldNotes(session, self._schema, scope)
         with session.write():
+            # Notes first, as quarantine: capture waits for dirty entries, so these are locked later and for less long.
             known = notes.take_out(stream, [entry.key for entry in dirty if entry.key not in held])
             notes.keep(stream, {key: batch.notes.get(key, ()) for key in batch.keys if key not in held})
             kept = Settlement(session, self._schema, scope)
