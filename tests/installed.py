@@ -32,8 +32,9 @@ def executables() -> Path | None:
 
 
 @contextmanager
-def installed_postgresql(bin_folder: Path, folder: Path) -> Iterator[str]:
-    """Run it with its data in a new folder, on a unix socket only; the URI of its database `postgres`."""
+def installed_postgresql(bin_folder: Path, folder: Path, *settings: str) -> Iterator[str]:
+    """Run it with its data in a new folder, on a unix socket only; the URI of its database `postgres`. `settings`: each
+    as `name=value`."""
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
     folder.chmod(0o755)
     place = folder / "installed"
@@ -43,9 +44,10 @@ def installed_postgresql(bin_folder: Path, folder: Path) -> Iterator[str]:
     make = [bin_folder / "initdb", "-D", place / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(make, user=user, check=True, capture_output=True, cwd=place)
     uri = f"postgresql://postgres@/postgres?host={quote(str(place), safe='')}"
+    given = [word for setting in settings for word in ("-c", setting)]
     server = processes.start(
         "PostgreSQL (installed)",
-        [str(bin_folder / "postgres"), "-D", str(place / "data"), "-k", str(place), "-c", "listen_addresses="],
+        [str(bin_folder / "postgres"), "-D", str(place / "data"), "-k", str(place), "-c", "listen_addresses=", *given],
         uri=uri,
         log=folder / "installed.log",
         stop_signal=signal.SIGINT,

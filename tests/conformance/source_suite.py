@@ -1,4 +1,5 @@
-"""What every source has to do: subclass `SourceSuite` in a test module and give it a fixture `world`.
+"""What every source has to do: subclass `SourceSuite` in a test module and give it a fixture `world`; or `ChangeSuite`,
+where only changes come from it.
 
 The suite knows no database. A `SourceWorld` plays the application that writes simple documents, and opens clients of
 the connector under test.
@@ -58,10 +59,10 @@ class Source(BatchSource, ChangeSource, Protocol):
     """What the suite exercises."""
 
 
-class SourceWorld(Protocol):
-    """A source of two collections, `things` and `others`, whose documents are `{_id: number, text: text}`."""
+class ChangeWorld(Protocol):
+    """Two collections, `things` and `others`, whose documents are `{_id: number, text: text}`."""
 
-    def connect(self) -> Source:
+    def connect(self) -> ChangeSource:
         """A new client of the source, closed by the world."""
 
     def insert(self, stream: Stream, number: int, text: str) -> None: ...
@@ -74,10 +75,160 @@ class SourceWorld(Protocol):
         """A position that was good once and that the source's history does not reach back to any more."""
 
 
-class SourceSuite:
-    """The protocols `BatchSource` and `ChangeSource`, sentence by sentence."""
+class SourceWorld(ChangeWorld, Protocol):
+    """The same where documents can be read too."""
 
-    # --- BatchSource
+    def connect(self) -> Source:
+        """A new client of the source, closed by the world."""
+
+
+class ChangeSuite:
+    """The protocol `ChangeSource`, sentence by sentence."""
+
+    def test_every_change_after_a_position_is_seen(self, world: ChangeWorld) -> None:
+        fill(world, [1, 2, 3])
+        source = world.connect()
+        since = source.position()
+        world.insert(THINGS, 4, "new")
+        world.update(THINGS, 1, "newer")
+        world.delete(THINGS, 2)
+        world.delete(THINGS, 3)
+        world.insert(THINGS, 3, "back again")
+        assert until_marker(source, since) >= things([1, 2, 3, 4])
+
+    def test_each_changes_names_a_key_once(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        fill(world, [1])
+        for i in range(20):
+            world.update(THINGS, 1, f"state {i}")
+        for changes in collect(source, since, mark(source)):
+            assert len(changes.keys) == len(set(changes.keys))
+
+    def test_only_watched_streams_are_seen(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        world.insert(OTHERS, 1, "unseen")
+        world.insert(THINGS, 2, "seen")
+        assert until_marker(source, since) == things([2])
+
+    def test_several_streams_are_told_apart(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        world.insert(OTHERS, 1, "other")
+        world.insert(THINGS, 1, "thing")
+        name = mark(source)
+        seen = {key for changes in collect(source, since, name, (THINGS, OTHERS)) for key in changes.keys}
+        assert seen == {("others", key_of(1)), ("things", key_of(1))}
+
+    def test_an_idle_source_still_yields(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        changes = source.changes([THINGS], source.position())
+        for _ in range(3):
+            asked = time.monotonic()
+            assert next(changes).keys == ()
+            assert time.monotonic() - asked < 5.0
+
+    def test_a_position_of_idle_time_can_be_resumed(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        changes = source.changes([THINGS], source.position())
+        world.insert(OTHERS, 1, "of no concern, but history")
+        idle = [next(changes) for _ in range(3)][-1]
+        assert idle.keys == ()
+        world.insert(THINGS, 1, "after it")
+        assert until_marker(world.connect(), idle.position) == things([1])
+
+    def test_who_has_seen_all_is_not_behind(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        fill(world, [1])
+        *_, last = collect(source, since, mark(source))
+        assert last.behind_s == 0
+
+    def test_a_marker_comes_after_every_earlier_write(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        for turn in range(3):
+            numbers = range(turn * 50, turn * 50 + 50)
+            fill(world, numbers)
+            got = collect(source, since, mark(source))
+            assert {key for changes in got for key in changes.keys} >= things(numbers)
+            since = got[-1].position
+
+    def test_dropping_markers_is_idempotent(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        source.drop_markers(OWNER)
+        since = source.position()
+        mark(source)
+        source.drop_markers(OWNER)
+        source.drop_markers(OWNER)
+        fill(world, [1])
+        assert until_marker(source, since) == things([1])
+
+    def test_a_marker_stays_until_its_owner_drops_it(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        mine, other, near = mark(source), mark(source, "another"), mark(source, f"{OWNER}s")
+        assert world.connect().has_marker(mine)
+        source.drop_markers(OWNER)
+        assert [world.connect().has_marker(name) for name in (mine, other, near)] == [False, True, True]
+        source.drop_markers("another")
+        assert not world.connect().has_marker(other)
+
+    def test_a_watch_that_is_closed_ends_and_loses_nothing(self, world: ChangeWorld) -> None:
+        """It is without end otherwise, and waits for a second where nothing happens."""
+        source = world.connect()
+        since = source.position()
+        watch = source.changes([THINGS], since)
+        fill(world, [1])
+        first = next(changes for changes in watch if changes.keys)
+        watch.confirm(first.position)
+        fill(world, [2])
+        closer = threading.Timer(0.2, watch.close)
+        closer.start()
+        seen = {key for changes in watch for _, key in changes.keys}
+        watch.close()
+        assert list(watch) == []
+        again = world.connect().changes([THINGS], first.position)
+        left = set[Key]()
+        while key_of(2) not in left:
+            left |= {key for _, key in next(again).keys}
+        assert seen <= left
+
+    def test_a_routing_record_stays_when_the_markers_go(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        record = RoutingRecord(Routing.HANDED_OVER, 1)
+        source.records.begin(Owner("1", "shop-1", "the target", "state"), record)
+        source.drop_markers("1")
+        assert world.connect().records.read("1") == record
+        source.records.forget("1")
+
+    def test_resuming_from_any_position_loses_nothing(self, world: ChangeWorld) -> None:
+        source = world.connect()
+        since = source.position()
+        flow = source.changes([THINGS], since)
+        got: list[Changes] = []
+        for n in range(6):
+            world.insert(THINGS, n, "first")
+            got.append(next(flow))
+            world.update(THINGS, n, "second")
+        world.delete(THINGS, 3)
+        name = mark(source)
+        while name not in got[-1].markers:
+            got.append(next(flow))
+        for i, changes in enumerate(got[:-1][:8]):
+            later = {key for c in got[i + 1 :] for key in c.keys}
+            resumed = collect(world.connect(), changes.position, name)
+            assert {key for c in resumed for key in c.keys} >= later
+
+    def test_a_lost_position_is_an_error_and_never_a_fresh_start(self, world: ChangeWorld) -> None:
+        lost = world.lost_position()
+        flow = world.connect().changes([THINGS], lost)
+        with pytest.raises(PositionLostError):
+            next(flow)
+
+
+class SourceSuite(ChangeSuite):
+    """The protocols `BatchSource` and `ChangeSource`, sentence by sentence."""
 
     def test_identity_is_the_same_for_every_client(self, world: SourceWorld) -> None:
         identity = world.connect().identity()
@@ -177,19 +328,6 @@ class SourceSuite:
         source = world.connect()
         assert rows(source.read(OTHERS, Span(None, None), source.position())) == {key_of(1): "other"}
 
-    # --- ChangeSource
-
-    def test_every_change_after_a_position_is_seen(self, world: SourceWorld) -> None:
-        fill(world, [1, 2, 3])
-        source = world.connect()
-        since = source.position()
-        world.insert(THINGS, 4, "new")
-        world.update(THINGS, 1, "newer")
-        world.delete(THINGS, 2)
-        world.delete(THINGS, 3)
-        world.insert(THINGS, 3, "back again")
-        assert until_marker(source, since) >= things([1, 2, 3, 4])
-
     def test_a_change_during_a_read_is_seen_after_the_position_before_it(self, world: SourceWorld) -> None:
         fill(world, range(20))
         source = world.connect()
@@ -199,142 +337,12 @@ class SourceSuite:
             world.delete(THINGS, 6)
         assert until_marker(source, since) >= things([5, 6])
 
-    def test_each_changes_names_a_key_once(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        fill(world, [1])
-        for i in range(20):
-            world.update(THINGS, 1, f"state {i}")
-        for changes in collect(source, since, mark(source)):
-            assert len(changes.keys) == len(set(changes.keys))
-
-    def test_only_watched_streams_are_seen(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        world.insert(OTHERS, 1, "unseen")
-        world.insert(THINGS, 2, "seen")
-        assert until_marker(source, since) == things([2])
-
-    def test_several_streams_are_told_apart(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        world.insert(OTHERS, 1, "other")
-        world.insert(THINGS, 1, "thing")
-        name = mark(source)
-        seen = {key for changes in collect(source, since, name, (THINGS, OTHERS)) for key in changes.keys}
-        assert seen == {("others", key_of(1)), ("things", key_of(1))}
-
-    def test_an_idle_source_still_yields(self, world: SourceWorld) -> None:
-        source = world.connect()
-        changes = source.changes([THINGS], source.position())
-        for _ in range(3):
-            asked = time.monotonic()
-            assert next(changes).keys == ()
-            assert time.monotonic() - asked < 5.0
-
-    def test_a_position_of_idle_time_can_be_resumed(self, world: SourceWorld) -> None:
-        source = world.connect()
-        changes = source.changes([THINGS], source.position())
-        world.insert(OTHERS, 1, "of no concern, but history")
-        idle = [next(changes) for _ in range(3)][-1]
-        assert idle.keys == ()
-        world.insert(THINGS, 1, "after it")
-        assert until_marker(world.connect(), idle.position) == things([1])
-
-    def test_who_has_seen_all_is_not_behind(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        fill(world, [1])
-        *_, last = collect(source, since, mark(source))
-        assert last.behind_s == 0
-
-    def test_a_marker_comes_after_every_earlier_write(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        for turn in range(3):
-            numbers = range(turn * 50, turn * 50 + 50)
-            fill(world, numbers)
-            got = collect(source, since, mark(source))
-            assert {key for changes in got for key in changes.keys} >= things(numbers)
-            since = got[-1].position
-
-    def test_dropping_markers_is_idempotent(self, world: SourceWorld) -> None:
-        source = world.connect()
-        source.drop_markers(OWNER)
-        since = source.position()
-        mark(source)
-        source.drop_markers(OWNER)
-        source.drop_markers(OWNER)
-        fill(world, [1])
-        assert until_marker(source, since) == things([1])
-
-    def test_a_marker_stays_until_its_owner_drops_it(self, world: SourceWorld) -> None:
-        source = world.connect()
-        mine, other, near = mark(source), mark(source, "another"), mark(source, f"{OWNER}s")
-        assert world.connect().has_marker(mine)
-        source.drop_markers(OWNER)
-        assert [world.connect().has_marker(name) for name in (mine, other, near)] == [False, True, True]
-        source.drop_markers("another")
-        assert not world.connect().has_marker(other)
-
-    def test_a_watch_that_is_closed_ends_and_loses_nothing(self, world: SourceWorld) -> None:
-        """It is without end otherwise, and waits for a second where nothing happens."""
-        source = world.connect()
-        since = source.position()
-        watch = source.changes([THINGS], since)
-        fill(world, [1])
-        first = next(changes for changes in watch if changes.keys)
-        watch.confirm(first.position)
-        fill(world, [2])
-        closer = threading.Timer(0.2, watch.close)
-        closer.start()
-        seen = {key for changes in watch for _, key in changes.keys}
-        watch.close()
-        assert list(watch) == []
-        again = world.connect().changes([THINGS], first.position)
-        left = set[Key]()
-        while key_of(2) not in left:
-            left |= {key for _, key in next(again).keys}
-        assert seen <= left
-
-    def test_a_routing_record_stays_when_the_markers_go(self, world: SourceWorld) -> None:
-        source = world.connect()
-        record = RoutingRecord(Routing.HANDED_OVER, 1)
-        source.records.begin(Owner("1", "shop-1", "the target", "state"), record)
-        source.drop_markers("1")
-        assert world.connect().records.read("1") == record
-        source.records.forget("1")
-
     def test_a_collection_keeps_its_id(self, world: SourceWorld) -> None:
         fill(world, [1])
         before = world.connect().collections([THINGS])
         fill(world, [2])
         assert world.connect().collections([THINGS]) == before
         assert list(before) == [THINGS.name]
-
-    def test_resuming_from_any_position_loses_nothing(self, world: SourceWorld) -> None:
-        source = world.connect()
-        since = source.position()
-        flow = source.changes([THINGS], since)
-        got: list[Changes] = []
-        for n in range(6):
-            world.insert(THINGS, n, "first")
-            got.append(next(flow))
-            world.update(THINGS, n, "second")
-        world.delete(THINGS, 3)
-        name = mark(source)
-        while name not in got[-1].markers:
-            got.append(next(flow))
-        for i, changes in enumerate(got[:-1][:8]):
-            later = {key for c in got[i + 1 :] for key in c.keys}
-            resumed = collect(world.connect(), changes.position, name)
-            assert {key for c in resumed for key in c.keys} >= later
-
-    def test_a_lost_position_is_an_error_and_never_a_fresh_start(self, world: SourceWorld) -> None:
-        lost = world.lost_position()
-        flow = world.connect().changes([THINGS], lost)
-        with pytest.raises(PositionLostError):
-            next(flow)
 
 
 # --- helpers
@@ -350,7 +358,7 @@ def things(numbers: Iterable[int]) -> set[tuple[str, Key]]:
     return {(THINGS.name, key_of(n)) for n in numbers}
 
 
-def fill(world: SourceWorld, numbers: Iterable[int]) -> None:
+def fill(world: ChangeWorld, numbers: Iterable[int]) -> None:
     """Insert one document per number."""
     for n in numbers:
         world.insert(THINGS, n, f"text {n}")
@@ -381,14 +389,16 @@ def check_tiles(spans: list[Span]) -> None:
 _names: Callable[[], str] = (f"suite.{n}" for n in range(10**9)).__next__
 
 
-def mark(source: Source, owner: str = OWNER) -> str:
+def mark(source: ChangeSource, owner: str = OWNER) -> str:
     """Put a marker with a fresh name."""
     name = f"{owner}.{_names()}.{time.monotonic_ns()}"
     source.put_marker(name)
     return name
 
 
-def collect(source: Source, since: Position, marker: str, streams: tuple[Stream, ...] = (THINGS,)) -> list[Changes]:
+def collect(
+    source: ChangeSource, since: Position, marker: str, streams: tuple[Stream, ...] = (THINGS,)
+) -> list[Changes]:
     """All changes since a position up to and including those that hold the marker."""
     flow: Iterator[Changes] = source.changes(streams, since)
     deadline = time.monotonic() + PATIENCE_S
@@ -401,7 +411,7 @@ def collect(source: Source, since: Position, marker: str, streams: tuple[Stream,
     raise AssertionError("changes ended by themselves")
 
 
-def until_marker(source: Source, since: Position) -> set[tuple[str, Key]]:
+def until_marker(source: ChangeSource, since: Position) -> set[tuple[str, Key]]:
     """The changed keys since a position, up to a marker that is put now."""
     name = mark(source)
     return {key for changes in collect(source, since, name) for key in changes.keys}
