@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.conformance.postgresql_world import PostgresWorld
+from tests.installed import executables, installed_postgresql
 from tranship.orchestrator.sandbox import Servers
 from tranship.orchestrator.sandbox.databases import fresh_target
 
@@ -31,3 +34,21 @@ def postgres(target_database: str) -> Iterator[PostgresWorld]:
     """An empty PostgreSQL target."""
     with ExitStack() as stack:
         yield PostgresWorld(target_database, stack)
+
+
+@pytest.fixture(scope="module", params=["the sandbox's", "the machine's"])
+def logical_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URI of a database whose changes can be followed."""
+    if request.param == "the sandbox's":
+        servers: Servers = request.getfixturevalue("servers")
+        with fresh_target(servers) as uri:
+            yield uri
+        return
+    folder = executables()
+    if folder is None:
+        pytest.skip("the machine has no PostgreSQL of its own (14 or newer)")
+    with (
+        tempfile.TemporaryDirectory(prefix="tranship-installed-") as place,
+        installed_postgresql(folder, Path(place), "wal_level=logical") as uri,
+    ):
+        yield uri
