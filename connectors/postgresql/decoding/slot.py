@@ -148,8 +148,8 @@ class Slot:
         below it is flushed."""
         row = self._asking.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
         assert row is not None
-        # A commit of our own that waits for the disk: what applications committed with `synchronous_commit = off` may
-        # not be there yet, and nothing else would bring it there in time.
+        # A commit of our own that waits for the disk brings all below it there, so that a peek shows it: what does not
+        # wait itself may be there a while later only, and what does may have written its commit and not shown it yet.
         with self._asking.transaction():
             self._asking.execute("SET LOCAL synchronous_commit = local")
             self._asking.execute("SELECT pg_logical_emit_message(true, 'tranship', '')")
