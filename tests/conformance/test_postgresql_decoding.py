@@ -156,6 +156,22 @@ def test_keys_are_those_that_reading_the_rows_gives(logical_server: str, stack: 
     assert len(read) == len(values)
 
 
+def test_keys_of_several_columns(logical_server: str, stack: ExitStack) -> None:
+    columns = (Column("a", ("_id", "a"), L.INT32, "int32"), Column("b", ("_id", "b", "c"), L.TEXT, "string"))
+    child = Child("kids", ("kids",), (Column("n", ("n",), L.INT32, "int32"),))
+    stream = Stream("keyed", "keyed", "keyed", columns, (Column("n", ("n",), L.INT32, "int32"),), children=(child,))
+    world = FeedWorld(logical_server, stack, (stream,))
+
+    def act() -> None:
+        world.sql(f"INSERT INTO {world.table('keyed')} (n, b, a) VALUES (5, 'x', 1), (5, 'y', 1)")
+        world.sql(f"INSERT INTO {world.table('kids')} (_root_b, _ordinal, _root_a) VALUES ('x', 0, 2)")
+
+    encode = KeyForm(stream.key).encode
+    assert seen(world, act) == {encode((1, "x")), encode((1, "y")), encode((2, "x"))}
+    read = [key for batch in world.target().read(stream, Span(encode((1, "")), encode((2, "")))) for key in batch.keys]
+    assert read == [encode((1, "x")), encode((1, "y"))]
+
+
 @pytest.mark.parametrize(
     ("kind", "value"), [("timestamp", "'infinity'"), ("timestamp", "'2000-01-01 00:00:00.0001Z'"), ("decimal", "'NaN'")]
 )

@@ -20,8 +20,10 @@ from tranship.connectors.errors import EpochMovedError, NotOursError, PositionLo
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.decoding import feed_health
 from tranship.connectors.postgresql.decoding.objections import objections
+from tranship.plans.streams import Column, LogicalType, Stream
 
 MEGABYTES = 2**20
+LONG = Stream("long", "long", "long", (Column("_id", ("_id",), LogicalType.TEXT, "string", long=True),), ())
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,43 @@ def test_all_is_well_for_who_has_the_rights(own: PrivatePostgres, closed: FeedWo
     assert own.uri
 
 
+def test_the_documented_rights_are_enough(own: PrivatePostgres, stack: ExitStack) -> None:
+    """`docs/privileges.md`: REPLICATION, CREATE on the database, and the tables that the role made itself."""
+    name = f"role_{secrets.token_hex(4)}"
+    with closing(psycopg.connect(own.uri, autocommit=True)) as session:
+        session.execute(f"CREATE ROLE {name} LOGIN REPLICATION".encode())
+        session.execute(f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE postgres TO {name}".encode())
+        stack.callback(_drop_role, own.uri, name)
+    world = FeedWorld(make_conninfo(own.uri, user=name), stack, (THINGS, LONG))
+    made = engine(world.endpoint)
+    stack.callback(made.dispose)
+    with made.begin() as connection:
+        assert objections(connection, world.endpoint, world.streams, world.run) == []
+    source = world.connect()
+    since = source.position()
+    world.insert(THINGS, 1, "one")
+    watch = source.changes([THINGS], since)
+    watch.confirm(next(changes for changes in watch if changes.keys).position)
+    watch.close()
+    assert list(watch) == []
+    assert source.keeps_s(since) is None
+    assert feed_health(world.endpoint, world.run).state == "ok"
+    source.drop_markers(OWNER)
+    world.outlet.drop(world.scope, LIMIT_S)
+    assert traces(world) == []
+
+
+def test_what_a_limit_left_undone_is_taken_back(closed: FeedWorld) -> None:
+    writer = closed.other()
+    writer.execute(f"INSERT INTO {closed.table('things')} (id) VALUES (1)".encode())
+    with pytest.raises(TransientError):
+        closed.outlet.create(closed.scope, 0.2)
+    writer.rollback()
+    assert traces(closed) != []
+    closed.outlet.drop(closed.scope, LIMIT_S)
+    assert traces(closed) == []
+
+
 def test_a_change_is_given_only_once_it_can_be_read(own: PrivatePostgres, world: FeedWorld) -> None:
     """The server's history has a commit before readers see it; behind a late synchronous standby long before."""
     source = world.connect()
@@ -241,6 +280,11 @@ def test_a_position_survives_the_servers_death(own: PrivatePostgres, stack: Exit
     again = world.connect()
     got = {key for changes in collect(again, first.position, mark(again)) for key in changes.keys}
     assert got == things([2, 3])
+
+
+def _drop_role(uri: str, name: str) -> None:
+    with closing(psycopg.connect(uri, autocommit=True)) as session:
+        session.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}".encode())
 
 
 def _write(world: FeedWorld, megabytes: int) -> None:

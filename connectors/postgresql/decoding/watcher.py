@@ -30,9 +30,9 @@ IDLE_S = 0.8
 """How often an idle source yields; with a pause before and a look behind it, within the second that is promised."""
 
 PAUSE_S = 0.03
-MOST_PAUSE_S = 0.5
-SHARE = 3
-"""A pause is so many times as long as the peek before it: peeking takes a quarter of one core at most."""
+MOST_PAUSE_S = 0.3
+SHARE = 2
+"""A pause is so many times as long as the peek before it: peeking takes a third of one core at most."""
 
 WINDOW = 64 * 2**20
 """How many bytes of history a peek looks through: the server gathers on its disk what it finds in them. More where more
@@ -63,6 +63,7 @@ class Follower:
         self._published = published
         self._closed = closed
         self._at = since
+        self._snapshot = slot.snapshot()
 
     def follow(self) -> Iterator[Changes]:
         """Without end, until it is closed."""
@@ -125,11 +126,13 @@ class Follower:
             yield gathered.changes(look.now_us if upto < look.flushed else None)
 
     def _is_visible(self, xid: int) -> bool:
-        """Whether a transaction can be read by now, waiting a moment for one that is about to be."""
+        """Whether a transaction can be read by now, waiting a moment for one that is about to be. What one snapshot
+        shows, all later ones do: so the server is asked once for most of what a peek brings."""
         deadline = time.monotonic() + PAUSE_S
-        while not self._slot.snapshot().shows(xid):
-            if time.monotonic() > deadline or self._closed.wait(0.001):
+        while not self._snapshot.shows(xid):
+            if time.monotonic() > deadline or self._closed.is_set():
                 return False
+            self._snapshot = self._slot.snapshot()
         return True
 
     def _gather(self, change: Change, gathered: _Gathered) -> None:
