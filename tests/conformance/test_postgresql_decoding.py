@@ -288,6 +288,24 @@ def test_a_large_transaction_comes_in_parts_whose_positions_wait_for_its_end(wor
     assert [changes.position for changes in parts[:-1]] == [since] * 3
 
 
+def test_a_backlog_is_looked_through_in_windows(world: FeedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gives what was committed in it, also of a transaction that began windows before."""
+    monkeypatch.setattr(watcher, "WINDOW", 20_000)
+    source = world.connect()
+    since = source.position()
+    early = world.other()
+    early.execute(f"INSERT INTO {world.table('things')} (id) VALUES (1000)".encode())
+    for number in range(300):
+        world.insert(THINGS, number, "x" * 500)
+    early.commit()
+    name = mark(source)
+    got = [changes for changes in collect(source, since, name) if changes.keys]
+    assert [key for changes in got for _, key in changes.keys] == [key_of(n) for n in (*range(300), 1000)]
+    assert len(got) > 3
+    assert got[0].behind_s >= got[-1].behind_s == 0
+    assert len({changes.position for changes in got}) == len(got)
+
+
 def test_changes_come_in_the_order_of_commits_and_can_be_resumed_there(world: FeedWorld) -> None:
     source = world.connect()
     since = source.position()

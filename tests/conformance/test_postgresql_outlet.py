@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from tests.conformance.feed_world import LIMIT_S, FeedWorld
 from tests.conformance.private_postgresql import PrivatePostgres, private_postgresql
 from tests.conformance.source_suite import OWNER, THINGS, collect, key_of, mark, things
+from tests.installed import executables, installed_postgresql
 from tranship.connectors.errors import EpochMovedError, NotOursError, PositionLostError, RefusedError, TransientError
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.decoding import feed_health
@@ -144,6 +147,23 @@ def test_a_role_without_rights_is_told_all_that_it_lacks(own: PrivatePostgres, c
     for words in ("slots are in use", "REPLICATION", "CREATE on the database", "table things", "table others"):
         assert any(words in one for one in said), words
     assert len(said) == 5
+
+
+def test_a_server_without_logical_decoding_is_refused(stack: ExitStack) -> None:
+    folder = executables()
+    if folder is None:
+        pytest.skip("the machine has no PostgreSQL of its own (14 or newer)")
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tranship-installed-")))
+    world = FeedWorld(stack.enter_context(installed_postgresql(folder, place)), stack, opened=False)
+    made = engine(world.endpoint)
+    stack.callback(made.dispose)
+    with made.begin() as connection:
+        (said,) = objections(connection, world.endpoint, world.streams, world.run)
+    assert said.startswith("wal_level is replica")
+    with pytest.raises(RefusedError, match="wal_level"):
+        world.outlet.create(world.scope, LIMIT_S)
+    world.outlet.drop(world.scope, LIMIT_S)
+    assert traces(world) == []
 
 
 def test_all_is_well_for_who_has_the_rights(own: PrivatePostgres, closed: FeedWorld) -> None:
