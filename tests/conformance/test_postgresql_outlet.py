@@ -223,7 +223,7 @@ def test_a_change_is_given_only_once_it_can_be_read(own: PrivatePostgres, world:
     try:
         writer = threading.Thread(target=world.update, args=(THINGS, 1, "after"))
         writer.start()
-        _until(lambda: world.other().execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+        _until_one_waits(world)
         assert [next(watch).keys for _ in range(2)] == [(), ()]
         assert reader.read_keys(THINGS, [key_of(1)]).rows.to_pylist()[0]["text"] == "before"
     finally:
@@ -240,7 +240,7 @@ def test_a_position_waits_for_what_can_not_be_read_yet(own: PrivatePostgres, wor
     writer = threading.Thread(target=world.insert, args=(THINGS, 1, "on its way"))
     try:
         writer.start()
-        _until(lambda: world.other().execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+        _until_one_waits(world)
         asking.start()
         asking.join(0.5)
         assert positions == []
@@ -314,11 +314,11 @@ def _write(world: FeedWorld, megabytes: int) -> None:
             session.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1048576))")
 
 
-def _until(ask: object) -> None:
+def _until_one_waits(world: FeedWorld) -> None:
+    """For a synchronous standby."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     deadline = time.monotonic() + 20
-    while True:
-        (count,) = ask().fetchone()  # type: ignore[operator]
-        if count:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    with closing(psycopg.connect(world.endpoint.uri, autocommit=True)) as session:
+        while session.execute(waiting).fetchone() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

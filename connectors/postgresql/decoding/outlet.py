@@ -213,8 +213,9 @@ class Outlet:
         with self._sessions.read() as connection:
             found = holders(connection, (self._endpoint.schema, self._endpoint.state_schema))
         return TransientError(
-            f"no replication slot could be made within {limit_s:g} s: that waits for every transaction that writes, in "
-            f"any database of the server, until it has ended. Nothing is left of it{'; ' if found else ''}{found}"
+            f"no replication slot could be made within {limit_s:g} s: that waits until every transaction that writes, "
+            "in any database of the server, has ended, also prepared ones. Nothing is left of it"
+            f"{'; ' if found else ''}{found}"
         )
 
     def _drop_slot(self, scope: Scope, name: str, limit_s: float) -> None:

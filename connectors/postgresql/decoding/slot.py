@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import psycopg
 from tranship.connectors.errors import PositionLostError, TransientError
 from tranship.connectors.postgresql.connections import connect, ensure_direct, no_session_timeouts
 from tranship.connectors.postgresql.decoding.health import LOST, PLUGIN, UNAVAILABLE
-from tranship.connectors.postgresql.decoding.messages import Attribute
+from tranship.connectors.postgresql.decoding.messages import Attribute, Begin, parse
 from tranship.connectors.postgresql.decoding.naming import feed_name
 from tranship.connectors.protocols import Position
 from tranship.plans.streams import Endpoint
@@ -50,6 +50,9 @@ _PEEK = """
 SELECT xid::text::bigint, data FROM pg_logical_slot_peek_binary_changes(
     %(name)s, %(upto)s::pg_lsn, NULL, 'proto_version', '1', 'publication_names', %(publication)s)
 """
+
+_BEGINNINGS = f"{_PEEK} WHERE get_byte(data, 0) = {ord('B')}"
+"""Of transactions only: their rows stay on the server."""
 
 _ADVANCE = """
 SELECT pg_replication_slot_advance(slot_name, %(to)s::pg_lsn) FROM pg_replication_slots
@@ -125,9 +128,8 @@ class Slot:
     def peek(self, upto: int, closed: threading.Event) -> Generator[tuple[int, bytes], None, None]:
         """Messages of all transactions whose commit record starts below `upto`, which must be flushed, behind what was
         let go; in the order of their commits, each transaction whole. Memory is bounded by a message."""
-        given = {"name": self.name, "upto": lsn_text(upto), "publication": f'"{self.name}"'}
         began = time.monotonic()
-        first, rest = self._when_free(lambda: _begun(self._stream(given)), closed)
+        first, rest = self._when_free(lambda: _begun(self._stream(_PEEK, upto)), closed)
         self.peek_s = time.monotonic() - began
         try:
             yield from first
@@ -135,8 +137,15 @@ class Slot:
         finally:
             rest.close()  # what is still on its way is cancelled
 
-    def _stream(self, given: Mapping[str, str]) -> Generator[tuple[int, bytes], None, None]:
-        yield from self._peeking.cursor(binary=True).stream(_PEEK, given)
+    def beginnings(self, upto: int, closed: threading.Event) -> list[Begin]:
+        """The same, of each transaction no more than that it is there."""
+        first, rest = self._when_free(lambda: _begun(self._stream(_BEGINNINGS, upto)), closed)
+        found = (parse(data) for _, data in itertools.chain(first, rest))
+        return [begin for begin in found if isinstance(begin, Begin)]
+
+    def _stream(self, statement: str, upto: int) -> Generator[tuple[int, bytes], None, None]:
+        given = {"name": self.name, "upto": lsn_text(upto), "publication": f'"{self.name}"'}
+        yield from self._peeking.cursor(binary=True).stream(statement.encode(), given)
 
     def advance(self, to: int, closed: threading.Event) -> None:
         """Let the server forget what lies below an LSN. Idempotent, and nothing happens if it has forgotten more."""

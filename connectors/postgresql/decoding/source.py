@@ -19,7 +19,6 @@ import psycopg
 from tranship.connectors.errors import RefusedError, TransientError
 from tranship.connectors.postgresql.connections import connect
 from tranship.connectors.postgresql.decoding.markers import Markers
-from tranship.connectors.postgresql.decoding.messages import Begin, parse
 from tranship.connectors.postgresql.decoding.slot import Slot, lsn_of, position_of
 from tranship.connectors.postgresql.decoding.tables import Tables, all_tables
 from tranship.connectors.postgresql.decoding.watcher import Follower
@@ -65,8 +64,7 @@ class PostgresChanges:
         with translating(self._server), closing(Slot(self._endpoint, self._run)) as slot:
             at = slot.mark()
             slot.look(at)
-            with closing(slot.peek(at, open_)) as messages:
-                left = {m.xid for _, data in messages if isinstance(m := parse(data), Begin) and m.lsn < at}
+            left = {begin.xid for begin in slot.beginnings(at, open_) if begin.lsn < at}
             deadline = time.monotonic() + VISIBLE_S
             while left:
                 snapshot = slot.snapshot()
