@@ -176,6 +176,9 @@ class Branch(Slot):
         return all(slot.blank(row) for slot in self.node.order)
 
 
+_EMPTY_SIZE = 5
+"""Bytes of a document without fields."""
+
 _EMPTY = {"empty": (b.ARRAY, b"\x05\0\0\0\0"), "null": (b.NULL, b"")}
 
 
@@ -370,20 +373,38 @@ class Node:
         """`restore`, where `order` are all the slots that may have something to give."""
         parts: list[bytes] = []
         seen: set[bytes] = set()
+        gone: set[bytes] = set()
         for name, kind, inner in residue.fields(place):
-            slot = None if name in seen else self.slots.get(name) or self.unnamed(name)
-            seen.add(name)
-            if residue.is_marker(kind) and slot is not None:
-                parts.append(slot.give(row))
-            elif isinstance(slot, Branch) and kind == b.DOCUMENT:
-                parts.append(slot.element(b.DOCUMENT, slot.node.restore(row, residue, inner)))
+            named = self.slots.get(name) or self.unnamed(name)
+            marked = residue.is_marker(kind)
+            if named is None:
+                parts.append(_whole(name, residue.kept(kind, inner)))
+            elif name in seen:  # a repeated field goes when the row has nothing where it used to have the first one
+                if name not in gone:
+                    parts.append(_whole(name, residue.kept(kind, inner)))
             else:
-                kept = residue.kept(kind, inner)
-                whole = bytes((kind,)) + name + b"\0" + kept.value
-                parts.append(whole if slot is None else slot.restore(row, kept))
+                seen.add(name)
+                parts.append(self._given(named, row, residue, None if marked else kind, inner))
+                if not parts[-1]:
+                    gone.add(name)
         # Fields that were missing: only what has come into the row since then.
         parts += [slot.give(row) for slot in order if slot.name not in seen and not slot.blank(row)]
         return document(parts)
+
+    def _given(self, slot: Slot, row: Row, residue: Residue, kind: int | None, place: tuple[int, int]) -> bytes:
+        """The first field of a slot's name; `kind` is None where the template has a marker."""
+        if kind is None:
+            return slot.give(row)
+        if not isinstance(slot, Branch) or kind != b.DOCUMENT:
+            return slot.restore(row, residue.kept(kind, place))
+        body = slot.node.restore(row, residue, place)
+        # A subdocument of which nothing is left has gone with its last field; one that was empty is still there.
+        emptied = len(body) == _EMPTY_SIZE and place[1] - place[0] > _EMPTY_SIZE
+        return b"" if emptied else slot.element(b.DOCUMENT, body)
+
+
+def _whole(name: bytes, kept: Kept) -> bytes:
+    return bytes((kept.kind,)) + name + b"\0" + kept.value
 
 
 def _own_rows(node: Node) -> list[Slot]:
