@@ -37,7 +37,9 @@ ROUTER_COLLECTION = "tranship_routers"
 """Where routers say that they live; written by applications (`docs/router-protocol.md`)."""
 WRITTEN_COLLECTIONS = (MARKER_COLLECTION, SWITCH_COLLECTION)
 """What tranship writes itself."""
-OWN_COLLECTIONS = (*WRITTEN_COLLECTIONS, ROUTER_COLLECTION)
+MARK_COLLECTION = "tranship_marks"
+"""Where the marks of a feed are kept that writes into this database (`connectors.mongodb.target`)."""
+OWN_COLLECTIONS = (*WRITTEN_COLLECTIONS, ROUTER_COLLECTION, MARK_COLLECTION)
 """Collections of the source database that are never a stream."""
 
 _SYSTEM_SCHEMA = re.compile(r"pg_.*|information_schema", re.DOTALL)

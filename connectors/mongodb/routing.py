@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
@@ -64,22 +65,38 @@ class MongoRecords:
         in_time: bool = False,
     ) -> bool:
         with translated("swapping the routing record"):
-            which: Document = {"_id": id, **_said(old)}
-            change: Document = {"$set": _said(new), "$currentDate": {"at": True}}
-            conditions = [_to_come("$deadline")] if in_time else []
-            if deadline is None:
-                change["$unset"] = {"deadline": ""}
-            else:
-                change["$set"]["deadline"] = moment = datetime.fromtimestamp(deadline, UTC)
-                conditions.append(_to_come({"$literal": moment}))
-            if conditions:
-                which["$expr"] = {"$and": conditions}
-            # A command on its way could undo what the swap says (`rules.md` J8), and a fence that stands denies it.
-            if new.state in (Routing.FENCED, Routing.HANDED_OVER):
-                which.update(NO_COMMAND)
-            if new.state in (Routing.FENCED, Routing.PRIMARY):
-                which.update(NO_FENCE)
-            return self._records.update_one(which, change).modified_count == 1
+            return self._swap(id, old, new, deadline, in_time=in_time)
+
+    def swap_within(self, session: ClientSession, id: str, old: RoutingRecord, new: RoutingRecord) -> bool:  # noqa: A002
+        """`swap` in a transaction of the caller, whose errors are the driver's."""
+        return self._swap(id, old, new, None, session=session)
+
+    def _swap(
+        self,
+        id: str,  # noqa: A002
+        old: RoutingRecord,
+        new: RoutingRecord,
+        deadline: float | None,
+        *,
+        in_time: bool = False,
+        session: ClientSession | None = None,
+    ) -> bool:
+        which: Document = {"_id": id, **_said(old)}
+        change: Document = {"$set": _said(new), "$currentDate": {"at": True}}
+        conditions = [_to_come("$deadline")] if in_time else []
+        if deadline is None:
+            change["$unset"] = {"deadline": ""}
+        else:
+            change["$set"]["deadline"] = moment = datetime.fromtimestamp(deadline, UTC)
+            conditions.append(_to_come({"$literal": moment}))
+        if conditions:
+            which["$expr"] = {"$and": conditions}
+        # A command on its way could undo what the swap says (`rules.md` J8), and a fence that stands denies it.
+        if new.state in (Routing.FENCED, Routing.HANDED_OVER):
+            which.update(NO_COMMAND)
+        if new.state in (Routing.FENCED, Routing.PRIMARY):
+            which.update(NO_FENCE)
+        return self._records.update_one(which, change, session=session).modified_count == 1
 
     def now(self) -> float:
         with translated("asking for the server's time"):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from tests.conformance.migration_suite import Interrupted, MigrationSuite, interrupt_at
-from tests.conformance.target_world import ORDERS, Migration, Row, bare_order, batch, key, order
+from tests.conformance.target_world import ORDERS, REORDERED, Migration, Row, bare_order, batch, key, odd, order
 from tranship.connectors.batch import RESIDUE, Batch
 from tranship.connectors.errors import MarkMovedError
 from tranship.connectors.fit import Cell, Effect, Fit, Kind, Note, Notes
@@ -135,12 +135,12 @@ class FitSuite(MigrationSuite):
         assert migration.progress.fit(Scope(migration.scope.run, Feed.REVERSE, migration.scope.epoch)) == {}
 
     def test_rows_with_residue_are_found_by_their_own_and_their_children(self, migration: Migration) -> None:
-        deep = [{"sku": "s", "price": None, "parts": [{"part": 1, RESIDUE: b"deep"}], RESIDUE: None}]
-        plain = {"notes": [], RESIDUE: None}
+        deep = [{"sku": "s", "price": None, "parts": [{"part": 1, RESIDUE: odd("part")}], RESIDUE: None}]
+        plain: Row = {"notes": [], RESIDUE: None}
         rows = [
             order(1, **plain),
-            order(2, **{**plain, RESIDUE: b"own"}),
-            order(3, notes=[{"note": None, RESIDUE: b"child"}], **{RESIDUE: None}),
+            order(2, **{**plain, RESIDUE: REORDERED}),
+            order(3, notes=[{"note": None, RESIDUE: odd()}], **{RESIDUE: None}),
             order(4, **{**plain, "items": deep}),
         ]
         migration.load(rows)

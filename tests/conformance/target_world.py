@@ -158,10 +158,28 @@ def order(number: int, /, **changes: Any) -> Row:
         "labels": ["", None, f"label — {number}"][: number % 4],
         "rest": f'{{"extra": {number}}}',
         "items": [item(n) for n in range(number % 4)],
-        "notes": [{"note": f"note {n}", RESIDUE: b"r" if n else None} for n in range(number % 3)],
-        RESIDUE: b"\x05\0\0\0\0" if number % 7 == 0 else None,
+        "notes": [{"note": f"note {n}", RESIDUE: odd("note") if n else None} for n in range(number % 3)],
+        RESIDUE: REORDERED if number % 7 == 0 else None,
     }
     return row | changes
+
+
+def odd(*fields: str) -> bytes:
+    """The residue of a document that has a value for each of these columns, and one more field."""
+    return _template(*fields, more=b"\x10odd\0\1\0\0\0")
+
+
+def _template(*fields: str, more: bytes = b"") -> bytes:
+    """A residue by `docs/fidelity.md`: the order of a document's fields, each of which is in a column, and others."""
+    body = b"".join(b"\x06" + name.encode() + b"\0" for name in fields) + more
+    inner = (len(body) + 5).to_bytes(4, "little") + body + b"\0"
+    return (len(inner) + 8).to_bytes(4, "little") + b"\x03v\0" + inner + b"\0"
+
+
+REORDERED = _template(
+    "_id", "extra", *(name for name in reversed(schema(ORDERS).names) if name[0] != "_" and name != "rest")
+)
+"""The residue of an order that has all fields, in another order than the plan's."""
 
 
 def item(number: int) -> Row:

@@ -1,0 +1,335 @@
+"""`MarkedTarget` on MongoDB: documents, rebuilt from rows, change with their marks in one transaction.
+
+Guaranteed: rows and mark commit together with a majority or not at all; under the epoch of the newest `claim` alone;
+of two copies of a batch one (`rules.md` I1). What nobody changed in the rows keeps its bytes in the documents, and
+a document whose row says what it is already is not written (`rules.md` E6). After a lost connection nothing is
+repeated here but COMMIT itself, which names its transaction; whoever goes on claims the marks, and so reads them.
+
+Not here: a batch larger than one transaction may be (`transactions`) is for the caller to make smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from bson import Binary
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+
+from tranship.connectors.batch import Batch
+from tranship.connectors.errors import ConnectorError, MarkMovedError, RowRefusedError
+from tranship.connectors.mongodb.connection import MongoConnection
+from tranship.connectors.mongodb.errors import translated
+from tranship.connectors.mongodb.routing import MongoRecords
+from tranship.connectors.mongodb.target.collection import StreamCollection
+from tranship.connectors.mongodb.target.marks import Marks
+from tranship.connectors.mongodb.target.refusals import RefusedWriteError, conflict
+from tranship.connectors.mongodb.target.rewriting import planned, rebuilt, why_unusable
+from tranship.connectors.mongodb.target.transactions import Transactions
+from tranship.connectors.protocols import ChunkMark, Key, LaneMark, Loaded, RoutingRecord, Scope, Span
+from tranship.connectors.protocols.detached import MarkedTarget
+from tranship.plans.rules import MARK_COLLECTION
+from tranship.plans.streams import Child, Endpoint, Stream
+
+T = TypeVar("T")
+Hook = Callable[[str], None]
+
+DELETED_AT_ONCE = 1000
+"""Documents that one transaction of `empty` deletes."""
+
+
+def _no_hook(site: str) -> None:
+    del site
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a seal does to the source's routing record of a run in its own transaction (`rules.md` J13)."""
+
+    id: str
+    before: RoutingRecord
+    after: RoutingRecord
+
+
+class _Connection(MongoConnection):
+    """What the target needs of a connection."""
+
+    @property
+    def database(self) -> Database[dict[str, Any]]:
+        return self._database
+
+    def collection(self, stream: Stream) -> StreamCollection:
+        return StreamCollection(self._database, self._mapper(stream))
+
+    def end_sessions(self, sessions: Sequence[Binary]) -> None:
+        """Abort what these sessions of our user have open."""
+        with translated("ending the sessions of an earlier epoch"):
+            self._client.admin.command("killSessions", [{"id": session} for session in sessions])
+
+    def transactions(self) -> Transactions:
+        return Transactions(lambda: self._client)
+
+
+class MongoMarkedTarget:
+    """`MarkedTarget` over one MongoDB database. `hook` is called at named sites within transactions."""
+
+    def __init__(self, endpoint: Endpoint, hook: Hook = _no_hook) -> None:
+        self._connection = _Connection(endpoint)
+        self._transactions = self._connection.transactions()
+        self._hook = hook
+        self._announced: Scope | None = None
+
+    # --- marks
+
+    def claim(self, scope: Scope, known: Sequence[LaneMark]) -> list[LaneMark]:
+        marks = self._marks
+        with translated("reading the marks"):
+            epoch, lanes = marks.claimed(scope)
+        behind = len(lanes) < len(known) or any(ours.seq < mark.seq for ours, mark in zip(lanes, known, strict=False))
+        if epoch == scope.epoch and not behind:
+            return lanes
+        if epoch is None or epoch <= scope.epoch:
+            self._end_earlier(marks, scope)
+
+        def work(session: ClientSession) -> list[LaneMark]:
+            taken = marks.claim(session, scope, known)
+            self._hook("claim.before_commit")
+            return taken
+
+        return self._transactions.run("claiming the marks", work)
+
+    def _end_earlier(self, marks: Marks, scope: Scope) -> None:
+        """End what earlier epochs have open: it could keep the marks for as long as the server lets it."""
+        with translated("reading the marks"):
+            sessions = marks.sessions_before(scope)
+        if sessions:
+            self._connection.end_sessions(sessions)
+            with translated("forgetting sessions that were ended"):
+                marks.strike(scope, sessions)
+
+    def begin(self, mark: ChunkMark) -> None:
+        def work(session: ClientSession) -> None:
+            self._marks.begin_attempt(session, mark)
+            self._hook("begin.before_commit")
+
+        self._run("beginning a chunk", mark.scope, work)
+
+    def seal(self, scope: Scope, handover: Handover | None = None) -> None:
+        """As `MarkedTarget.seal`; every mark is written, also when it is sealed already. With a `handover` the routing
+        record changes in the same transaction, or nothing does: `MarkMovedError`."""
+
+        def work(session: ClientSession) -> None:
+            self._marks.seal(session, scope, sealed=True)
+            if handover is not None:
+                self._hand_over(session, handover)
+            self._hook("seal.before_commit")
+
+        self._run("sealing the marks", scope, work)
+
+    def _hand_over(self, session: ClientSession, handover: Handover) -> None:
+        if self.records.swap_within(session, handover.id, handover.before, handover.after):
+            return
+        # A repeated one finds it done: swapping what it became for itself says whether it is still so, and writes it.
+        if not self.records.swap_within(session, handover.id, handover.after, handover.after):
+            was = f"{handover.before.state.value}({handover.before.version})"
+            raise MarkMovedError(f"the source's routing record is not {was} any more; nothing was sealed")
+
+    def unseal(self, scope: Scope) -> None:
+        self._run("lifting the seal", scope, lambda session: self._marks.seal(session, scope, sealed=False))
+
+    def forget(self, scope: Scope) -> None:
+        """As `MarkedTarget.forget`. The epoch stays on record, so that no earlier one can claim what was forgotten."""
+        self._run("forgetting the marks", scope, lambda session: self._marks.forget(session, scope))
+
+    def remove(self, run: str) -> None:
+        """Remove what is left of a run's marks, its epoch too, once nobody is left who could write for it."""
+        with translated("removing the marks"):
+            self._marks.remove(run)
+
+    # --- rows
+
+    def load(self, stream: Stream, span: Span, batches: Iterable[Batch], mark: ChunkMark) -> Loaded:
+        into = self._connection.collection(stream)
+
+        wanted: dict[Key, bytes] = {}
+
+        def work(session: ClientSession) -> Loaded:
+            into.empty(session, span)
+            rows = child_rows = 0
+            for batch in batches:
+                found = rebuilt(into.mapper, batch.rows)
+                wanted.update(found)
+                into.insert(session, found)
+                rows += batch.rows.num_rows
+                child_rows += _child_rows(stream.children, batch.rows.column)
+            self._hook("load.before_mark")
+            self._marks.end_attempt(session, mark)
+            self._hook("load.before_epoch")
+            self._hook("load.before_commit")
+            return Loaded(rows, child_rows, 0)
+
+        try:
+            return self._run("loading a chunk", mark.scope, work, again=False)  # the batches come only once
+        except RefusedWriteError as refused:
+            raise _refusal(refused, into, wanted) from None
+
+    def replace(
+        self, stream: Stream, keys: Sequence[Key], rows: pa.RecordBatch, marks: Sequence[LaneMark]
+    ) -> Mapping[Key, str]:
+        into = self._connection.collection(stream)
+        wanted = rebuilt(into.mapper, rows)
+
+        def work(session: ClientSession, *, anew: bool) -> Mapping[Key, str]:
+            # The marks first: what comes late is refused before it reads or writes anything.
+            self._marks.swap_lanes(session, marks)
+            self._hook("replace.before_delete")
+            present = into.present(keys, session)
+            ours = into.found(keys, session) if stream.where is not None else present
+            rewrite = planned(into.mapper, keys, wanted, present, ours)
+            into.write(session, rewrite, anew=anew)
+            for site in ("before_mark", "before_epoch", "before_commit"):
+                self._hook(f"replace.{site}")
+            return rewrite.held
+
+        scope, doing = marks[0].scope, "replacing documents"
+        try:
+            try:
+                return self._run(doing, scope, lambda session: work(session, anew=False))
+            except RefusedWriteError as refused:
+                if not refused.is_duplicate:
+                    raise
+            return self._run(doing, scope, lambda session: work(session, anew=True))
+        except RefusedWriteError as refused:
+            raise _refusal(refused, into, wanted) from None
+
+    def empty(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        self._run(
+            "emptying streams",
+            scope,
+            lambda session: self._marks.forget_attempts(session, scope, [stream.name for stream in streams]),
+        )
+        for stream in streams:
+            into = self._connection.collection(stream)
+            while self._run("emptying streams", scope, partial(self._thin_out, scope, into)):
+                pass
+
+    def _thin_out(self, scope: Scope, into: StreamCollection, session: ClientSession) -> bool:
+        """Delete some of a stream's documents, under the epoch; whether there were any."""
+        self._marks.write(session, scope)
+        return into.delete_some(session, DELETED_AT_ONCE) > 0
+
+    def refused(self, stream: Stream, batch: Batch) -> dict[Key, str]:
+        into = self._connection.collection(stream)
+        found: dict[Key, str] = {}
+        for place, key in enumerate(batch.keys):
+            reason = self._why_refused(into, key, batch.rows.slice(place, 1))
+            if reason is not None:
+                found[key] = reason
+        return found
+
+    def _why_refused(self, into: StreamCollection, key: Key, row: pa.RecordBatch) -> str | None:
+        """By a transaction that is taken back."""
+        reason = why_unusable(into.mapper, row)
+        if reason is not None:
+            return reason
+        wanted = rebuilt(into.mapper, row)
+
+        def work(session: ClientSession) -> None:
+            present = into.present([key], session)
+            into.write(session, planned(into.mapper, [key], wanted, present, into.found([key], session)), anew=True)
+            raise _TakenBackError
+
+        try:
+            self._transactions.run("trying a document", work)
+        except RowRefusedError as error:
+            return str(error)
+        except RefusedWriteError as error:
+            return None if error.is_duplicate else error.reason
+        except _TakenBackError:
+            pass
+        return None
+
+    # --- read
+
+    def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
+        with translated(f"reading {stream.collection}"):
+            for batch in self._connection.collection(stream).read(span):
+                if batch.rows.num_rows:
+                    yield batch
+
+    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
+        found = self._connection.collection(stream)
+        with translated(f"reading keys of {stream.collection}"):
+            return found.batch(list(found.found(keys).values()))
+
+    def with_residue(self, stream: Stream, keys: Sequence[Key]) -> pa.RecordBatch:
+        return _noted(self.read_keys(stream, keys))
+
+    def some_with_residue(self, stream: Stream, limit: int) -> pa.RecordBatch:
+        found = [_noted(self.read_keys(stream, []))]
+        for batch in self.read(stream, Span(None, None)):
+            found.append(_noted(batch))
+            if sum(rows.num_rows for rows in found) >= limit:
+                break
+        return pa.concat_batches(found).slice(0, limit)
+
+    @property
+    def records(self) -> MongoRecords:
+        return MongoRecords(self._connection.database)
+
+    def close(self) -> None:
+        """End the session, and take it off the record, where the server can be reached."""
+        if self._announced is not None:
+            with suppress(ConnectorError), translated("forgetting a session"):
+                self._marks.strike(self._announced, [self._transactions.session_id])
+        self._transactions.close()
+        self._connection.close()
+
+    # --- transactions
+
+    @property
+    def _marks(self) -> Marks:
+        return Marks(self._connection.database[MARK_COLLECTION])
+
+    def _run(self, doing: str, scope: Scope, work: Callable[[ClientSession], T], *, again: bool = True) -> T:
+        """A transaction of a session that is on record."""
+        if self._announced != scope:
+            with translated("announcing a session"):
+                self._marks.announce(scope, self._transactions.session_id)
+            self._announced = scope
+        return self._transactions.run(doing, work, again=again)
+
+
+class _TakenBackError(Exception):
+    """Ends a transaction of which nothing is to be kept."""
+
+
+def _refusal(refused: RefusedWriteError, into: StreamCollection, wanted: Mapping[Key, bytes]) -> ConnectorError:
+    """What those above know of a refused write."""
+    if refused.is_duplicate:
+        with translated("looking for who holds a unique value"):
+            return conflict(refused, into.stream, into.collection, wanted)
+    return RowRefusedError(f"stream {into.stream.name}: {refused.reason}")
+
+
+def _noted(batch: Batch) -> pa.RecordBatch:
+    """The rows that have residue, which are those with notes."""
+    return batch.rows.filter(pa.array([key in batch.notes for key in batch.keys], type=pa.bool_()))
+
+
+def _child_rows(children: Sequence[Child], column: Callable[[str], pa.Array]) -> int:
+    """Rows of child tables, at all levels."""
+    count = 0
+    for child in children:
+        rows = column(child.table).flatten()
+        count += len(rows) + _child_rows(child.children, rows.field)
+    return count
+
+
+def _is_target(target: MongoMarkedTarget) -> MarkedTarget:
+    return target
