@@ -27,11 +27,11 @@ from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.routing import MongoRecords
 from tranship.connectors.mongodb.target.collection import StreamCollection
-from tranship.connectors.mongodb.target.marks import Marks
+from tranship.connectors.mongodb.target.marks import Marks, chunk_name, epoch_moved, lane_names
 from tranship.connectors.mongodb.target.refusals import RefusedWriteError, conflict
 from tranship.connectors.mongodb.target.rewriting import planned, rebuilt, why_unusable
 from tranship.connectors.mongodb.target.transactions import Transactions
-from tranship.connectors.protocols import ChunkMark, Key, LaneMark, Loaded, RoutingRecord, Scope, Span
+from tranship.connectors.protocols import READING, ChunkMark, Key, LaneMark, Loaded, RoutingRecord, Scope, Span
 from tranship.connectors.protocols.detached import MarkedTarget
 from tranship.plans.rules import MARK_COLLECTION
 from tranship.plans.streams import Child, Endpoint, Stream
@@ -82,42 +82,43 @@ class MongoMarkedTarget:
         self._connection = _Connection(endpoint)
         self._transactions = self._connection.transactions()
         self._hook = hook
-        self._announced: Scope | None = None
+        self._announced: tuple[Scope, tuple[str, ...]] | None = None
 
     # --- marks
 
     def claim(self, scope: Scope, known: Sequence[LaneMark]) -> list[LaneMark]:
-        marks = self._marks
         with translated("reading the marks"):
-            epoch, lanes = marks.claimed(scope)
+            epoch, lanes = self._marks.claimed(scope)
         behind = len(lanes) < len(known) or any(ours.seq < mark.seq for ours, mark in zip(lanes, known, strict=False))
         if epoch == scope.epoch and not behind:
             return lanes
-        if epoch is None or epoch <= scope.epoch:
-            self._end_earlier(marks, scope)
+        if scope.epoch == READING or (epoch is not None and epoch > scope.epoch):
+            raise epoch_moved(scope)
+        # What earlier epochs have open could keep the marks for as long as the server lets it.
+        with translated("reading the marks"):
+            sessions = self._marks.sessions_before(scope)
+        self._end(scope, sessions)
 
         def work(session: ClientSession) -> list[LaneMark]:
-            taken = marks.claim(session, scope, known)
+            taken = self._marks.claim(session, scope, known)
             self._hook("claim.before_commit")
             return taken
 
-        return self._transactions.run("claiming the marks", work)
+        return self._run("claiming the marks", scope, work)
 
-    def _end_earlier(self, marks: Marks, scope: Scope) -> None:
-        """End what earlier epochs have open: it could keep the marks for as long as the server lets it."""
-        with translated("reading the marks"):
-            sessions = marks.sessions_before(scope)
+    def _end(self, scope: Scope, sessions: Sequence[Binary]) -> None:
+        """End what these sessions have open, and forget them."""
         if sessions:
             self._connection.end_sessions(sessions)
             with translated("forgetting sessions that were ended"):
-                marks.strike(scope, sessions)
+                self._marks.strike(scope, sessions)
 
     def begin(self, mark: ChunkMark) -> None:
         def work(session: ClientSession) -> None:
             self._marks.begin_attempt(session, mark)
             self._hook("begin.before_commit")
 
-        self._run("beginning a chunk", mark.scope, work)
+        self._run("beginning a chunk", mark.scope, work, holds=[chunk_name(mark)])
 
     def seal(self, scope: Scope, handover: Handover | None = None) -> None:
         """As `MarkedTarget.seal`; every mark is written, also when it is sealed already. With a `handover` the routing
@@ -140,11 +141,20 @@ class MongoMarkedTarget:
             raise MarkMovedError(f"the source's routing record is not {was} any more; nothing was sealed")
 
     def unseal(self, scope: Scope) -> None:
-        self._run("lifting the seal", scope, lambda session: self._marks.seal(session, scope, sealed=False))
+        def work(session: ClientSession) -> None:
+            self._marks.seal(session, scope, sealed=False)
+            self._hook("unseal.before_commit")
+
+        self._run("lifting the seal", scope, work)
 
     def forget(self, scope: Scope) -> None:
         """As `MarkedTarget.forget`. The epoch stays on record, so that no earlier one can claim what was forgotten."""
-        self._run("forgetting the marks", scope, lambda session: self._marks.forget(session, scope))
+
+        def work(session: ClientSession) -> None:
+            self._marks.forget(session, scope)
+            self._hook("forget.before_commit")
+
+        self._run("forgetting the marks", scope, work)
 
     def remove(self, run: str) -> None:
         """Remove what is left of a run's marks, its epoch too, once nobody is left who could write for it."""
@@ -174,7 +184,8 @@ class MongoMarkedTarget:
             return Loaded(rows, child_rows, 0)
 
         try:
-            return self._run("loading a chunk", mark.scope, work, again=False)  # the batches come only once
+            # Once: the batches come only once, too.
+            return self._run("loading a chunk", mark.scope, work, holds=[chunk_name(mark)], again=False)
         except RefusedWriteError as refused:
             raise _refusal(refused, into, wanted) from None
 
@@ -196,23 +207,23 @@ class MongoMarkedTarget:
                 self._hook(f"replace.{site}")
             return rewrite.held
 
-        scope, doing = marks[0].scope, "replacing documents"
+        run = partial(self._run, "replacing documents", marks[0].scope, holds=lane_names(marks))
         try:
             try:
-                return self._run(doing, scope, lambda session: work(session, anew=False))
+                return run(lambda session: work(session, anew=False))
             except RefusedWriteError as refused:
                 if not refused.is_duplicate:
                     raise
-            return self._run(doing, scope, lambda session: work(session, anew=True))
+            return run(lambda session: work(session, anew=True))
         except RefusedWriteError as refused:
             raise _refusal(refused, into, wanted) from None
 
     def empty(self, scope: Scope, streams: Sequence[Stream]) -> None:
-        self._run(
-            "emptying streams",
-            scope,
-            lambda session: self._marks.forget_attempts(session, scope, [stream.name for stream in streams]),
-        )
+        def work(session: ClientSession) -> None:
+            self._marks.forget_attempts(session, scope, [stream.name for stream in streams])
+            self._hook("empty.before_commit")
+
+        self._run("emptying streams", scope, work)
         for stream in streams:
             into = self._connection.collection(stream)
             while self._run("emptying streams", scope, partial(self._thin_out, scope, into)):
@@ -286,7 +297,7 @@ class MongoMarkedTarget:
         """End the session, and take it off the record, where the server can be reached."""
         if self._announced is not None:
             with suppress(ConnectorError), translated("forgetting a session"):
-                self._marks.strike(self._announced, [self._transactions.session_id])
+                self._marks.strike(self._announced[0], [self._transactions.session_id])
         self._transactions.close()
         self._connection.close()
 
@@ -296,13 +307,29 @@ class MongoMarkedTarget:
     def _marks(self) -> Marks:
         return Marks(self._connection.database[MARK_COLLECTION])
 
-    def _run(self, doing: str, scope: Scope, work: Callable[[ClientSession], T], *, again: bool = True) -> T:
-        """A transaction of a session that is on record."""
-        if self._announced != scope:
+    def _run(
+        self,
+        doing: str,
+        scope: Scope,
+        work: Callable[[ClientSession], T],
+        *,
+        holds: Sequence[str] = (),
+        again: bool = True,
+    ) -> T:
+        """A transaction of a session that is on record. `holds`: marks that nobody else may hold under this epoch: what
+        stands in the way of them is an earlier attempt, whose process is dead or late, and is ended."""
+        session = self._transactions.session_id
+        if self._announced != (scope, tuple(holds)):
             with translated("announcing a session"):
-                self._marks.announce(scope, self._transactions.session_id)
-            self._announced = scope
-        return self._transactions.run(doing, work, again=again)
+                self._marks.announce(scope, session, holds)
+            self._announced = scope, tuple(holds)
+
+        def conflicting() -> None:
+            with translated("looking for earlier attempts"):
+                rivals = self._marks.rivals(scope, session, holds)
+            self._end(scope, rivals)
+
+        return self._transactions.run(doing, work, again=again, conflicting=conflicting)
 
 
 class _TakenBackError(Exception):

@@ -48,7 +48,7 @@ class Marks:
         """Let the epoch be this one, in every mark, and no lane be behind those that are known."""
         epoch, lanes = self.claimed(scope, session)
         if scope.epoch == READING or (epoch is not None and epoch > scope.epoch):
-            raise _epoch_moved(scope)
+            raise epoch_moved(scope)
         sealed = self._begin_or_write(session, scope)
         self._marks.update_many(
             {**_feed(scope), "kind": {"$in": ["lane", "chunk"]}},
@@ -72,7 +72,7 @@ class Marks:
         """Write the feed's mark: for what swaps no other one. Raises `EpochMovedError`."""
         which = {"_id": _head(scope)["_id"], "epoch": Int64(scope.epoch)}
         if self._marks.update_one(which, {"$inc": _WRITE}, session=session).matched_count == 0:
-            raise _epoch_moved(scope)
+            raise epoch_moved(scope)
 
     def seal(self, session: ClientSession, scope: Scope, *, sealed: bool) -> None:
         """Let no batch commit, or let them again with other marks. All marks are written, also when nothing changes."""
@@ -146,21 +146,27 @@ class Marks:
 
     def _refuse(self, session: ClientSession, scope: Scope, why: str) -> NoReturn:
         if self.claimed(scope, session)[0] != scope.epoch:
-            raise _epoch_moved(scope)
+            raise epoch_moved(scope)
         raise MarkMovedError(why)
 
     # --- sessions
 
-    def announce(self, scope: Scope, session: Binary) -> None:
-        """Put a session on record, before it has a transaction. Outside of any."""
+    def announce(self, scope: Scope, session: Binary, holds: Sequence[str]) -> None:
+        """Put a session on record with the marks that it will hold, before it has a transaction. Outside of any."""
         about = {**_feed(scope), "kind": "session"}
         which = {"_id": {**_feed(scope), "session": session}}
-        said = {**about, "session": session, "epoch": Int64(scope.epoch)}
+        said = {**about, "session": session, "epoch": Int64(scope.epoch), "holds": list(holds)}
         self._marks.update_one(which, {"$set": said}, upsert=True)
 
     def sessions_before(self, scope: Scope) -> list[Binary]:
         """Sessions of earlier epochs."""
         which = {**_feed(scope), "kind": "session", "epoch": {"$lt": Int64(scope.epoch)}}
+        return [one["session"] for one in self._marks.find(which)]
+
+    def rivals(self, scope: Scope, session: Binary, holds: Sequence[str]) -> list[Binary]:
+        """Other sessions of this epoch that hold one of the marks: earlier attempts, for a mark has one owner."""
+        which = {**_feed(scope), "kind": "session", "epoch": Int64(scope.epoch)}
+        which |= {"session": {"$ne": session}, "holds": {"$in": list(holds)}}
         return [one["session"] for one in self._marks.find(which)]
 
     def strike(self, scope: Scope, sessions: Sequence[Binary]) -> None:
@@ -175,6 +181,16 @@ class Marks:
         self._marks.delete_many({"run": run})
         if self._marks.find_one() is None:
             self._marks.drop()
+
+
+def lane_names(marks: Sequence[LaneMark]) -> list[str]:
+    """What sessions call the marks of lanes that they hold."""
+    return [f"lane {mark.lane}" for mark in marks]
+
+
+def chunk_name(mark: ChunkMark) -> str:
+    """And that of a chunk."""
+    return f"chunk {mark.chunk} of {mark.stream}"
 
 
 def _feed(scope: Scope) -> dict[str, Any]:
@@ -194,7 +210,8 @@ def _chunk(mark: ChunkMark) -> Document:
     return {"_id": {**_feed(mark.scope), **which}, **_feed(mark.scope), "kind": "chunk", **which}
 
 
-def _epoch_moved(scope: Scope) -> EpochMovedError:
+def epoch_moved(scope: Scope) -> EpochMovedError:
+    """Why nothing of this epoch is written."""
     return EpochMovedError(f"run {scope.run}: epoch {scope.epoch} is over, another orchestrator took over")
 
 

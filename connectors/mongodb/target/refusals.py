@@ -23,6 +23,7 @@ Document = dict[str, Any]
 
 _DUPLICATE = 11000
 _VALIDATION = 121
+_TOO_LARGE = 10334
 _CONFLICTS = (112, 251)
 _INDEX = re.compile(r" index: (.+?) dup key")
 _PLAIN: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -48,13 +49,15 @@ class RefusedWriteError(Exception):
         """In words, without values."""
         if self.code == _VALIDATION:
             return "the collection's validator refuses the document"
+        if self.code == _TOO_LARGE:
+            return "the document would be larger than MongoDB's 16 MB"
         return f"MongoDB refuses the document with error {self.code}"
 
 
 def refused_write(error: PyMongoError, keys: Sequence[Key]) -> Exception:
     """What a failed bulk write of one document for each key comes to."""
     if isinstance(error, DocumentTooLarge):
-        return RowRefusedError("a document would be larger than MongoDB's 16 MB")
+        return RowRefusedError("the document would be larger than MongoDB's 16 MB")
     found = (error.details or {}).get("writeErrors", []) if isinstance(error, BulkWriteError) else []
     if not found:
         return error

@@ -5,7 +5,7 @@ is a `TransientError` here; whoever repeats it has to take fewer keys. A documen
 a whole any number of them, as far as the server's cache goes.
 
 **Left behind.** A transaction whose client has died holds what it wrote until that limit. Its session is on record
-beside the marks before it begins, so that who takes over can end it (`killSessions`).
+beside the marks before it begins, so that who takes over can end it (`killSessions`), and who holds the same mark.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ _PAUSE_S = 0.05
 _WRITE_CONFLICT = 112
 
 
+def _nothing() -> None:
+    """What is to be done for most."""
+
+
 class ConflictError(Exception):
     """Another transaction has written the same documents, or the server has ended this one. Nothing was committed."""
 
@@ -62,8 +66,16 @@ class Transactions:
             found: Binary = self._opened().session_id["id"]
             return found
 
-    def run(self, doing: str, work: Callable[[ClientSession], T], *, again: bool = True) -> T:
-        """What `work` returns, committed. It is called anew when it meets another transaction's writes, if it may be.
+    def run(
+        self,
+        doing: str,
+        work: Callable[[ClientSession], T],
+        *,
+        again: bool = True,
+        conflicting: Callable[[], None] = _nothing,
+    ) -> T:
+        """What `work` returns, committed. It is called anew when it meets another transaction's writes, if it may be;
+        `conflicting` is called before that.
 
         Raises `TransientError` when nothing was committed, `AmbiguousCommitError` when nobody knows.
         """
@@ -73,6 +85,7 @@ class Transactions:
                 with self._lock:
                     return self._once(doing, work)
             except ConflictError:
+                conflicting()
                 if not again or time.monotonic() > until:
                     raise TransientError(
                         f"{doing}: others write the same documents in MongoDB, or the transaction took too long"
