@@ -168,6 +168,25 @@ def test_a_document_that_is_as_its_row_says_is_not_written(world: MongoMarkedWor
     assert [one["documentKey"] for one in seen if one["ns"]["coll"] == "things"] == [{"_id": 0}]
 
 
+def test_a_server_that_keeps_other_bytes_refuses_the_row(world: MongoMarkedWorld) -> None:
+    """One of the embedded servers keeps one of two fields of a name, as its own answer shows."""
+    raw = thing(1, ("n", int32(1)), ("n", int32(2)))
+    feeding = Feeding(world, raw)
+    keeps = feeding.held() == [raw]
+    world.database.things.drop()
+    row = feeding.rows(raw)
+    if keeps:
+        feeding.put(*keys(raw), rows=row)
+        assert feeding.held() == [raw]
+        feeding.put(*keys(raw), rows=feeding.rows(raw, n=None))
+        assert feeding.held() == [thing(1)]
+    else:
+        with pytest.raises(RowRefusedError):
+            feeding.put(*keys(raw), rows=row)
+        assert feeding.held() == []
+        assert list(feeding.target.refused(THINGS, Batch(row))) == keys(raw)
+
+
 def test_a_later_row_of_the_marks_sees_what_was_written(world: MongoMarkedWorld) -> None:
     one = thing(1, ("n", int32(1)))
     feeding = Feeding(world, one)

@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -26,7 +27,13 @@ from tests.conformance.mongodb_marked_world import SERVERS, MongoMarkedWorld, se
 from tests.integration.proxy import mongodb_proxy
 from tests.unit.mongodb.test_rewritten import int32, raw_of
 from tranship.connectors.batch import Batch
-from tranship.connectors.errors import AmbiguousCommitError, ConnectorError, EpochMovedError, MarkMovedError
+from tranship.connectors.errors import (
+    AmbiguousCommitError,
+    ConnectorError,
+    EpochMovedError,
+    MarkMovedError,
+    TransientError,
+)
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.target import MongoMarkedTarget
@@ -238,23 +245,20 @@ def racer(endpoint: Endpoint, epoch: int, ended: Any) -> None:
     """Writes its numbers into the thing, one batch after the other, for as long as it may."""
     scope = Scope("shop-1", Feed.REVERSE, epoch)
     target = MongoMarkedTarget(endpoint)
-    (mark,) = target.claim(scope, [])
-    n = epoch * EPOCH
-    while n < LAST * EPOCH + WRITES:
-        try:
-            target.replace(THINGS, [key_of(thing(n))], row(n).rows, [mark])
-        except (EpochMovedError, MarkMovedError) as error:
-            ended.put((epoch, type(error).__name__))
-            return
-        except ConnectorError:  # ended by who took over: read the mark again
+    n, mark = epoch * EPOCH, None
+    try:
+        while n < LAST * EPOCH + WRITES:
             try:
-                (mark,) = target.claim(scope, [])
-            except EpochMovedError as error:
-                ended.put((epoch, type(error).__name__))
-                return
-            continue
-        n, mark = n + 1, replace(mark, seq=mark.seq + 1)
-    ended.put((epoch, n))
+                mark = mark or target.claim(scope, [])[0]
+                target.replace(THINGS, [key_of(thing(n))], row(n).rows, [mark])
+            except (TransientError, AmbiguousCommitError, MarkMovedError):
+                mark = None  # ended by who takes over maybe: the mark is read anew
+            else:
+                n, mark = n + 1, replace(mark, seq=mark.seq + 1)
+    except EpochMovedError as error:
+        ended.put((epoch, type(error).__name__))
+    else:
+        ended.put((epoch, n))
 
 
 def test_of_processes_that_race_only_the_newest_epoch_writes(world: MongoMarkedWorld) -> None:
@@ -262,22 +266,24 @@ def test_of_processes_that_race_only_the_newest_epoch_writes(world: MongoMarkedW
     ended = START.Queue()
     seen: list[int] = []
     children = []
+    until = time.monotonic() + LIMIT_S
     with world.database.things.watch() as stream:
         for epoch in range(1, LAST + 1):
             children.append(started(world.endpoint, epoch, ended, target=racer))
             while not seen or seen[-1] < epoch * EPOCH + 5:
-                _follow(stream, seen)
+                _follow(stream, seen, until)
         for child in children:
             child.join(LIMIT_S)
         while seen[-1] < LAST * EPOCH + WRITES - 1:
-            _follow(stream, seen)
+            _follow(stream, seen, until)
     assert seen == sorted(set(seen))
     told = dict(ended.get(timeout=LIMIT_S) for _ in children)
     assert told == {1: "EpochMovedError", 2: "EpochMovedError", LAST: LAST * EPOCH + WRITES}
     assert things(world) == [{"_id": 1, "n": LAST * EPOCH + WRITES - 1}]
 
 
-def _follow(stream: pymongo.change_stream.ChangeStream[Any], seen: list[int]) -> None:
+def _follow(stream: pymongo.change_stream.ChangeStream[Any], seen: list[int], until: float) -> None:
+    assert time.monotonic() < until, seen[-1:]
     change = stream.try_next()
     if change is not None:
         assert change["operationType"] == "replace"

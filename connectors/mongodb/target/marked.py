@@ -10,27 +10,25 @@ Not here: a batch larger than one transaction may be (`transactions`) is for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from bson import Binary
 from pymongo.client_session import ClientSession
-from pymongo.database import Database
 
 from tranship.connectors.batch import Batch
 from tranship.connectors.errors import ConnectorError, MarkMovedError, RowRefusedError
-from tranship.connectors.mongodb.connection import MongoConnection
 from tranship.connectors.mongodb.errors import translated
 from tranship.connectors.mongodb.routing import MongoRecords
 from tranship.connectors.mongodb.target.collection import StreamCollection
 from tranship.connectors.mongodb.target.marks import Marks, chunk_name, epoch_moved, lane_names
+from tranship.connectors.mongodb.target.reading import MongoRows
 from tranship.connectors.mongodb.target.refusals import RefusedWriteError, conflict
 from tranship.connectors.mongodb.target.rewriting import planned, rebuilt, why_unusable
-from tranship.connectors.mongodb.target.transactions import Transactions
 from tranship.connectors.protocols import READING, ChunkMark, Key, LaneMark, Loaded, RoutingRecord, Scope, Span
 from tranship.connectors.protocols.detached import MarkedTarget
 from tranship.plans.rules import MARK_COLLECTION
@@ -56,30 +54,11 @@ class Handover:
     after: RoutingRecord
 
 
-class _Connection(MongoConnection):
-    """What the target needs of a connection."""
-
-    @property
-    def database(self) -> Database[dict[str, Any]]:
-        return self._database
-
-    def collection(self, stream: Stream) -> StreamCollection:
-        return StreamCollection(self._database, self._mapper(stream))
-
-    def end_sessions(self, sessions: Sequence[Binary]) -> None:
-        """Abort what these sessions of our user have open."""
-        with translated("ending the sessions of an earlier epoch"):
-            self._client.admin.command("killSessions", [{"id": session} for session in sessions])
-
-    def transactions(self) -> Transactions:
-        return Transactions(lambda: self._client)
-
-
-class MongoMarkedTarget:
+class MongoMarkedTarget(MongoRows):
     """`MarkedTarget` over one MongoDB database. `hook` is called at named sites within transactions."""
 
     def __init__(self, endpoint: Endpoint, hook: Hook = _no_hook) -> None:
-        self._connection = _Connection(endpoint)
+        super().__init__(endpoint)
         self._transactions = self._connection.transactions()
         self._hook = hook
         self._announced: tuple[Scope, tuple[str, ...]] | None = None
@@ -94,24 +73,27 @@ class MongoMarkedTarget:
             return lanes
         if scope.epoch == READING or (epoch is not None and epoch > scope.epoch):
             raise epoch_moved(scope)
-        # What earlier epochs have open could keep the marks for as long as the server lets it.
-        with translated("reading the marks"):
-            sessions = self._marks.sessions_before(scope)
-        self._end(scope, sessions)
 
         def work(session: ClientSession) -> list[LaneMark]:
             taken = self._marks.claim(session, scope, known)
             self._hook("claim.before_commit")
             return taken
 
-        return self._run("claiming the marks", scope, work)
+        # What earlier epochs have open could keep the marks for as long as the server lets it, and who lives goes on
+        # trying until the claim is committed: so they are ended first, and at every conflict again.
+        earlier = self._end(lambda: self._marks.sessions_before(scope))
+        taken = self._run("claiming the marks", scope, work, rivals=lambda: self._marks.sessions_before(scope))
+        with translated("forgetting sessions that were ended"):
+            self._marks.strike(scope, earlier)
+        return taken
 
-    def _end(self, scope: Scope, sessions: Sequence[Binary]) -> None:
-        """End what these sessions have open, and forget them."""
+    def _end(self, rivals: Callable[[], list[Binary]]) -> list[Binary]:
+        """End what these sessions have open; returns which they are."""
+        with translated("looking for who is in the way"):
+            sessions = rivals()
         if sessions:
             self._connection.end_sessions(sessions)
-            with translated("forgetting sessions that were ended"):
-                self._marks.strike(scope, sessions)
+        return sessions
 
     def begin(self, mark: ChunkMark) -> None:
         def work(session: ClientSession) -> None:
@@ -219,6 +201,9 @@ class MongoMarkedTarget:
             raise _refusal(refused, into, wanted) from None
 
     def empty(self, scope: Scope, streams: Sequence[Stream]) -> None:
+        """As `MarkedTarget.empty`, the marks first, then the documents by and by. These are the application's own where
+        the database is a source: a feed that copies nothing into it has nothing to empty."""
+
         def work(session: ClientSession) -> None:
             self._marks.forget_attempts(session, scope, [stream.name for stream in streams])
             self._hook("empty.before_commit")
@@ -265,30 +250,6 @@ class MongoMarkedTarget:
             pass
         return None
 
-    # --- read
-
-    def read(self, stream: Stream, span: Span) -> Iterator[Batch]:
-        with translated(f"reading {stream.collection}"):
-            for batch in self._connection.collection(stream).read(span):
-                if batch.rows.num_rows:
-                    yield batch
-
-    def read_keys(self, stream: Stream, keys: Sequence[Key]) -> Batch:
-        found = self._connection.collection(stream)
-        with translated(f"reading keys of {stream.collection}"):
-            return found.batch(list(found.found(keys).values()))
-
-    def with_residue(self, stream: Stream, keys: Sequence[Key]) -> pa.RecordBatch:
-        return _noted(self.read_keys(stream, keys))
-
-    def some_with_residue(self, stream: Stream, limit: int) -> pa.RecordBatch:
-        found = [_noted(self.read_keys(stream, []))]
-        for batch in self.read(stream, Span(None, None)):
-            found.append(_noted(batch))
-            if sum(rows.num_rows for rows in found) >= limit:
-                break
-        return pa.concat_batches(found).slice(0, limit)
-
     @property
     def records(self) -> MongoRecords:
         return MongoRecords(self._connection.database)
@@ -315,20 +276,18 @@ class MongoMarkedTarget:
         *,
         holds: Sequence[str] = (),
         again: bool = True,
+        rivals: Callable[[], list[Binary]] | None = None,
     ) -> T:
-        """A transaction of a session that is on record. `holds`: marks that nobody else may hold under this epoch: what
-        stands in the way of them is an earlier attempt, whose process is dead or late, and is ended."""
+        """A transaction of a session that is on record. `rivals` are ended at a conflict; if not told, those of this
+        epoch that have a mark which this one `holds`: earlier attempts, whose process is dead or late."""
         session = self._transactions.session_id
         if self._announced != (scope, tuple(holds)):
             with translated("announcing a session"):
                 self._marks.announce(scope, session, holds)
             self._announced = scope, tuple(holds)
 
-        def conflicting() -> None:
-            with translated("looking for earlier attempts"):
-                rivals = self._marks.rivals(scope, session, holds)
-            self._end(scope, rivals)
-
+        in_the_way = rivals or (lambda: self._marks.rivals(scope, session, holds))
+        conflicting = partial(self._end, in_the_way)
         return self._transactions.run(doing, work, again=again, conflicting=conflicting)
 
 
@@ -342,11 +301,6 @@ def _refusal(refused: RefusedWriteError, into: StreamCollection, wanted: Mapping
         with translated("looking for who holds a unique value"):
             return conflict(refused, into.stream, into.collection, wanted)
     return RowRefusedError(f"stream {into.stream.name}: {refused.reason}")
-
-
-def _noted(batch: Batch) -> pa.RecordBatch:
-    """The rows that have residue, which are those with notes."""
-    return batch.rows.filter(pa.array([key in batch.notes for key in batch.keys], type=pa.bool_()))
 
 
 def _child_rows(children: Sequence[Child], column: Callable[[str], pa.Array]) -> int:

@@ -72,7 +72,7 @@ class Transactions:
         work: Callable[[ClientSession], T],
         *,
         again: bool = True,
-        conflicting: Callable[[], None] = _nothing,
+        conflicting: Callable[[], object] = _nothing,
     ) -> T:
         """What `work` returns, committed. It is called anew when it meets another transaction's writes, if it may be;
         `conflicting` is called before that.
