@@ -6,7 +6,7 @@ Every expectation is of raw bytes that the test itself has put there, read back 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,10 @@ import bson
 import pyarrow as pa
 import pytest
 from bson.raw_bson import RawBSONDocument
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from tests.conformance.mongodb_marked_world import SERVERS, MongoMarkedWorld, server
 from tests.unit.mongodb.test_rewritten import array, doc, double, int32, int64, raw_of, text
@@ -30,6 +34,7 @@ from tranship.connectors.errors import (
 from tranship.connectors.mongodb.mapper import Mapper
 from tranship.connectors.mongodb.projection import key_of
 from tranship.connectors.mongodb.target import Handover
+from tranship.connectors.mongodb.target.marks import Marks
 from tranship.connectors.protocols import (
     ChunkMark,
     Feed,
@@ -156,16 +161,20 @@ def test_the_id_keeps_its_type_also_for_a_row_that_does_not_know_it(world: Mongo
 
 
 def test_a_document_that_is_as_its_row_says_is_not_written(world: MongoMarkedWorld) -> None:
-    raws = [thing(n, ("x", int64(n)), ("n", int32(n))) for n in range(5)]
-    feeding = Feeding(world, *raws)
-    with world.database.watch() as stream:
-        feeding.put(*keys(*raws), rows=feeding.rows(*raws))
-        feeding.put(*keys(raws[0]), rows=feeding.rows(raws[0], n=9))
-        seen = []
-        while not [one for one in seen if one["ns"]["coll"] == "things"]:
-            change = stream.try_next()
-            seen += [change] if change else []
-    assert [one["documentKey"] for one in seen if one["ns"]["coll"] == "things"] == [{"_id": 0}]
+    """Somebody else's transaction has it, with which any write of it would conflict; also where others are made anew,
+    because they exchange a unique value."""
+    one, two, three = (thing(n, ("x", int64(n)), ("n", int32(n))) for n in (1, 2, 3))
+    feeding = Feeding(world, one, two, three)
+    world.database.things.create_index("n", unique=True)
+    rows = pa.concat_batches([feeding.rows(one), feeding.rows(two, n=3), feeding.rows(three, n=2)])
+    with world.client.start_session() as session, session.start_transaction():
+        world.database.things.update_one({"_id": 1}, {"$set": {"y": 7}}, session=session)
+        feeding.put(*keys(one, two, three), rows=rows)
+        with pytest.raises(TransientError):
+            feeding.put(*keys(one), rows=feeding.rows(one, n=9))
+        session.abort_transaction()
+    swapped = (thing(n, ("x", int64(n)), ("n", int32(5 - n))) for n in (2, 3))
+    assert feeding.held() == [one, *swapped]
 
 
 def test_a_server_that_keeps_other_bytes_refuses_the_row(world: MongoMarkedWorld) -> None:
@@ -389,6 +398,39 @@ def test_of_two_epochs_that_race_the_later_one_wins(world: MongoMarkedWorld, cal
     assert feeding.held() == [one]
     assert world.marked().claim(later, []) == [LaneMark(later, 0, feeding.mark.seq)]
     world.marked().replace(THINGS, keys(one), row, [LaneMark(later, 0, feeding.mark.seq)])
+
+
+@pytest.mark.parametrize(
+    "call", ["swap_lanes", "begin_attempt", "end_attempt", "forget_attempts", "seal", "unseal", "forget", "write"]
+)
+def test_a_snapshot_from_before_a_takeover_commits_nothing(world: MongoMarkedWorld, call: str) -> None:
+    """It shows the old epoch still, and nobody has ended it: what it writes conflicts, whatever it has read."""
+    feeding = Feeding(world)
+    scope, begun = feeding.scope, ChunkMark(feeding.scope, "things", 0, 1)
+    feeding.target.begin(begun)
+    collection = world.database[MARK_COLLECTION]
+    marks = Marks(collection)
+    calls: dict[str, Callable[[ClientSession], None]] = {
+        "swap_lanes": lambda session: marks.swap_lanes(session, [feeding.mark]),
+        "begin_attempt": lambda session: marks.begin_attempt(session, replace(begun, chunk=1)),
+        "end_attempt": lambda session: marks.end_attempt(session, begun),
+        "forget_attempts": lambda session: marks.forget_attempts(session, scope, ["things"]),
+        "seal": lambda session: marks.seal(session, scope, sealed=True),
+        "unseal": lambda session: marks.seal(session, scope, sealed=False),
+        "forget": lambda session: marks.forget(session, scope),
+        "write": lambda session: marks.write(session, scope),
+    }
+    with world.client.start_session() as session:
+        session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority"))
+        assert collection.find_one({"kind": "feed", "epoch": 1}, session=session)
+        world.marked().claim(replace(scope, epoch=2), [])
+
+        def commit() -> None:
+            calls[call](session)
+            session.commit_transaction()
+
+        with pytest.raises((OperationFailure, EpochMovedError)):
+            commit()
 
 
 def test_a_mark_is_null_nowhere(world: MongoMarkedWorld) -> None:
