@@ -4,6 +4,8 @@ What the unit tests try on a few documents is tried here on as many as one has t
 
 - *law*: well formed documents, from those that fit the plan to those in which half of the values do not, come back byte
   for byte, and every column holds what an independent reader of BSON says (`tests/unit/mongodb/oracle.py`);
+- *rewritten*: of rows that SQL has changed, documents come back as they were but for what was touched, which is what
+  the row says (`tests/unit/mongodb/test_rewritten.py`);
 - *broken*: documents with flipped bits, lengths that lie, missing ends become rows that come back, or quarantine;
 - *keys*: bytes are refused as a key, or are the key of the value that they stand for.
 
@@ -28,13 +30,14 @@ from tests.unit.mongodb import mutations, oracle
 from tests.unit.mongodb.random_bson import document
 from tests.unit.mongodb.test_fuzz import ALL, check, check_key
 from tests.unit.mongodb.test_mapper_law import MAPPERS, SHAPE, STREAMS
+from tests.unit.mongodb.test_rewritten import judge, repeated, touch
 from tranship.connectors.mongodb import rows
 from tranship.connectors.mongodb.projection import key_of
 
 BATCH = 500
 OFF_SHARES = (0.0, 0.02, 0.1, 0.5)
 BROKEN_SHARE = 4
-"""One broken document and one broken key for so many whole ones."""
+"""One broken document, one broken key and one changed row for so many whole ones."""
 
 SLOW_S, MOST_MIB = 30.0, 1024
 """No batch takes so long or so much memory, on any machine: something hangs, or believes a length that lies."""
@@ -59,6 +62,7 @@ def one_batch(seed: int, number: int, size: int) -> Found:
     began = time.monotonic()
     name = list(MAPPERS)[number % len(MAPPERS)]
     residues = law(random, name, size)
+    rewritten(random, ("residue", "reversed")[number % 2], size // BROKEN_SHARE)
     held = broken(random, size // BROKEN_SHARE)
     return Found(residues, held, time.monotonic() - began)
 
@@ -79,6 +83,18 @@ def law(random: Random, name: str, size: int) -> int:
             places = [place for place, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
             raise LawBrokenError(f"stream {name}: columns {places} are not those of {raw.hex()}")
     return residues(batch).total()
+
+
+def rewritten(random: Random, name: str, size: int) -> None:
+    """Documents of rows of which some columns were changed."""
+    for _ in range(size):
+        raw = repeated(random, document(random, SHAPE, random.choice(OFF_SHARES)))
+        row = MAPPERS[name].project(raw)
+        touched = touch(random, row)
+        try:
+            judge(raw, MAPPERS[name].unproject(row), touched)
+        except Exception as error:
+            raise LawBrokenError(f"stream {name}: {raw.hex()} touched at {touched}") from error
 
 
 def broken(random: Random, size: int) -> int:
@@ -115,6 +131,7 @@ def main() -> int:
     residues, held = sum(one.residues for one in found), sum(one.held for one in found)
     tried, slowest = sum(size // BROKEN_SHARE for size in sizes), max(one.seconds for one in found)
     sys.stdout.write(f"{given.documents} documents came back byte for byte; {residues} values were residue\n")
+    sys.stdout.write(f"{tried} documents of changed rows were what these say, and all else as it was\n")
     sys.stdout.write(f"{tried} broken documents and keys: {held} documents had a row, the others were quarantined\n")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     sys.stdout.write(f"at most {slowest:.1f} s for {BATCH} documents, {peak} MiB of memory\n")
