@@ -254,7 +254,7 @@ class DetachedWorld:
         return [refusal for way in self.ways.values() for refusal in way.land()]
 
 
-PAIRS = ("memory", "memory, ledger in postgresql", "postgresql, ledger in postgresql")
+PAIRS = ("memory", "postgresql, ledger in postgresql")
 
 
 def detached_world(pair: str, database: Callable[[str], str], stack: ExitStack) -> DetachedWorld:

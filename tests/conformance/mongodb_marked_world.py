@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,16 +17,16 @@ import pytest
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from tests.conformance.detached_world import DetachedWorld, LedgerHalf, MemoryKept
 from tests.conformance.target_world import Hook
-from tranship.connectors.detached import DetachedTarget, detached_progress
-from tranship.connectors.memory import MemoryLedger, MemoryStore
 from tranship.connectors.memory.reader import no_hook
 from tranship.connectors.mongodb.target import MongoMarkedTarget
-from tranship.connectors.protocols import Feed, Progress, Scope, TargetSchema
+from tranship.connectors.protocols import READING, Feed, Scope, TargetSchema
 from tranship.plans.streams import Endpoint, Stream
 
 START_S = 60.0
 SERVERS = ("secantusd-rs", "secantusd-py")
+NOBODY = Scope("", Feed.FORWARD, READING)
 
 
 @contextmanager
@@ -61,35 +61,40 @@ def _wait_for(uri: str) -> None:
                 return
 
 
-class MongoMarkedWorld:
-    """Rows and marks in a database of a real server; the ledger is a store in memory."""
+class MongoRows:
+    """`RowsHalf`: a database of a real server."""
 
-    def __init__(self, uri: str, database: str, stack: ExitStack) -> None:
-        self.endpoint = Endpoint("mongodb", uri, database)
-        self.client = stack.enter_context(pymongo.MongoClient[dict[str, Any]](uri))
-        self.database: Database[dict[str, Any]] = self.client[database]
-        self.ledger = MemoryStore("ledger")
-        self._stack = stack
+    def __init__(self, endpoint: Endpoint, database: Database[dict[str, Any]], stack: ExitStack) -> None:
+        self.endpoint = endpoint
+        self.database = database
+        self.stack = stack
 
-    def take_over(self, run: str) -> int:
-        epoch = self.ledger.take_over(run)
-        self.marked().claim(Scope(run, Feed.FORWARD, epoch), [])
-        return epoch
-
-    def marked(self, hook: Hook | None = None) -> MongoMarkedTarget:
-        found = MongoMarkedTarget(self.endpoint, hook or no_hook)
-        self._stack.callback(found.close)
-        return found
-
-    def target(self, scope: Scope, hook: Hook | None = None) -> DetachedTarget:
-        called = hook or no_hook
-        return DetachedTarget(self.marked(hook), MemoryLedger(self.ledger, called), scope, called)
-
-    def progress(self, hook: Hook | None = None) -> Progress:
-        return detached_progress(self.marked(hook), MemoryLedger(self.ledger, hook or no_hook))
+    def marked(self, scope: Scope, hook: Hook) -> MongoMarkedTarget:  # noqa: ARG002  it is told with each call
+        return self.stack.enter_context(closing(MongoMarkedTarget(self.endpoint, hook)))
 
     def schema(self) -> TargetSchema:
         return cast(TargetSchema, _Indexes(self.database))
+
+    def held(self) -> dict[int, str]:
+        return {one["number"]: one["status"] for one in self.database.orders.find()}
+
+    def sealed(self, scope: Scope) -> bool:
+        lanes = self.database["tranship_marks"].find({"run": scope.run, "feed": scope.feed.value, "kind": "lane"})
+        return all(one["sealed"] for one in lanes)
+
+
+class MongoMarkedWorld(DetachedWorld):
+    """Rows and marks in a database of a real server; the ledger is a store in memory, unless it is another one."""
+
+    def __init__(self, uri: str, database: str, stack: ExitStack, ledger: LedgerHalf | None = None) -> None:
+        self.endpoint = Endpoint("mongodb", uri, database)
+        self.client = stack.enter_context(pymongo.MongoClient[dict[str, Any]](uri))
+        self.database: Database[dict[str, Any]] = self.client[database]
+        super().__init__(MongoRows(self.endpoint, self.database, stack), ledger or MemoryKept())
+
+    def marked(self, hook: Hook | None = None) -> MongoMarkedTarget:
+        """One more connection."""
+        return cast(MongoRows, self.rows).marked(NOBODY, hook or no_hook)
 
 
 class _Indexes:

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.conformance import test_detached
 from tests.conformance.batch_target_suite import BatchTargetSuite
+from tests.conformance.detached_world import PostgresKept
 from tests.conformance.fit_suite import FitSuite
 from tests.conformance.migration_suite import Interrupted, interrupt_at
 from tests.conformance.mongodb_marked_world import SERVERS, MongoMarkedWorld, server
+from tests.conformance.postgresql_world import PostgresWorld
 from tests.conformance.progress_suite import ProgressSuite
 from tests.conformance.target_world import ORDERS, Migration, batch, order
 
-
-@pytest.fixture(scope="module", params=SERVERS)
-def marked_uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("mongodb")
-    with server(request.param, folder) as uri:
-        yield uri
+PAIRS = (*(f"{name}, ledger in memory" for name in SERVERS), "secantusd-py, ledger in postgresql")
+"""The last one is that of a way back."""
 
 
-@contextmanager
-def fresh_world(uri: str) -> Iterator[MongoMarkedWorld]:
-    """A database of the test's own."""
+@pytest.fixture(scope="module")
+def marked_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The URI of a server by its name, which is started when it is asked for."""
     with ExitStack() as stack:
-        found = MongoMarkedWorld(uri, f"tranship_{secrets.token_hex(6)}", stack)
+        yield functools.cache(lambda name: stack.enter_context(server(name, tmp_path_factory.mktemp("mongodb"))))
+
+
+@pytest.fixture(params=PAIRS)
+def world(marked_servers: Callable[[str], str], request: pytest.FixtureRequest) -> Iterator[MongoMarkedWorld]:
+    """A database of the test's own, and a ledger."""
+    name, _, kept = request.param.partition(", ledger in ")
+    with ExitStack() as stack:
+        ledger = None
+        if kept == "postgresql":
+            ledger = PostgresKept(PostgresWorld(request.getfixturevalue("ledger_database"), stack))
+        found = MongoMarkedWorld(marked_servers(name), f"tranship_{secrets.token_hex(6)}", stack, ledger)
         yield found
         found.client.drop_database(found.database)
-
-
-@pytest.fixture
-def world(marked_uri: str) -> Iterator[MongoMarkedWorld]:
-    with fresh_world(marked_uri) as found:
-        yield found
 
 
 class TestMongoMarkedTarget(BatchTargetSuite):
@@ -59,22 +62,9 @@ class TestMongoMarkedProgress(ProgressSuite):
 
 
 class TestBetweenTheCommits(test_detached.TestBetweenTheCommits):
-    """A process that dies between the commit on MongoDB and the ledger's.
+    """A process that dies between the commit on MongoDB and the ledger's."""
 
-    What the memory pair does by the fate of its COMMITs, is below by way of the sites of the target.
-    """
-
-    test_an_emptied_target_is_emptied_again = None
-    test_a_half_seal_is_finished_or_taken_back = None
-
-    @pytest.fixture
-    def world(self, marked_uri: str) -> Iterator[MongoMarkedWorld]:
-        with fresh_world(marked_uri) as found:
-            yield found
-
-    @staticmethod
-    def held(world: MongoMarkedWorld) -> dict[int, str]:
-        return {one["number"]: one["status"] for one in world.database.orders.find()}
+    world = None  # the module's own
 
     @pytest.mark.parametrize("site", ["empty.before_commit", "seal.before_commit", "unseal.before_commit"])
     def test_what_the_ledger_knows_already_is_done_again(
@@ -101,3 +91,9 @@ class TestBetweenTheCommits(test_detached.TestBetweenTheCommits):
         mark, dirty = migration.take_one()
         assert migration.target.replace(ORDERS, dirty, batch([order(1, status="new")]), [mark]) == 1
         assert self.held(world) == {1: "new"}
+
+
+class TestLateCopies(test_detached.TestLateCopies):
+    """A COMMIT that was thought lost, and lands after it was made good."""
+
+    world = None  # the module's own

@@ -37,6 +37,8 @@ CONFLICT_S = 5.0
 _PAUSE_S = 0.05
 
 _WRITE_CONFLICT = 112
+_CLOSED = "transaction already closed"
+"""What the fast embedded server says, as an internal error, of a transaction that was ended while it worked."""
 
 
 def _nothing() -> None:
@@ -139,4 +141,5 @@ def is_conflict(error: BaseException) -> bool:
     """Whether the same transaction may go through when it is begun anew, by the server's own word."""
     if not isinstance(error, OperationFailure):
         return False
-    return error.code == _WRITE_CONFLICT or error.has_error_label("TransientTransactionError")
+    ended = error.code == _WRITE_CONFLICT or error.has_error_label("TransientTransactionError")
+    return ended or _CLOSED in str(error)
