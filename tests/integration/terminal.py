@@ -9,6 +9,7 @@ import signal
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from tests.integration.forks import Forked
 from tests.integration.route import LIMIT_S, STEADY_S, Route, wait_until
 
 SIZES = [(80, 24), (100, 30)]
+STILL_S, DRAWN_S = 0.02, 1.0
 
 
 @dataclass
@@ -39,9 +41,19 @@ class Terminal:
     def screen(self) -> list[str]:
         """The lines that are to be seen now, without trailing blanks."""
         screen = pyte.Screen(self.columns, self.lines)
-        with self._lock:
-            pyte.ByteStream(screen).feed(bytes(self.raw))
+        pyte.ByteStream(screen).feed(self._drawn())
         return [line.rstrip() for line in screen.display]
+
+    def _drawn(self) -> bytes:
+        """What has come, up to where nothing more came for a moment: no person sees a picture that is half drawn."""
+        end, before = time.monotonic() + DRAWN_S, -1
+        while True:
+            with self._lock:
+                now = bytes(self.raw)
+            if len(now) == before or time.monotonic() > end:
+                return now
+            before = len(now)
+            time.sleep(STILL_S)
 
     @property
     def text(self) -> str:
