@@ -40,7 +40,7 @@ from tranship.orchestrator.demo.scene import Scene, SceneError, run_name, scene,
 from tranship.orchestrator.demo.shop import Shop
 from tranship.orchestrator.journal.control import RequestKind
 from tranship.orchestrator.journal.records import Kind
-from tranship.orchestrator.journal.state import PhaseStatus
+from tranship.orchestrator.journal.state import PhaseStatus, RunStatus
 from tranship.orchestrator.sandbox import Servers, sandbox
 from tranship.plans.strategies import Group, PhaseName
 
@@ -214,10 +214,16 @@ def _migrate(made: Play, schedule: Sequence[Moment], outcome: Outcome) -> None:
                 child = made.start()
             if fell := _kill(made, child, moment, approver):
                 outcome.kills[fell] += 1
-            if child.poll() == FINISHED:
+            if child.poll() == FINISHED or _is_over(made):
                 break
-        _finish(made, child, approver)
+        if not _is_over(made):
+            _finish(made, child, approver)
         time.sleep(BEHIND_S)
+
+
+def _is_over(made: Play) -> bool:
+    """Whether the run has ended: one that was killed behind that only had to say so, and another one would begin."""
+    return made.state.status is RunStatus.FINISHED
 
 
 def _finish(made: Play, child: Process, approver: Approver) -> None:
