@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tranship.connectors.postgresql import routes
 from tranship.connectors.postgresql.connections import engine
-from tranship.connectors.postgresql.errors import committing, translating
 from tranship.connectors.postgresql.servers import server_of
+from tranship.connectors.postgresql.sessions import transaction
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import LiveRouter, Opening, Owner, RecordStore, Routing, RoutingRecord
 from tranship.plans.streams import Endpoint
@@ -94,17 +93,8 @@ class PostgresRecords:
         left = func.extract("epoch", self._table.c.deadline - func.clock_timestamp())
         return select(self._table, left.label("left_s"))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with translating(self._server), self._engine.connect() as connection:
-            transaction = connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                transaction.rollback()
-                raise
-            with committing(self._server):
-                transaction.commit()
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine, self._server)
 
 
 def opened(connection: Connection, table: Table, opening: Opening) -> bool:

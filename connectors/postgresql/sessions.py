@@ -9,17 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from tranship.connectors.errors import TransientError
 from tranship.connectors.postgresql.connections import engine, ensure_direct, no_session_timeouts
 from tranship.connectors.postgresql.epoch import check_epoch, claim_epoch, register_backend
 from tranship.connectors.postgresql.errors import LockTimeoutError, committing, translating
 from tranship.connectors.postgresql.holders import holders
-from tranship.connectors.postgresql.servers import server_of
+from tranship.connectors.postgresql.servers import Server, server_of
 from tranship.connectors.postgresql.statetables import state_tables
 from tranship.connectors.protocols import Scope
 from tranship.plans.streams import Endpoint
+
+
+@contextmanager
+def transaction(pool: Engine, server: Server) -> Iterator[Connection]:
+    """One that no epoch guards and no record names: for what compares what it changes by itself."""
+    with translating(server), pool.connect() as connection:
+        begun = connection.begin()
+        try:
+            yield connection
+        except BaseException:
+            begun.rollback()
+            raise
+        with committing(server):
+            begun.commit()
 
 
 class ControlSessions:

@@ -1,12 +1,11 @@
-"""A target in a real MongoDB that keeps its own marks, and its ledger in memory."""
+"""A target in a real MongoDB that keeps its own marks, and a ledger: in memory, unless it is told another one."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any, cast
 import pymongo
 import pytest
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from tests.conformance.detached_world import DetachedWorld, LedgerHalf, MemoryKept
 from tests.conformance.target_world import Hook
 from tranship.connectors.memory.reader import no_hook
 from tranship.connectors.mongodb.target import MongoMarkedTarget
 from tranship.connectors.protocols import READING, Feed, Scope, TargetSchema
+from tranship.orchestrator.sandbox import processes
+from tranship.orchestrator.sandbox.readiness import mongodb_answers, wait_until
 from tranship.plans.streams import Endpoint, Stream
 
 START_S = 60.0
@@ -39,26 +39,14 @@ def server(name: str, folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     argv = [found, "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder), "--log-level", "WARNING"]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    kill = signal.SIGKILL
+    started = processes.start(name, argv, uri=uri, log=folder / "server.log", stop_signal=kill, death_signal=kill)
     try:
-        _wait_for(uri)
+        wait_until(f"{name} to answer", lambda: mongodb_answers(uri), START_S)
         yield uri
     finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(uri: str) -> None:
-    until = time.monotonic() + START_S
-    with pymongo.MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=500) as client:
-        while True:
-            try:
-                client.admin.command("ping")
-            except PyMongoError:
-                assert time.monotonic() < until, "the server does not start"
-            else:
-                return
+        started.stop()
 
 
 class MongoRows:

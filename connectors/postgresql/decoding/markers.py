@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 from sqlalchemy import Connection, text
@@ -13,8 +12,8 @@ from tranship.connectors.postgresql.catalog import relation_exists
 from tranship.connectors.postgresql.connections import engine
 from tranship.connectors.postgresql.decoding.naming import feed_name
 from tranship.connectors.postgresql.decoding.outlet import markers_table
-from tranship.connectors.postgresql.errors import committing, translating
 from tranship.connectors.postgresql.servers import server_of
+from tranship.connectors.postgresql.sessions import transaction
 from tranship.plans.streams import Endpoint
 
 
@@ -79,14 +78,5 @@ class Markers:
             "ON CONFLICT (name) DO UPDATE SET written = m.written + 1"
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with translating(self._server), self._engine.connect() as connection:
-            transaction = connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                transaction.rollback()
-                raise
-            with committing(self._server):
-                transaction.commit()
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine, self._server)
